@@ -1,0 +1,38 @@
+// Content hashes: how models, tokenizers, data, configs and checkpoints are named and verified.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "engine/core/files.h"
+
+namespace fulcrum {
+
+// SHA-256, incremental. Not thread-safe.
+class Sha256 {
+ public:
+  Sha256();
+  ~Sha256();
+  Sha256(Sha256&&) noexcept;
+  Sha256& operator=(Sha256&&) noexcept;
+
+  void update(std::span<const std::byte> bytes);
+  void update(std::string_view bytes);
+  // 64 lower-case hexadecimal digits; the object is spent afterwards.
+  std::string hex();
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+std::string sha256_hex(std::string_view bytes);
+Result<std::string> sha256_file(const Path& path);
+
+// CRC-32C (Castagnoli), as used by TensorBoard's record format and by weight chunks.
+uint32_t crc32c(std::string_view bytes);
+
+}  // namespace fulcrum

@@ -1,0 +1,147 @@
+#include "engine/core/json.h"
+
+#include <algorithm>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include "engine/core/text.h"
+
+namespace fulcrum {
+namespace {
+
+// Builds the document from parser events (so depth is bounded before anything recurses).
+template <class J>
+class Builder {
+ public:
+  using number_integer_t = typename J::number_integer_t;
+  using number_unsigned_t = typename J::number_unsigned_t;
+  using number_float_t = typename J::number_float_t;
+  using string_t = typename J::string_t;
+  using binary_t = typename J::binary_t;
+
+  bool null() { return put(J(nullptr)); }
+  bool boolean(bool v) { return put(J(v)); }
+  bool number_integer(number_integer_t v) { return put(J(v)); }
+  bool number_unsigned(number_unsigned_t v) { return put(J(v)); }
+  bool number_float(number_float_t v, const string_t&) { return put(J(v)); }
+  bool string(string_t& v) { return put(J(std::move(v))); }
+  bool binary(binary_t&) { return false; }
+  bool start_object(size_t) { return open(J::object()); }
+  bool start_array(size_t) { return open(J::array()); }
+  bool end_object() { return close(); }
+  bool end_array() { return close(); }
+  bool key(string_t& k) {
+    keys_.back() = std::move(k);
+    return true;
+  }
+  bool parse_error(size_t position, const std::string&, const nlohmann::detail::exception& e) {
+    position_ = position;
+    error_ = e.what();
+    return false;
+  }
+
+  J take() { return std::move(root_); }
+  bool too_deep() const { return too_deep_; }
+  size_t position() const { return position_; }
+  const std::string& error() const { return error_; }
+
+ private:
+  J* place(J value) {
+    if (stack_.empty()) {
+      root_ = std::move(value);
+      return &root_;
+    }
+    J& top = *stack_.back();
+    if (top.is_array()) {
+      top.push_back(std::move(value));
+      return &top.back();
+    }
+    return &(top[keys_.back()] = std::move(value));
+  }
+  bool put(J value) { return place(std::move(value)) != nullptr; }
+  bool open(J container) {
+    if (stack_.size() >= static_cast<size_t>(kMaxJsonDepth)) {
+      too_deep_ = true;
+      return false;
+    }
+    stack_.push_back(place(std::move(container)));
+    keys_.emplace_back();
+    return true;
+  }
+  bool close() {
+    stack_.pop_back();
+    keys_.pop_back();
+    return true;
+  }
+
+  J root_;
+  std::vector<J*> stack_;
+  std::vector<std::string> keys_;
+  bool too_deep_ = false;
+  size_t position_ = 0;
+  std::string error_;
+};
+
+// nlohmann's messages read "[json.exception.parse_error.101] parse error at line 1, column 2: syntax error ...".
+std::string readable(const std::string& what) {
+  size_t at = what.find("line ");
+  if (at == std::string::npos) {
+    at = what.find("] ");
+    return at == std::string::npos ? what : what.substr(at + 2);
+  }
+  return what.substr(at);
+}
+
+template <class J>
+Result<J> parse(std::string_view text, JsonOptions options) {
+  Builder<J> builder;
+  const bool fine = J::sax_parse(text.begin(), text.end(), &builder, nlohmann::detail::input_format_t::json,
+                                 /*strict=*/true, options.comments);
+  if (fine) return builder.take();
+  if (builder.too_deep()) {
+    return invalid_argument("JSON is nested deeper than " + std::to_string(kMaxJsonDepth) + " levels");
+  }
+  return invalid_argument(printable(readable(builder.error()), 300));
+}
+
+Status wrong_type(std::string_view key, std::string_view wanted, const Json& got) {
+  return invalid_argument("key " + in_quotes(key) + " must be " + std::string(wanted) + ", not " + got.type_name());
+}
+
+}  // namespace
+
+Result<Json> parse_json(std::string_view text, JsonOptions options) { return parse<Json>(text, options); }
+Result<SortedJson> parse_sorted_json(std::string_view text, JsonOptions options) {
+  return parse<SortedJson>(text, options);
+}
+
+std::string dump_json(const Json& value, int indent) {
+  return value.dump(indent, ' ', false, Json::error_handler_t::replace);
+}
+
+Result<std::string> get_string(const Json& object, std::string_view key) {
+  const auto it = object.is_object() ? object.find(std::string(key)) : object.end();
+  if (it == object.end()) return not_found("key " + in_quotes(key) + " is missing");
+  if (!it->is_string()) return wrong_type(key, "a string", *it);
+  return it->template get<std::string>();
+}
+
+Result<int64_t> get_int(const Json& object, std::string_view key) {
+  const auto it = object.is_object() ? object.find(std::string(key)) : object.end();
+  if (it == object.end()) return not_found("key " + in_quotes(key) + " is missing");
+  if (!it->is_number_integer()) return wrong_type(key, "an integer", *it);
+  if (it->is_number_unsigned() && it->template get<uint64_t>() > static_cast<uint64_t>(INT64_MAX)) {
+    return invalid_argument("key " + in_quotes(key) + " is too large");
+  }
+  return it->template get<int64_t>();
+}
+
+Result<double> get_double(const Json& object, std::string_view key) {
+  const auto it = object.is_object() ? object.find(std::string(key)) : object.end();
+  if (it == object.end()) return not_found("key " + in_quotes(key) + " is missing");
+  if (!it->is_number()) return wrong_type(key, "a number", *it);
+  return it->template get<double>();
+}
+
+}  // namespace fulcrum

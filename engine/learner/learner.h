@@ -1,0 +1,59 @@
+// Who learns: takes a packed batch, fetches what the objective needs, accumulates the gradient over micro-batches,
+// clips, steps AdamW and guards every number on the way. Called by the pipeline. One thread at a time.
+#pragma once
+
+#include <memory>
+#include <stop_token>
+#include <string>
+
+#include "engine/core/json.h"
+#include "engine/core/metrics.h"
+#include "engine/core/status.h"
+#include "engine/learner/learner_config.h"
+#include "engine/objective/objective.h"
+#include "engine/reference/reference.h"
+#include "engine/types/train_batch.h"
+#include "policy/weights/model_spec.h"
+
+namespace fulcrum {
+
+struct LearnerOptions {
+  LearnerConfig config;
+  int64_t max_steps = 1;          // horizon of the schedule
+  int64_t num_iterations = 1;     // optimizer steps on each batch
+  double temperature = 1.0;       // of the rollouts
+};
+
+// Everything a bit-equal resume needs besides the weights: optimizer moments and host-side counters.
+struct LearnerState {
+  TensorMap tensors;              // fp32 master weights ("param/..."), moments ("exp_avg/...", "exp_avg_sq/...")
+  Json host;                      // step, skip counters, objective state
+};
+
+class Learner {
+ public:
+  // The reference may be null when the objective needs none. kInvalidArgument with the reason.
+  static Result<std::unique_ptr<Learner>> create(const Model& model, const LearnerOptions& options,
+                                                 std::unique_ptr<Objective> objective,
+                                                 std::unique_ptr<Reference> reference);
+  virtual ~Learner() = default;
+
+  // One rollout batch: num_iterations optimizer steps. Metrics of the step, TRL's names. kCancelled within a
+  // micro-batch of a stop request (the parameters are then as before the step). kDataLoss when a guard stops the run
+  // (three non-finite steps in a row; the step-0 check against an equal reference), naming the row that shows it.
+  virtual Result<Metrics> step(TrainBatch batch, std::stop_token stop) = 0;
+
+  // Rollout batches trained on so far.
+  virtual int64_t steps_done() const = 0;
+  // The fp32 weights as they are now (a copy).
+  virtual TensorMap weights() const = 0;
+  virtual const ModelSpec& spec() const = 0;
+  // Log-probs of the current policy for a batch's targets (DPH-RL's pre-sampling, evaluation).
+  virtual Result<std::vector<float>> logps(const TrainBatch& batch, std::stop_token stop) = 0;
+
+  virtual LearnerState save() const = 0;
+  // kInvalidArgument if the state is of another model or is damaged.
+  virtual Status load(const LearnerState& state) = 0;
+};
+
+}  // namespace fulcrum

@@ -1,0 +1,19 @@
+// Hands weight versions to those who generate. The learner's side of RolloutClient.
+#pragma once
+
+#include <memory>
+
+#include "engine/core/status.h"
+#include "policy/weights/model_spec.h"
+
+namespace fulcrum {
+
+class WeightPublisher {
+ public:
+  virtual ~WeightPublisher() = default;
+  // Makes the version usable by the next generate(). Does not wait for workers. Versions only grow, except that a
+  // restarted job begins a new epoch. The set is shared, never changed.
+  virtual Status publish(std::shared_ptr<const WeightSet> weights) = 0;
+};
+
+}  // namespace fulcrum

@@ -1,0 +1,146 @@
+#include <gtest/gtest.h>
+
+#include "engine/core/config.h"
+#include "engine/core/hash.h"
+#include "engine/core/log.h"
+#include "engine/core/rng.h"
+#include "engine/core/text.h"
+#include "tests/support/test_data.h"
+
+namespace fulcrum {
+namespace {
+
+TEST(Philox, MatchesTheAuthorsKnownAnswers) {
+  // kat_vectors of Random123: philox 4x32 10 rounds.
+  EXPECT_EQ(philox(0, 0, 0), (PhiloxBlock{0x6627E8D5u, 0xE169C58Du, 0xBC57AC4Cu, 0x9B00DBD8u}));
+  EXPECT_EQ(philox(~0ull, ~0ull, ~0ull), (PhiloxBlock{0x408F276Du, 0x41C83B0Eu, 0xA20BC7C6u, 0x6D5451FDu}));
+  EXPECT_EQ(philox(0x299F31D0A4093822ull, 0x85A308D3243F6A88ull, 0x0370734413198A2Eull),
+            (PhiloxBlock{0xD16CFE09u, 0x94FDCCEBu, 0x5001E420u, 0x24126EA1u}));
+}
+
+TEST(Rng, StreamsOfDifferentCoordinatesDiffer) {
+  EXPECT_NE(Rng(1, Purpose::kTest, {1, 2}).next_u64(), Rng(1, Purpose::kTest, {2, 1}).next_u64());
+  EXPECT_NE(Rng(1, Purpose::kTest).next_u64(), Rng(1, Purpose::kSampling).next_u64());
+  EXPECT_EQ(Rng(1, Purpose::kTest, {7}).uniform_at(5), Rng(1, Purpose::kTest, {7}).uniform_at(5));
+}
+
+TEST(Rng, BelowIsUniform) {
+  Rng rng(3, Purpose::kTest);
+  std::array<int, 7> counts{};
+  for (int i = 0; i < 70000; ++i) ++counts[rng.below(7)];
+  for (const int c : counts) EXPECT_NEAR(c, 10000, 400);
+}
+
+TEST(Json, ErrorsNameLineAndColumn) {
+  EXPECT_NE(parse_json("{\n  \"a\": x}").status().message().find("line 2, column"), std::string::npos);
+  EXPECT_NE(parse_json(std::string(100, '[')).status().message().find("deeper than 64"), std::string::npos);
+  EXPECT_TRUE(parse_json("{\"a\": 1 /* c */}", {.comments = true}).ok());
+  EXPECT_FALSE(parse_json("{\"a\": 1 /* c */}").ok());
+}
+
+TEST(Json, KeepsTheOrderOfMembers) {
+  EXPECT_EQ(dump_json(*parse_json(R"({"z":1,"a":[true,null,"x"],"m":{"q":-1.5}})")),
+            R"({"z":1,"a":[true,null,"x"],"m":{"q":-1.5}})");
+}
+
+TEST(Text, PrintableEscapesWhatCouldDriveATerminal) {
+  EXPECT_EQ(printable("a\x1b[2Jb\n"), "a\\x1B[2Jb\\n");
+  EXPECT_EQ(printable("\xff\xe2\x80\xae" "é"), "\\xFF\\u{202E}é");
+  EXPECT_EQ(printable(std::string(300, 'a'), 10), "aaaaaaaaaa...");
+}
+
+TEST(Hash, MatchesPublishedValues) {
+  EXPECT_EQ(sha256_hex("abc"), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+  EXPECT_EQ(crc32c("123456789"), 0xE3069283u);
+}
+
+struct Inner {
+  std::string name = "x";
+  double weight = 1;
+  void visit(ConfigVisitor& v) {
+    v.field("name", name, "its name");
+    v.field("weight", weight, at_least(0), "its weight");
+  }
+};
+struct Outer {
+  int64_t steps = 10;
+  std::optional<double> high;
+  std::string kind = "a";
+  Inner inner;
+  std::vector<Inner> items;
+  void visit(ConfigVisitor& v) {
+    v.field("max_steps", steps, at_least(1), "steps");
+    v.field("epsilon_high", high, above(0), "upper");
+    v.field("kind", kind, Choices{{"a", "b"}}, "kind");
+    v.section("inner", inner, "inner");
+    v.list("items", items, "items");
+  }
+};
+
+TEST(Config, ReadsWhatItWrites) {
+  Outer c;
+  c.high = 0.25;
+  c.items.resize(2);
+  c.items[1].name = "y";
+  const Json j = write_config(c);
+  EXPECT_EQ(dump_json(write_config(*read_config<Outer>(j))), dump_json(j));
+}
+
+TEST(Config, ReportsEveryErrorAtOnceWithTheNearestName) {
+  const auto r = read_config<Outer>(
+      *parse_json(R"({"max_step": 3, "epsilon_high": 0, "kind": "c", "inner": {"nam": 1}, "items": [{"weight": -1}]})"));
+  ASSERT_FALSE(r.ok());
+  const std::string m = r.status().message();
+  EXPECT_NE(m.find("unknown key 'max_step'; did you mean 'max_steps'?"), std::string::npos) << m;
+  EXPECT_NE(m.find("'epsilon_high' is 0; it must be > 0"), std::string::npos) << m;
+  EXPECT_NE(m.find("'c' is not one of a, b"), std::string::npos) << m;
+  EXPECT_NE(m.find("'inner.nam'; did you mean 'inner.name'?") , std::string::npos) << m;
+  EXPECT_NE(m.find("'items[0].weight' is -1"), std::string::npos) << m;
+}
+
+TEST(Config, SchemaAndKeysDescribeEveryField) {
+  EXPECT_EQ(config_keys<Outer>().size(), 9u);
+  const Json s = config_schema<Outer>();
+  EXPECT_EQ(s["properties"]["items"]["items"]["properties"]["weight"]["minimum"], 0.0);
+  EXPECT_EQ(s["properties"]["kind"]["enum"].size(), 2u);
+}
+
+TEST(Config, OverridesReachNestedKeysAndListItems) {
+  Json j = *parse_json(R"({"items":[{"name":"a"}]})");
+  ASSERT_TRUE(apply_override(j, "inner.weight=2.5").ok());
+  ASSERT_TRUE(apply_override(j, "items.0.name=long name").ok());
+  EXPECT_EQ(dump_json(j), R"({"items":[{"name":"long name"}],"inner":{"weight":2.5}})");
+  EXPECT_FALSE(apply_override(j, "items.1.name=z").ok());
+  EXPECT_FALSE(apply_override(j, "nothing").ok());
+}
+
+TEST(Files, AtomicWriteLeavesTheOldFileWhenItFails) {
+  testing::TempFolder folder;
+  const Path p = folder.path() / "f";
+  ASSERT_TRUE(write_file_atomic(p, "one").ok());
+  EXPECT_EQ(*read_file(p), "one");
+  EXPECT_EQ(write_file_atomic(folder.path() / "no" / "f", "two").code(), Code::kNotFound);
+  EXPECT_EQ(read_file(folder.path()).status().code(), Code::kInvalidArgument);
+  EXPECT_EQ(read_file(p, 2).status().code(), Code::kInvalidArgument);
+}
+
+Result<int> half(int x) {
+  if (x % 2 != 0) return invalid_argument("odd");
+  return x / 2;
+}
+Status twice(int x, int& out) {
+  TRY(a, half(x));
+  TRY_DO(half(a));
+  out = a;
+  return ok_status();
+}
+TEST(Status, TryReturnsTheFirstError) {
+  int out = 0;
+  EXPECT_TRUE(twice(8, out).ok());
+  EXPECT_EQ(out, 4);
+  EXPECT_EQ(twice(6, out).message(), "odd");
+  EXPECT_EQ(twice(7, out).with_context("here").message(), "here: odd");
+}
+
+}  // namespace
+}  // namespace fulcrum
