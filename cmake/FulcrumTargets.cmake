@@ -1,13 +1,17 @@
 # The two functions every folder uses. Folder = library = layer: a library may link libraries of its own layer or of
 # a lower one, and this function refuses anything else; tools/check_layers holds the same rule over the includes.
 
-# fulcrum_library(<folder> LAYER n [DEPENDS folder...] [LINK target...] [TEST_LINK target...])
+# fulcrum_library(<folder> LAYER n [SUBDIRS] [DEPENDS folder...] [LINK target...] [TEST_LINK target...])
 #   Builds every .cpp directly inside <folder> (none: a header-only library) as target <folder with / as _>, and
-#   tests/unit/<folder>/*_test.cpp as unit_<target>.
+#   tests/unit/<folder>/*_test.cpp as unit_<target>. SUBDIRS: also the .cpp of the folders directly inside it.
 function(fulcrum_library folder)
-  cmake_parse_arguments(ARG "TORCH" "LAYER" "DEPENDS;LINK;TEST_LINK" ${ARGN})
+  cmake_parse_arguments(ARG "TORCH;SUBDIRS" "LAYER" "DEPENDS;LINK;TEST_LINK" ${ARGN})
   string(REPLACE "/" "_" name ${folder})
   file(GLOB sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/${folder}/*.cpp)
+  if(ARG_SUBDIRS)
+    file(GLOB inner CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/${folder}/*/*.cpp)
+    list(APPEND sources ${inner})
+  endif()
   list(FILTER sources EXCLUDE REGEX "/main[^/]*\\.cpp$")
   if(sources)
     add_library(${name} STATIC ${sources})
@@ -49,4 +53,11 @@ function(fulcrum_test name)
   gtest_discover_tests(${name} TEST_PREFIX "${name}." DISCOVERY_MODE PRE_TEST
                        PROPERTIES LABELS ${ARG_LABEL} TIMEOUT ${ARG_TIMEOUT} RUN_SERIAL "$<BOOL:${ARG_SERIAL}>")
   set_property(GLOBAL APPEND PROPERTY FULCRUM_TEST_TARGETS ${name})
+endfunction()
+
+# fulcrum_program(<name> <main.cpp> <library...>): an executable in bin/ that exports none of what it links.
+function(fulcrum_program name main)
+  add_executable(${name} ${PROJECT_SOURCE_DIR}/${main})
+  target_link_libraries(${name} PRIVATE fulcrum_warnings ${ARGN})
+  target_link_options(${name} PRIVATE -Wl,--exclude-libs,ALL)
 endfunction()

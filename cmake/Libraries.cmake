@@ -4,3 +4,54 @@
 # Layer 0: std, JSON, logs.
 fulcrum_library(engine/core LAYER 0 LINK nlohmann_json::nlohmann_json spdlog::spdlog OpenSSL::Crypto Threads::Threads)
 fulcrum_library(engine/types LAYER 0 DEPENDS engine/core)
+
+# Layer 1: one third-party library behind one .cpp each; no torch, no protobuf of our own.
+fulcrum_library(policy/text LAYER 1 DEPENDS engine/types LINK fulcrum_sentencepiece PkgConfig::UTF8PROC)
+fulcrum_library(policy/weights LAYER 1 DEPENDS engine/types)
+fulcrum_library(engine/kernels LAYER 1 SUBDIRS DEPENDS engine/core LINK PkgConfig::HWY)
+target_compile_options(engine_kernels PRIVATE $<$<CONFIG:Release>:-O3>)  # sums must live in registers: full unrolling
+fulcrum_library(engine/divergence/generators LAYER 1 DEPENDS engine/core)
+fulcrum_library(engine/data LAYER 1 DEPENDS engine/types policy/text)
+fulcrum_library(reward/math LAYER 1 DEPENDS engine/core LINK ${FULCRUM_GMP})
+fulcrum_library(reward LAYER 1 DEPENDS engine/types reward/math LINK PkgConfig::RE2)
+fulcrum_library(engine/jobs LAYER 1 DEPENDS engine/core LINK SQLite::SQLite3)
+
+# Higher layers that need no torch.
+fulcrum_library(rollout/dispatch LAYER 3 DEPENDS engine/types)
+fulcrum_library(policy/decode LAYER 2 DEPENDS policy/weights engine/kernels)
+fulcrum_library(engine/publish LAYER 3 DEPENDS policy/weights)
+fulcrum_library(rollout LAYER 3 DEPENDS policy/decode policy/text engine/publish)
+
+# Layer 4, the part a client needs: a job file and its checks.
+fulcrum_library(engine/pipeline/config LAYER 4 DEPENDS engine/data reward rollout)
+
+# Layer 5: the only rooms with protobuf and gRPC.
+include(cmake/Protos.cmake)
+fulcrum_protos()
+fulcrum_library(engine/rpc LAYER 5 DEPENDS proto engine/jobs engine/publish LINK OpenSSL::Crypto)
+fulcrum_library(rollout/rpc LAYER 5 DEPENDS engine/rpc rollout rollout/dispatch)
+fulcrum_library(reward/rpc LAYER 5 DEPENDS engine/rpc reward)
+
+# Layer 6: what people type.
+fulcrum_library(engine/cli LAYER 6 DEPENDS engine/pipeline/config engine/jobs engine/rpc rollout/rpc reward/rpc LINK CLI11::CLI11)
+fulcrum_program(fulcrum engine/cli/main_fulcrum.cpp engine_cli)
+
+if(NOT FULCRUM_TORCH)
+  return()
+endif()
+
+# Layer 2: tensors.
+fulcrum_library(policy/nn LAYER 2 DEPENDS policy/weights engine/data LINK fulcrum_torch)
+fulcrum_library(engine/divergence LAYER 2 DEPENDS engine/divergence/generators LINK fulcrum_torch)
+fulcrum_library(engine/objective LAYER 2 DEPENDS engine/divergence engine/types LINK fulcrum_torch)
+fulcrum_library(engine/reference LAYER 2 DEPENDS policy/nn)
+
+# Layer 3: who learns.
+fulcrum_library(engine/learner LAYER 3 DEPENDS engine/objective engine/reference)
+
+# Layer 4: the wiring.
+fulcrum_library(engine/pipeline LAYER 4 DEPENDS engine/pipeline/config engine/learner engine/jobs rollout reward)
+
+# Layer 6: the verbs that need LibTorch.
+fulcrum_library(engine/cli/engine LAYER 6 DEPENDS engine/cli engine/pipeline reward/rpc)
+fulcrum_program(fulcrum-engine engine/cli/engine/main_engine.cpp engine_cli_engine)

@@ -1,5 +1,5 @@
-// Who judges: a reward function scores completions of prompts. Called by the pipeline (through reward/pool.h), the
-// `score` and `eval` verbs and the reward service.
+// Who judges: a reward function scores completions of prompts. Called by the pipeline (through
+// reward/pool.h), the `score` and `eval` verbs and the reward service.
 #pragma once
 
 #include <memory>
@@ -19,22 +19,24 @@ namespace fulcrum {
 struct RewardRequest {
   std::string_view prompt;
   std::string_view completion;
-  const Json* columns = nullptr;         // the data row: `solution` (aliases `answer`, `ground_truth`) and all the rest
-  int64_t num_tokens = 0;                // tokens of the completion
-  bool truncated = false;                // ended by the length limit
+  const Json* columns =
+      nullptr;             // the data row: `solution` (aliases `answer`, `ground_truth`) and all the rest
+  int64_t num_tokens = 0;  // tokens of the completion
+  bool truncated = false;  // ended by the length limit
 };
 
 class RewardFunction {
  public:
   virtual ~RewardFunction() = default;
   virtual std::string_view name() const = 0;
-  // One verdict a request, in order. Thread-safe, never throws, returns soon after the deadline or the stop request
-  // (then with kTimeout verdicts).
+  // One verdict a request, in order. Thread-safe, never throws, returns soon after the deadline or the stop
+  // request (then with kTimeout verdicts).
   virtual std::vector<Verdict> score(std::span<const RewardRequest> requests, Deadline deadline,
                                      std::stop_token stop) const = 0;
 };
 
-// The reference answer of a row: the first of `solution`, `answer`, `ground_truth` that is there (numbers are printed).
+// The reference answer of a row: the first of `solution`, `answer`, `ground_truth` that is there (numbers are
+// printed).
 Result<std::string> solution_of(const Json& columns);
 
 }  // namespace fulcrum

@@ -87,12 +87,15 @@ Result<std::string> read_file(const Path& path, uint64_t max_bytes) {
   return out;
 }
 
-Status write_file_atomic(const Path& path, std::string_view bytes) {
+Status write_file_atomic(const Path& path, std::string_view bytes) { return write_file_atomic(path, {&bytes, 1}); }
+
+Status write_file_atomic(const Path& path, std::span<const std::string_view> pieces) {
   const Path folder = path.has_parent_path() ? path.parent_path() : Path(".");
   std::string temporary = (folder / ("." + path.filename().string() + ".XXXXXX")).string();
   const Descriptor fd(::mkostemp(temporary.data(), O_CLOEXEC));
   if (!fd.valid()) return from_errno(errno, "cannot create a file in", folder);
-  Status status = write_all(fd.get(), bytes, path);
+  Status status;
+  for (size_t i = 0; i < pieces.size() && status.ok(); ++i) status = write_all(fd.get(), pieces[i], path);
   if (status.ok() && ::fchmod(fd.get(), 0644) != 0) status = from_errno(errno, "cannot write", path);
   if (status.ok() && ::fsync(fd.get()) != 0) status = from_errno(errno, "cannot sync", path);
   if (status.ok()) status = rename_durable(temporary, path);

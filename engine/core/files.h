@@ -21,6 +21,8 @@ Result<std::string> read_file(const Path& path, uint64_t max_bytes = uint64_t{1}
 // Writes beside the target, fsyncs, renames, fsyncs the folder: a reader sees the old file or the new one, whole.
 // Errors: kResourceExhausted (disk full, quota), kPermissionDenied, kNotFound (no such folder), kUnavailable.
 Status write_file_atomic(const Path& path, std::string_view bytes);
+// The same for a file made of pieces (weights), which are never copied together.
+Status write_file_atomic(const Path& path, std::span<const std::string_view> pieces);
 
 // Appends and (if `durable`) fsyncs. A short write is an error.
 Status append_file(const Path& path, std::string_view bytes, bool durable = false);

@@ -1,5 +1,6 @@
-// Who learns: takes a packed batch, fetches what the objective needs, accumulates the gradient over micro-batches,
-// clips, steps AdamW and guards every number on the way. Called by the pipeline. One thread at a time.
+// Who learns: takes a packed batch, fetches what the objective needs, accumulates the gradient over
+// micro-batches, clips, steps AdamW and guards every number on the way. Called by the pipeline. One thread at
+// a time.
 #pragma once
 
 #include <memory>
@@ -19,15 +20,15 @@ namespace fulcrum {
 
 struct LearnerOptions {
   LearnerConfig config;
-  int64_t max_steps = 1;          // horizon of the schedule
-  int64_t num_iterations = 1;     // optimizer steps on each batch
-  double temperature = 1.0;       // of the rollouts
+  int64_t max_steps = 1;       // horizon of the schedule
+  int64_t num_iterations = 1;  // optimizer steps on each batch
+  double temperature = 1.0;    // of the rollouts
 };
 
 // Everything a bit-equal resume needs besides the weights: optimizer moments and host-side counters.
 struct LearnerState {
-  TensorMap tensors;              // fp32 master weights ("param/..."), moments ("exp_avg/...", "exp_avg_sq/...")
-  Json host;                      // step, skip counters, objective state
+  TensorMap tensors;  // fp32 master weights ("param/..."), moments ("exp_avg/...", "exp_avg_sq/...")
+  Json host;          // step, skip counters, objective state
 };
 
 class Learner {
@@ -39,9 +40,14 @@ class Learner {
   virtual ~Learner() = default;
 
   // One rollout batch: num_iterations optimizer steps. Metrics of the step, TRL's names. kCancelled within a
-  // micro-batch of a stop request (the parameters are then as before the step). kDataLoss when a guard stops the run
-  // (three non-finite steps in a row; the step-0 check against an equal reference), naming the row that shows it.
+  // micro-batch of a stop request (the parameters are then as before the step). kDataLoss when a guard stops
+  // the run (three non-finite steps in a row; the step-0 check against an equal reference), naming the row
+  // that shows it.
   virtual Result<Metrics> step(TrainBatch batch, std::stop_token stop) = 0;
+
+  // The objective's loss and metrics on a batch (references fetched as in step()), without a gradient;
+  // nothing changes. For SFT's and DPO's periodic evaluation.
+  virtual Result<Metrics> evaluate(TrainBatch batch, std::stop_token stop) = 0;
 
   // Rollout batches trained on so far.
   virtual int64_t steps_done() const = 0;

@@ -32,14 +32,21 @@ struct LearnerConfig {
     v.field("adam_beta1", adam_beta1, from_below(0, 1), "AdamW's first-moment decay");
     v.field("adam_beta2", adam_beta2, from_below(0, 1), "AdamW's second-moment decay");
     v.field("adam_epsilon", adam_epsilon, above(0), "AdamW's epsilon");
-    v.field("max_grad_norm", max_grad_norm, at_least(0), "gradients are scaled down to this global norm; 0: off");
-    v.field("max_tokens_per_micro_batch", max_tokens_per_micro_batch, at_least(1), "packed tokens a forward pass may hold; gradients add up exactly");
+    v.field("max_grad_norm", max_grad_norm, at_least(0),
+            "gradients are scaled down to this global norm; 0: off");
+    v.field("max_tokens_per_micro_batch", max_tokens_per_micro_batch, at_least(1),
+            "packed tokens a forward pass may hold; gradients add up exactly");
     v.field("logits_chunk", logits_chunk, at_least(1), "targets whose logits exist at a time");
-    v.field("gradient_checkpointing", gradient_checkpointing, "recompute each layer in the backward pass to save memory");
-    v.field("dtype", dtype, Choices{{"float32", "bfloat16"}}, "type of the weights in the forward pass; the optimizer keeps fp32");
-    v.field("threads", threads, between(1, 1024), "CPU threads of the learner; bit-equal resume needs the same number");
-    v.field("max_skipped_steps", max_skipped_steps, at_least(1), "steps in a row with a non-finite loss or gradient before the job stops");
-    v.field("max_zero_std_steps", max_zero_std_steps, at_least(0), "steps in a row with no reward spread in any group before the job stops; 0: never");
+    v.field("gradient_checkpointing", gradient_checkpointing,
+            "recompute each layer in the backward pass to save memory");
+    v.field("dtype", dtype, Choices{{"float32", "bfloat16"}},
+            "type of the weights in the forward pass; the optimizer keeps fp32");
+    v.field("threads", threads, between(1, 1024),
+            "CPU threads of the learner; bit-equal resume needs the same number");
+    v.field("max_skipped_steps", max_skipped_steps, at_least(1),
+            "steps in a row with a non-finite loss or gradient before the job stops");
+    v.field("max_zero_std_steps", max_zero_std_steps, at_least(0),
+            "steps in a row with no reward spread in any group before the job stops; 0: never");
   }
 };
 

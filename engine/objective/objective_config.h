@@ -27,6 +27,7 @@ struct ObjectiveConfig {
   double js_scale = 1.0;
   // DPO
   double label_smoothing = 0;
+  std::optional<double> f_exponent_cap = 20;
   // DPH-RL
   double dph_eta = 0.1;
   double dph_delta_max = 5;
@@ -50,6 +51,9 @@ struct ObjectiveConfig {
             "alpha of alpha_divergence, TRL's convention: 0 forward KL, 1 reverse KL");
     v.field("js_scale", js_scale, above(0), "factor on js_divergence: 1 is twice the Jensen-Shannon divergence, 0.5 the DPH paper's");
     v.field("label_smoothing", label_smoothing, from_below(0, 0.5), "share of DPO pairs assumed to be labelled the wrong way round");
+    v.field("f_exponent_cap", f_exponent_cap, above(0),
+            "dpo: where the link's slope passes exp(cap) it goes on linearly, so that pairs far from the reference keep a "
+            "finite gradient; null: off");
     v.field("dph_eta", dph_eta, at_least(0), "strength of DPH-RL's divergence to the initial policy");
     v.field("dph_delta_max", dph_delta_max, above(0), "log-ratio above which DPH-RL's divergence continues linearly");
   }

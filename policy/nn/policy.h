@@ -1,5 +1,6 @@
-// The model that learns: a Llama-family transformer on LibTorch over packed tokens with shared prompts. Called by the
-// learner, the references, the `logps` verb and reward models. Not thread-safe; one user at a time.
+// The model that learns: a Llama-family transformer on LibTorch over packed tokens with shared prompts.
+// Called by the learner, the references, the `logps` verb and reward models. Not thread-safe; one user at a
+// time.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -16,7 +17,7 @@
 namespace fulcrum {
 
 struct PolicyOptions {
-  at::ScalarType dtype = at::kFloat;      // of the forward pass
+  at::ScalarType dtype = at::kFloat;  // of the forward pass
   at::Device device = at::kCPU;
   bool gradient_checkpointing = false;
 };
@@ -28,8 +29,8 @@ class Policy {
   virtual ~Policy() = default;
 
   virtual const ModelSpec& spec() const = 0;
-  // Hidden states after the final norm, [T, D], of the batch's packed tokens (engine/types/train_batch.h gives the
-  // layout). With gradients unless under at::NoGradGuard.
+  // Hidden states after the final norm, [T, D], of the batch's packed tokens (engine/types/train_batch.h
+  // gives the layout). With gradients unless under at::NoGradGuard.
   virtual at::Tensor hidden(const TrainBatch& batch) = 0;
   // [V, D]; the embedding when tied.
   virtual at::Tensor output_weight() const = 0;
@@ -39,15 +40,16 @@ class Policy {
   virtual void parameters_changed() = 0;
 };
 
-// log softmax(hidden W^T / temperature)[id], [N] fp32, with gradient to hidden and W; logits exist for `chunk` targets
-// at a time, forward and backward. `entropy_N`, if given, receives the entropy of each distribution (no gradient).
-// hidden_ND: rows already gathered at the targets' sources. ids_N int64.
+// log softmax(hidden W^T / temperature)[id], [N] fp32, with gradient to hidden and W; logits exist for
+// `chunk` targets at a time, forward and backward. `entropy_N`, if given, receives the entropy of each
+// distribution (no gradient). hidden_ND: rows already gathered at the targets' sources. ids_N int64.
 at::Tensor token_logps(const at::Tensor& hidden_ND, const at::Tensor& weight_VD, const at::Tensor& ids_N,
                        double temperature, int64_t chunk, at::Tensor* entropy_N = nullptr);
 
-// The log-probs of every target of the batch, [N] fp32, no gradient: old, reference and stored log-probs. Splits the
-// batch by `max_tokens`. kInvalidArgument for ids outside the vocabulary; kInternal (naming torch's message) on failure.
-Result<std::vector<float>> batch_logps(Policy& policy, const TrainBatch& batch, double temperature, int64_t max_tokens,
-                                       int64_t chunk, std::stop_token stop);
+// The log-probs of every target of the batch, [N] fp32, no gradient: old, reference and stored log-probs.
+// Splits the batch by `max_tokens`. kInvalidArgument for ids outside the vocabulary; kInternal (naming
+// torch's message) on failure.
+Result<std::vector<float>> batch_logps(Policy& policy, const TrainBatch& batch, double temperature,
+                                       int64_t max_tokens, int64_t chunk, std::stop_token stop);
 
 }  // namespace fulcrum

@@ -1,0 +1,10 @@
+# Tests that belong to no single folder: laws iterate the registries, golden replays tests/golden/*.json.
+fulcrum_test(laws_generators SOURCES ${PROJECT_SOURCE_DIR}/tests/laws/generator_laws_test.cpp
+             LINK engine_divergence_generators LABEL laws)
+
+if(FULCRUM_TORCH)
+  fulcrum_test(laws_divergence SOURCES ${PROJECT_SOURCE_DIR}/tests/laws/divergence_laws_test.cpp
+               LINK engine_divergence LABEL laws)
+  file(GLOB golden_tests CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/tests/golden/*.cpp)
+  fulcrum_test(golden_methods SOURCES ${golden_tests} LINK engine_objective engine_reference LABEL golden)
+endif()

@@ -1,0 +1,86 @@
+// `fulcrum doctor`: what this machine and this build are, and what would go wrong.
+#include <sys/resource.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <thread>
+
+#include "engine/cli/table.h"
+#include "engine/cli/verbs.h"
+#include "engine/core/files.h"
+#include "rollout/fingerprint.h"
+
+namespace fulcrum::cli {
+namespace {
+
+struct Options {
+  std::string folder = ".", format = "table";
+};
+
+struct Check {
+  std::string name, state, value;
+};
+
+Check engine_check() {
+  std::error_code error;
+  const Path engine = std::filesystem::read_symlink("/proc/self/exe", error).parent_path() / "fulcrum-engine";
+  const bool there = ::access(engine.c_str(), X_OK) == 0;
+  return {"engine", there ? "ok" : "error", there ? engine.string() : engine.string() + " is missing: run ./dev build"};
+}
+
+Check disk_check(const std::string& folder) {
+  struct statvfs s {};
+  if (::statvfs(folder.c_str(), &s) != 0) return {"disk", "error", "cannot look at " + folder};
+  const double gib = static_cast<double>(s.f_bavail) * static_cast<double>(s.f_frsize) / (1 << 30);
+  char text[64];
+  std::snprintf(text, sizeof text, "%.1f GiB free", gib);
+  return {"disk", gib < 1 ? "warning" : "ok", text};
+}
+
+Check memory_check() {
+  const double gib = static_cast<double>(::sysconf(_SC_PHYS_PAGES)) * static_cast<double>(::sysconf(_SC_PAGE_SIZE)) / (1 << 30);
+  char text[64];
+  std::snprintf(text, sizeof text, "%.1f GiB", gib);
+  return {"memory", gib < 2 ? "warning" : "ok", text};
+}
+
+Check files_check() {
+  rlimit limit{};
+  ::getrlimit(RLIMIT_NOFILE, &limit);
+  return {"open files", limit.rlim_max < 4096 ? "warning" : "ok", "limit " + std::to_string(limit.rlim_max)};
+}
+
+int run(const Options& o) {
+  const unsigned cores = std::thread::hardware_concurrency();
+  const char* omp = std::getenv("OMP_NUM_THREADS");
+  const std::vector<Check> checks = {
+      {"version", "ok", FULCRUM_VERSION},
+      {"decoder", "ok", describe_decoder(1)},
+      {"fingerprint", "ok", numeric_fingerprint()},
+      {"cores", "ok", std::to_string(cores) + (omp != nullptr ? ", OMP_NUM_THREADS=" + std::string(omp) : "")},
+      memory_check(),
+      disk_check(o.folder),
+      files_check(),
+      engine_check(),
+  };
+  Table table{{"check", "state", "value"}, {}};
+  bool fine = true;
+  for (const Check& c : checks) {
+    fine = fine && c.state != "error";
+    table.rows.push_back({{"check", c.name}, {"state", c.state}, {"value", c.value}});
+  }
+  std::fputs(render(table, o.format).c_str(), stdout);
+  return fine ? 0 : 4;
+}
+
+}  // namespace
+
+void add_doctor(CLI::App& app, Action& action) {
+  add_verb<Options>(app, action, "doctor", "check this machine and this build", run, [](CLI::App& v, Options& o) {
+    v.add_option("--folder", o.folder, "where runs will be written")->capture_default_str();
+    add_output_option(v, o.format);
+  });
+}
+
+}  // namespace fulcrum::cli

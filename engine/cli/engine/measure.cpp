@@ -1,0 +1,31 @@
+#include "engine/cli/engine/measure.h"
+
+#include <chrono>
+
+#include "engine/data/dataset.h"
+#include "reward/make_rewards.h"
+#include "reward/rpc/service_factory.h"
+#include "rollout/local_rollout.h"
+
+namespace fulcrum::cli {
+
+Result<EvalReport> measure(const MeasureOptions& o, std::stop_token stop) {
+  TRY(model, load_model(o.model));
+  TRY(tokenizer, load_tokenizer(o.tokenizer.empty() ? o.model : o.tokenizer, {.splitter = o.splitter}));
+  TRY(data, Dataset::open({.files = o.files, .format = RowFormat::kPrompt, .max_prompt_length = model.spec.max_position_embeddings - 1,
+                           .shuffle = false},
+                          *tokenizer, model.spec.vocab_size));
+  std::vector<Prompt> prompts;
+  for (int64_t i = 0; i < data.size(); ++i) prompts.push_back(data.row(i).prompt);
+  TRY(judge, make_rewards(o.rewards, service_rewards()));
+  RewardPool pool(std::move(judge), {.threads = 1, .deadline = std::chrono::minutes(5)});
+  LocalRollout rollouts(tokenizer, {.max_batch = o.max_batch, .threads = 1});
+  auto weights = std::make_shared<WeightSet>();
+  *weights = {.version = {}, .spec = model.spec, .tensors = model.tensors};
+  TRY_DO(rollouts.publish(std::move(weights)));
+  const EvalPlan plan{.seed = o.seed, .step = 0, .num_generations = o.num_generations, .k = o.k, .sampling = o.sampling,
+                      .correct_reward = o.correct_reward};
+  return evaluate(rollouts, pool, prompts, {}, plan, stop);
+}
+
+}  // namespace fulcrum::cli

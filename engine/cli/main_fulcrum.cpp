@@ -1,0 +1,70 @@
+// `fulcrum`: the program users type. Links no LibTorch, so that it answers at once; verbs that train hand over to
+// fulcrum-engine, which lies beside it.
+#include <signal.h>
+#include <unistd.h>
+
+#include <array>
+#include <cstdio>
+#include <cstring>
+#include <filesystem>
+
+#include "engine/cli/verbs.h"
+#include "engine/core/text.h"
+
+namespace {
+
+struct EngineVerb {
+  const char* name;
+  const char* doc;
+};
+
+constexpr std::array kEngineVerbs = {
+    EngineVerb{"run", "run a job in this process"},
+    EngineVerb{"learner", "serve jobs: the learner of a cluster"},
+    EngineVerb{"logps", "log-probs of completions under a model"},
+    EngineVerb{"eval", "pass@k and maj@k of a model on a data file"},
+    EngineVerb{"soup", "average models of one shape"},
+    EngineVerb{"demo", "train a small model twice and compare (what ./dev demo runs)"},
+};
+
+int run_engine(char** argv) {
+  std::error_code error;
+  const auto self = std::filesystem::read_symlink("/proc/self/exe", error);
+  const std::string engine = (self.parent_path() / "fulcrum-engine").string();
+  ::execv(engine.c_str(), argv);
+  std::fprintf(stderr, "fulcrum: cannot start %s: %s\n", fulcrum::printable(engine).c_str(), std::strerror(errno));
+  return 3;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  ::signal(SIGPIPE, SIG_IGN);
+  if (argc > 1) {
+    for (const EngineVerb& verb : kEngineVerbs) {
+      if (std::strcmp(argv[1], verb.name) == 0) return run_engine(argv);
+    }
+  }
+  CLI::App app("Fulcrum aligns language models: rollouts, rewards, f-divergences, one job file.", "fulcrum");
+  app.require_subcommand(1);
+  app.set_version_flag("--version", std::string("fulcrum ") + FULCRUM_VERSION);
+  fulcrum::cli::Action action;
+  for (const EngineVerb& verb : kEngineVerbs) app.add_subcommand(verb.name, verb.doc);
+  fulcrum::cli::add_job_verbs(app, action);
+  fulcrum::cli::add_rollout(app, action);
+  fulcrum::cli::add_generate(app, action);
+  fulcrum::cli::add_tokenize(app, action);
+  fulcrum::cli::add_score(app, action);
+  fulcrum::cli::add_init_model(app, action);
+  fulcrum::cli::add_checkpoint_verbs(app, action);
+  fulcrum::cli::add_data_verbs(app, action);
+  fulcrum::cli::add_config_verbs(app, action);
+  fulcrum::cli::add_explain(app, action);
+  fulcrum::cli::add_doctor(app, action);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& e) {
+    return app.exit(e) == 0 ? 0 : 2;
+  }
+  return action ? action() : 0;
+}

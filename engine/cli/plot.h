@@ -1,0 +1,24 @@
+// Line charts as SVG: curves with error bands, nothing else.
+#pragma once
+
+#include <string>
+#include <vector>
+
+namespace fulcrum::cli {
+
+struct Curve {
+  std::string name;
+  std::string colour;              // "#rrggbb"
+  std::vector<double> x, y, low, high;  // low and high: the band; may be empty
+};
+
+struct Chart {
+  std::string title, x_label, y_label;
+  bool log2_x = false;
+  double y_low = 0, y_high = 1;
+  std::vector<Curve> curves;
+};
+
+std::string to_svg(const Chart& chart);
+
+}  // namespace fulcrum::cli

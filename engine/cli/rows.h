@@ -1,0 +1,34 @@
+// JSONL in, JSONL out: how tokenize, generate, logps and score treat files. Rows keep their order; a row that cannot
+// be used keeps its fields, gains `error`, and makes the exit code 1 at the end.
+#pragma once
+
+#include <functional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "engine/cli/verb.h"
+#include "engine/core/json.h"
+#include "engine/core/status.h"
+
+namespace fulcrum::cli {
+
+struct RowFiles {
+  std::string input = "-";   // "-": stdin
+  std::string output = "-";  // "-": stdout
+  std::string format = "jsonl";
+};
+
+void add_row_options(CLI::App& verb, RowFiles& files);
+
+// Adds fields to a batch of rows: one status a row, in order.
+using AddFields = std::function<std::vector<Status>(std::span<Json> rows)>;
+
+// Feeds the rows in batches of at most `batch`. Returns the exit code: 0, 1 when some rows failed, or that of a file
+// or pipe that broke.
+int for_each_batch(const RowFiles& files, size_t batch, const AddFields& add);
+
+// The same, row by row.
+int for_each_row(const RowFiles& files, const std::function<Status(Json& row)>& add);
+
+}  // namespace fulcrum::cli

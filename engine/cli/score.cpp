@@ -1,0 +1,55 @@
+// `fulcrum score`: judges completions by one reward.
+#include "engine/cli/rows.h"
+#include "engine/cli/verbs.h"
+#include "reward/make_rewards.h"
+#include "reward/rpc/service_factory.h"
+
+namespace fulcrum::cli {
+namespace {
+
+struct Options {
+  std::string reward;
+  std::vector<std::string> set;
+  double timeout_s = 30;
+  RowFiles files;
+};
+
+// "NAME", with more keys of the reward by --set key=value.
+Result<std::unique_ptr<RewardFunction>> judge_of(const Options& o) {
+  Json item = {{"name", o.reward}};
+  for (const std::string& s : o.set) TRY_DO(apply_override(item, s));
+  TRY(config, read_config<RewardConfig>(item));
+  return make_rewards({config}, service_rewards());
+}
+
+Status add_verdict(const RewardFunction& judge, const Options& o, Json& row) {
+  TRY(completion, get_string(row, "completion"));
+  const std::string prompt = row.value("prompt", std::string());
+  const RewardRequest request{.prompt = prompt, .completion = completion, .columns = &row};
+  const auto limit = std::chrono::duration_cast<Duration>(std::chrono::duration<double>(o.timeout_s));
+  const Verdict v = judge.score(std::span(&request, 1), Deadline::in(limit), {}).front();
+  row["score"] = v.score ? Json(*v.score) : Json(nullptr);
+  row["verdict"] = verdict_name(v.kind);
+  row["reason"] = v.reason;
+  return ok_status();
+}
+
+int run(const Options& o) {
+  const auto judge = judge_of(o);
+  if (!judge.ok()) return report(judge.status());
+  return for_each_row(o.files, [&](Json& row) { return add_verdict(**judge, o, row); });
+}
+
+}  // namespace
+
+void add_score(CLI::App& app, Action& action) {
+  add_verb<Options>(app, action, "score", "judge completions: rows with `prompt`, `completion`, `solution`", run,
+                    [](CLI::App& v, Options& o) {
+                      v.add_option("--reward", o.reward, "name of the reward, as in `reward_funcs`")->required();
+                      v.add_option("--set", o.set, "a key of the reward: extract=boxed");
+                      v.add_option("--timeout", o.timeout_s, "seconds a row may take")->check(CLI::PositiveNumber)->capture_default_str();
+                      add_row_options(v, o.files);
+                    });
+}
+
+}  // namespace fulcrum::cli

@@ -1,0 +1,67 @@
+// `fulcrum tokenize`: text -> ids, and back with --decode.
+#include <cstdio>
+
+#include "engine/cli/rows.h"
+#include "engine/cli/verbs.h"
+#include "engine/core/text.h"
+#include "policy/text/tokenizer.h"
+
+namespace fulcrum::cli {
+namespace {
+
+struct Options {
+  std::string model, splitter, text;
+  bool decode = false, no_special = false;
+  RowFiles files;
+};
+
+Result<std::vector<TokenId>> ids_of(const Json& row) {
+  const auto it = row.find("ids");
+  if (it == row.end() || !it->is_array()) return invalid_argument("the row has no list 'ids'");
+  std::vector<TokenId> ids;
+  for (const Json& id : *it) {
+    if (!id.is_number_integer() || id.get<int64_t>() < 0 || id.get<int64_t>() > INT32_MAX) {
+      return invalid_argument("'ids' must be token ids, not " + printable(dump_json(id), 40));
+    }
+    ids.push_back(id.get<TokenId>());
+  }
+  return ids;
+}
+
+int run(const Options& o) {
+  const auto tokenizer = load_tokenizer(o.model, {.splitter = o.splitter});
+  if (!tokenizer.ok()) return report(tokenizer.status());
+  if (!o.text.empty()) {
+    const auto ids = (*tokenizer)->encode(o.text, !o.no_special);
+    if (!ids.ok()) return report(ids.status());
+    std::printf("%s\n", dump_json(Json(*ids)).c_str());
+    return 0;
+  }
+  return for_each_row(o.files, [&](Json& row) -> Status {
+    if (o.decode) {
+      TRY(ids, ids_of(row));
+      row["text"] = (*tokenizer)->decode(ids);
+      return ok_status();
+    }
+    TRY(text, get_string(row, "text"));
+    TRY(ids, (*tokenizer)->encode(text, !o.no_special));
+    row["ids"] = ids;
+    return ok_status();
+  });
+}
+
+}  // namespace
+
+void add_tokenize(CLI::App& app, Action& action) {
+  add_verb<Options>(app, action, "tokenize", "turn text into token ids, or ids into text", run, [](CLI::App& v, Options& o) {
+    v.add_option("text", o.text, "a text; without one, JSONL rows with `text` (or `ids`) are read");
+    v.add_option("-m,--model", o.model, "model folder or tokenizer file")->required();
+    v.add_option("--splitter", o.splitter, "pre-tokenisation where the files do not say")
+        ->check(CLI::IsMember({"gpt2", "cl100k", "llama3", "qwen2"}));
+    v.add_flag("--decode", o.decode, "ids to text");
+    v.add_flag("--no-special", o.no_special, "the bare text, without BOS");
+    add_row_options(v, o.files);
+  });
+}
+
+}  // namespace fulcrum::cli

@@ -1,0 +1,35 @@
+// The command line: each verb is one file with an add_<verb>() that declares its options and, when it was chosen,
+// sets the action to run. `fulcrum` (no LibTorch) has the client verbs and hands the others to `fulcrum-engine`.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "engine/core/json.h"
+#include "engine/core/status.h"
+
+namespace fulcrum::cli {
+
+// What the process does once the command line is understood; returns the exit code (docs/errors.md).
+using Action = std::function<int()>;
+
+// Declares a verb: options are parsed into `Options`, `run` gets them. `Options` lives as long as the app.
+template <class Options>
+CLI::App* add_verb(CLI::App& app, Action& action, const std::string& name, const std::string& doc,
+                   std::function<int(const Options&)> run, std::function<void(CLI::App&, Options&)> declare) {
+  auto options = std::make_shared<Options>();
+  CLI::App* verb = app.add_subcommand(name, doc);
+  declare(*verb, *options);
+  verb->callback([options, run = std::move(run), &action] { action = [options, run] { return run(*options); }; });
+  return verb;
+}
+
+// Prints "fulcrum: message" to stderr unless ok; the exit code of the status.
+int report(const Status& status);
+
+// Adds -o/--output with table, json and jsonl.
+void add_output_option(CLI::App& verb, std::string& format);
+
+}  // namespace fulcrum::cli

@@ -1,0 +1,41 @@
+#include "engine/core/signals.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <unistd.h>
+
+namespace fulcrum {
+namespace {
+
+sigset_t stop_signals() {
+  sigset_t set;
+  sigemptyset(&set);
+  sigaddset(&set, SIGINT);
+  sigaddset(&set, SIGTERM);
+  return set;
+}
+
+}  // namespace
+
+SignalStop::SignalStop() {
+  const sigset_t set = stop_signals();
+  ::pthread_sigmask(SIG_BLOCK, &set, nullptr);
+  ::signal(SIGPIPE, SIG_IGN);
+  waiter_ = std::thread([this] {
+    const sigset_t waited = stop_signals();
+    int number = 0;
+    while (::sigwait(&waited, &number) == 0) {
+      if (done_) return;
+      if (source_.stop_requested()) ::_exit(130);
+      source_.request_stop();
+    }
+  });
+}
+
+SignalStop::~SignalStop() {
+  done_ = true;
+  ::pthread_kill(waiter_.native_handle(), SIGTERM);
+  waiter_.join();
+}
+
+}  // namespace fulcrum

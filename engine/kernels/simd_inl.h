@@ -1,0 +1,81 @@
+// The few vector helpers the kernels share. Included by the op_cpu.cpp files inside Highway's loop over
+// targets, once for each of them, so its guard is Highway's toggle instead of `#pragma once`. Vectors hold at
+// most 16 floats; what must not depend on the width works on a Row16: 16 floats in as many vectors as they
+// need.
+#if defined(FULCRUM_KERNELS_SIMD_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef FULCRUM_KERNELS_SIMD_INL_H_
+#undef FULCRUM_KERNELS_SIMD_INL_H_
+#else
+#define FULCRUM_KERNELS_SIMD_INL_H_
+#endif
+
+#include <hwy/highway.h>
+
+#include <cmath>
+#include <cstdint>
+
+#include "engine/kernels/aligned.h"
+#include "engine/kernels/exp/constants.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace fulcrum::kernels::HWY_NAMESPACE {
+
+namespace hn = hwy::HWY_NAMESPACE;
+
+using Floats = hn::CappedTag<float, 16>;
+using One = hn::CappedTag<float, 1>;
+using Vector = hn::Vec<Floats>;
+
+inline constexpr int kLanes = HWY_LANES(float) < 16 ? HWY_LANES(float) : 16;
+inline constexpr int kRowVectors = 16 / kLanes;  // vectors in a Row16
+
+// a * b + c, rounded once.
+template <class V>
+HWY_INLINE V Fma(V a, V b, V c) {
+#if HWY_TARGET == HWY_EMU128 || HWY_TARGET == HWY_SCALAR
+  // The emulation rounds twice; libm's fma is slow there, but the bits are the same everywhere.
+  const hn::DFromV<V> d;
+  float x[kLanes], y[kLanes], z[kLanes];
+  hn::StoreU(a, d, x);
+  hn::StoreU(b, d, y);
+  hn::StoreU(c, d, z);
+  for (size_t i = 0; i < hn::Lanes(d); ++i) z[i] = std::fma(x[i], y[i], z[i]);
+  return hn::LoadU(d, z);
+#else
+  return hn::MulAdd(a, b, c);
+#endif
+}
+
+// The larger one; `value` where it is NaN, so that a NaN is never lost.
+template <class V>
+HWY_INLINE V AtLeast(V value, V low) {
+  return hn::IfThenElse(hn::Lt(value, low), low, value);
+}
+
+// e^x as engine/kernels/exp/op.h defines it.
+template <class D>
+HWY_INLINE hn::Vec<D> Exp(D d, hn::Vec<D> x) {
+  const hn::RebindToSigned<D> di;
+  const auto high = hn::Set(d, exp_constants::kHigh), low = hn::Set(d, exp_constants::kLow);
+  const auto inside = AtLeast(hn::IfThenElse(hn::Gt(x, high), high, x), low);
+  const auto n_int = hn::NearestInt(hn::Mul(inside, hn::Set(d, exp_constants::kLog2E)));
+  const auto n = hn::ConvertTo(d, n_int);
+  auto r = Fma(n, hn::Set(d, -exp_constants::kLn2High), inside);
+  r = Fma(n, hn::Set(d, -exp_constants::kLn2Low), r);
+  auto p = hn::Set(d, exp_constants::kTaylor[0]);
+  for (int i = 1; i < exp_constants::kTerms; ++i) p = Fma(p, r, hn::Set(d, exp_constants::kTaylor[i]));
+  const auto scale = hn::BitCast(d, hn::ShiftLeft<23>(hn::Add(n_int, hn::Set(di, 127))));
+  return hn::IfThenZeroElse(hn::Lt(x, low), hn::Mul(p, scale));
+}
+
+// The sum of 16 floats: halves are added until one is left.
+HWY_INLINE float Sum16(const float* x) {
+  float half[8];
+  for (int i = 0; i < 8; ++i) half[i] = x[i] + x[i + 8];
+  for (int i = 0; i < 4; ++i) half[i] += half[i + 4];
+  return (half[0] + half[2]) + (half[1] + half[3]);
+}
+
+}  // namespace fulcrum::kernels::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+#endif

@@ -1,0 +1,62 @@
+// AdamW over the policy's fp32 leaves, and the gradient's norm. Called by the learner; not thread-safe.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "engine/core/status.h"
+#include "engine/learner/learner_config.h"
+#include "policy/weights/tensor.h"
+
+namespace fulcrum {
+
+using NamedTensors = std::vector<std::pair<std::string, at::Tensor>>;
+
+// Forgets all gradients.
+void clear_gradients(const NamedTensors& parameters);
+// The norm of all gradients together; NaN or infinite if any of them is.
+double gradient_norm(const NamedTensors& parameters);
+// Scales the gradients so that their norm, which is `norm`, becomes at most `max_norm`; 0: leaves them.
+void clip_gradients(const NamedTensors& parameters, double norm, double max_norm);
+
+class AdamW {
+ public:
+  // Keeps the leaves; moments start at 0.
+  AdamW(NamedTensors parameters, const LearnerConfig& config);
+
+  // One update from the leaves' gradients (a leaf without one has gradient 0).
+  void step(double learning_rate);
+  int64_t steps() const { return steps_; }
+
+  // The moments as "exp_avg/<name>" and "exp_avg_sq/<name>", copied.
+  void save(TensorMap& into) const;
+  // Takes them back after `steps` updates. kInvalidArgument, and nothing changed, if one is missing or
+  // misshapen.
+  Status load(const TensorMap& from, int64_t steps);
+
+  // A copy of leaves and moments, to go back to when a step of several updates is cancelled.
+  struct Snapshot {
+    std::vector<at::Tensor> parameters, first, second;
+    int64_t steps = 0;
+  };
+  Snapshot snapshot() const;
+  void restore(const Snapshot& snapshot);
+
+ private:
+  // Parameters that share a weight decay.
+  struct Group {
+    double weight_decay = 0;
+    std::vector<size_t> members;
+  };
+
+  NamedTensors parameters_;
+  std::vector<at::Tensor> first_, second_;  // moments, parallel to parameters_
+  std::vector<Group> groups_;
+  double beta1_, beta2_, epsilon_;
+  int64_t steps_ = 0;
+};
+
+}  // namespace fulcrum

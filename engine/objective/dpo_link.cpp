@@ -1,0 +1,59 @@
+#include "engine/objective/dpo_link.h"
+
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/clamp.h>
+#include <ATen/ops/where.h>
+#include <ATen/ops/zeros_like.h>
+
+#include <cmath>
+
+namespace fulcrum {
+namespace {
+
+// The log-ratio on the side of `sign` at which s' reaches `limit`; that side's infinity if it never does.
+double edge_of(const Divergence& d, double sign, double limit) {
+  double near = 0, far = 1e6;
+  if (!(d.at_log_ratio(Quantity::kCurvature, sign * far) > limit)) return sign * generators::kInfinity;
+  for (int i = 0; i < 200; ++i) {
+    const double middle = 0.5 * (near + far);
+    (d.at_log_ratio(Quantity::kCurvature, sign * middle) > limit ? far : near) = middle;
+  }
+  return sign * near;
+}
+
+}  // namespace
+
+Result<DpoLink> DpoLink::create(std::shared_ptr<const Divergence> divergence,
+                                std::optional<double> exponent_cap) {
+  const GeneratorFacts facts = divergence->facts();
+  if (!facts.invertible || facts.slope_at_zero != -generators::kInfinity) {
+    return invalid_argument(
+        "f_divergence_type '" + divergence->name() + "' cannot be DPO's link: " +
+        (facts.invertible
+             ? "its slope is finite where the policy gives no probability, so the optimum may be 0 there"
+             : "its slope has no inverse") +
+        " and the partition function does not cancel (f-DPO, theorem 1); use reverse_kl, forward_kl, "
+        "js_divergence, or "
+        "alpha_divergence with alpha at most 1");
+  }
+  DpoLink link;
+  link.divergence_ = std::move(divergence);
+  if (exponent_cap) {
+    const Divergence& d = *link.divergence_;
+    link.low_ = edge_of(d, -1, std::exp(*exponent_cap));
+    link.high_ = edge_of(d, 1, std::exp(*exponent_cap));
+    if (std::isfinite(link.low_)) link.low_slope_ = d.at_log_ratio(Quantity::kCurvature, link.low_);
+    if (std::isfinite(link.high_)) link.high_slope_ = d.at_log_ratio(Quantity::kCurvature, link.high_);
+  }
+  return link;
+}
+
+at::Tensor DpoLink::score(const at::Tensor& a) const {
+  const at::Tensor zero = at::zeros_like(a);
+  const at::Tensor below = at::where(a < low_, a - low_, zero), above = at::where(a > high_, a - high_, zero);
+  return divergence_->score(at::clamp(a, low_, high_)) + low_slope_ * below + high_slope_ * above;
+}
+
+at::Tensor DpoLink::guarded(const at::Tensor& a) const { return (a < low_) | (a > high_); }
+
+}  // namespace fulcrum

@@ -1,0 +1,40 @@
+#include "engine/objective/objective.h"
+
+#include "engine/core/text.h"
+#include "engine/objective/methods.h"
+
+namespace fulcrum {
+namespace {
+
+// Keys that the chosen trainer would silently ignore are errors: the user believes they act.
+Status check_unused_keys(const ObjectiveConfig& config) {
+  const bool has_divergence = config.trainer == "dpo" || config.trainer == "dph_rl";
+  if (!has_divergence && !config.f_divergence_type.empty()) {
+    return invalid_argument("f_divergence_type does nothing with trainer " + in_quotes(config.trainer) +
+                            ": leave it out, or use trainer dpo or dph_rl");
+  }
+  if (config.trainer == "sft" && config.beta.value_or(0) != 0) {
+    return invalid_argument("beta does nothing with trainer 'sft': leave it out");
+  }
+  return ok_status();
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Objective>> make_objective(const ObjectiveConfig& config) {
+  std::vector<std::string> names;
+#define FULCRUM_OBJECTIVE(name, make)  \
+  if (config.trainer == #name) {       \
+    TRY_DO(check_unused_keys(config)); \
+    return make(config);               \
+  }                                    \
+  names.emplace_back(#name);
+#include "engine/objective/objectives.def"
+#undef FULCRUM_OBJECTIVE
+  const std::string nearest = nearest_name(config.trainer, names);
+  return invalid_argument("unknown trainer " + in_quotes(config.trainer) +
+                          (nearest.empty() ? "" : ", did you mean '" + nearest + "'?") +
+                          " (known: " + join(names, ", ") + ")");
+}
+
+}  // namespace fulcrum

@@ -1,0 +1,92 @@
+// Config and backends into objects. Everything a job needs is read and checked here, before the first step.
+#include <utility>
+
+#include "engine/core/log.h"
+#include "engine/core/text.h"
+#include "engine/objective/objective.h"
+#include "engine/pipeline/job.h"
+#include "engine/reference/reference.h"
+
+namespace fulcrum {
+namespace {
+
+RowFormat format_of(const JobConfig& config) {
+  if (config.objective.trainer == "sft") return RowFormat::kCompletion;
+  return config.objective.trainer == "dpo" ? RowFormat::kPreference : RowFormat::kPrompt;
+}
+
+Result<Dataset> open_data(const JobConfig& config, const std::vector<std::string>& files, bool training,
+                          const Tokenizer& tokenizer, const ModelSpec& spec) {
+  TRY(data, Dataset::open({.files = files,
+                           .format = format_of(config),
+                           .max_prompt_length = config.data.max_prompt_length,
+                           .max_length = config.data.max_length,
+                           .drop_overlong = config.data.overlong_rows == "drop",
+                           .shuffle = training && config.data.shuffle,
+                           .seed = static_cast<uint64_t>(config.seed)},
+                          tokenizer, spec.vocab_size));
+  if (data.dropped() > 0) log_warn(std::to_string(data.dropped()) + " rows were longer than allowed and were dropped");
+  return data;
+}
+
+Result<std::unique_ptr<Learner>> make_learner(const JobConfig& config, const Model& model) {
+  TRY(objective, make_objective(config.objective));
+  std::unique_ptr<Reference> reference;
+  if (objective->needs().reference_logps) {
+    const PolicyOptions options{.dtype = config.learner.dtype == "bfloat16" ? at::kBFloat16 : at::kFloat};
+    TRY(made, make_reference(config.reference, model, options));
+    reference = std::move(made);
+  }
+  const LearnerOptions options{.config = config.learner,
+                               .max_steps = config.max_steps,
+                               .num_iterations = config.objective.num_iterations,
+                               .temperature = config.online() ? config.sampling.temperature : 1.0};
+  return Learner::create(model, options, std::move(objective), std::move(reference));
+}
+
+Status attach_rollouts(BuiltJob& job, const Backends& backends) {
+  TRY(judge, make_rewards(job.config.reward_funcs, backends.reward_service));
+  const auto deadline = std::chrono::duration_cast<Duration>(std::chrono::duration<double>(job.config.reward_timeout_s));
+  job.rewards = std::make_unique<RewardPool>(std::move(judge), RewardPoolOptions{.threads = static_cast<int>(job.config.reward_threads),
+                                                                                 .deadline = deadline});
+  TRY(backend, backends.rollouts(job.config, job.learner->spec(), job.tokenizer));
+  job.backend = std::move(backend);
+  return ok_status();
+}
+
+}  // namespace
+
+Result<std::unique_ptr<BuiltJob>> build_job(const JobConfig& config, const Path& run_folder, const Backends& backends,
+                                            JobControl& control) {
+  TRY(model, load_model(config.model_name_or_path));
+  const std::string tokenizer_path = config.tokenizer.empty() ? config.model_name_or_path : config.tokenizer;
+  TRY(tokenizer, load_tokenizer(tokenizer_path, {.splitter = config.splitter}));
+  TRY(train, open_data(config, config.data.train_files, true, *tokenizer, model.spec));
+  std::unique_ptr<BuiltJob> job(new BuiltJob{.config = config, .control = control, .tokenizer = tokenizer, .train = std::move(train)});
+  if (!config.data.val_files.empty()) {
+    TRY(validation, open_data(config, config.data.val_files, false, *tokenizer, model.spec));
+    job->validation = std::move(validation);
+  }
+  TRY(learner, make_learner(config, model));
+  job->learner = std::move(learner);
+  if (config.online()) TRY_DO(attach_rollouts(*job, backends));
+  // Last, so that a job that cannot start leaves no run folder behind.
+  TRY(journal, Journal::open(run_folder, config, control));
+  job->journal = std::move(journal);
+  TRY(first, job->journal->resume(*job->learner));
+  job->first_step = first;
+  return job;
+}
+
+Status BuiltJob::publish(int64_t step) {
+  auto weights = std::make_shared<WeightSet>();
+  *weights = {.version = version(step), .spec = learner->spec(), .tensors = learner->weights()};
+  return backend.publisher->publish(std::move(weights));
+}
+
+RolloutRequest BuiltJob::request(const Prompt& prompt, int64_t step, int64_t index) const {
+  return {.seed = static_cast<uint64_t>(config.seed), .evaluation = false, .step = step, .index = index, .prompt = prompt,
+          .num_generations = config.sampling.num_generations, .sampling = config.sampling.params()};
+}
+
+}  // namespace fulcrum

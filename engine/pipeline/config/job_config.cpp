@@ -1,0 +1,123 @@
+#include "engine/pipeline/config/job_config.h"
+
+#include <algorithm>
+#include <array>
+
+#include "engine/core/hash.h"
+#include "engine/core/text.h"
+
+namespace fulcrum {
+namespace {
+
+// Collects complaints, so that a user mends a job in one round.
+class Complaints {
+ public:
+  void unless(bool fine, std::string complaint) {
+    if (!fine) all_.push_back(std::move(complaint));
+  }
+  Status status() const { return all_.empty() ? ok_status() : invalid_argument(join(all_, "; ")); }
+
+ private:
+  std::vector<std::string> all_;
+};
+
+void check_model_and_data(const JobConfig& c, Complaints& out) {
+  out.unless(!c.model_name_or_path.empty(), "key 'model_name_or_path' is missing: name a model folder");
+  out.unless(!c.data.train_files.empty(), "key 'train_files' is missing: name a JSONL file");
+  out.unless(c.eval.eval_steps == 0 || !c.data.val_files.empty(), "'eval_steps' needs 'val_files'");
+}
+
+void check_online(const JobConfig& c, Complaints& out) {
+  const std::string& trainer = c.objective.trainer;
+  out.unless(!c.reward_funcs.empty(), "trainer '" + trainer + "' needs 'reward_funcs'");
+  out.unless(c.sampling.num_generations >= 2 || c.objective.scale_rewards == "batch",
+             "'num_generations' must be at least 2: a group of one has no baseline");
+  out.unless(c.sampling.temperature > 0, "'temperature' must be > 0 for training; greedy samples cannot be compared");
+  if (trainer == "dph_rl") {
+    out.unless(c.presample.threshold <= c.presample.k, "'presample.threshold' must not exceed 'presample.k'");
+  }
+  for (const int64_t k : c.eval.eval_k) {
+    out.unless(k <= c.eval.eval_num_generations,
+               "'eval_k' has " + std::to_string(k) + " but 'eval_num_generations' is " +
+                   std::to_string(c.eval.eval_num_generations));
+  }
+}
+
+void check_reference(const JobConfig& c, Complaints& out) {
+  const ReferenceConfig& r = c.reference;
+  out.unless(r.ref_soup.empty() || r.ref_model.empty(), "'ref_soup' and 'ref_model' exclude each other");
+  out.unless(r.ref_soup_weights.empty() || r.ref_soup_weights.size() == r.ref_soup.size(),
+             "'ref_soup_weights' must have as many entries as 'ref_soup'");
+}
+
+void make_absolute(std::string& path, const Path& base) {
+  if (!path.empty() && Path(path).is_relative()) path = (base / path).lexically_normal().string();
+}
+
+std::vector<std::string*> path_keys(JobConfig& c) {
+  std::vector<std::string*> out = {&c.model_name_or_path, &c.tokenizer, &c.output_dir, &c.reference.ref_model};
+  for (auto* list : {&c.data.train_files, &c.data.val_files, &c.reference.ref_soup}) {
+    for (std::string& p : *list) out.push_back(&p);
+  }
+  return out;
+}
+
+Result<JobConfig> read(std::string_view text, const std::vector<std::string>& overrides) {
+  TRY(document, parse_json(text, {.comments = true}));
+  if (!document.is_object()) return invalid_argument("a job must be a JSON object");
+  for (const std::string& o : overrides) TRY_DO(apply_override(document, o));
+  TRY(config, read_config<JobConfig>(document));
+  config.objective.max_completion_length = config.sampling.max_completion_length;
+  return config;
+}
+
+}  // namespace
+
+double JobConfig::correct_from() const {
+  if (correct_reward) return *correct_reward;
+  double sum = 0;
+  for (const RewardConfig& r : reward_funcs) sum += std::max(0.0, r.weight);
+  return sum;
+}
+
+Status check_job(const JobConfig& config) {
+  Complaints out;
+  check_model_and_data(config, out);
+  if (config.online()) check_online(config, out);
+  check_reference(config, out);
+  return out.status();
+}
+
+Result<JobConfig> load_job(const Path& file, const std::vector<std::string>& overrides) {
+  TRY(text, read_file(file, uint64_t{1} << 20));
+  Result<JobConfig> config = read(text, overrides);
+  if (!config.ok()) return config.status().with_context(printable(file.string()));
+  const Path base = std::filesystem::absolute(file).parent_path();
+  for (std::string* path : path_keys(*config)) make_absolute(*path, base);
+  if (Status s = check_job(*config); !s.ok()) return s.with_context(printable(file.string()));
+  return config;
+}
+
+Result<JobConfig> parse_job(std::string_view text, const std::vector<std::string>& overrides) {
+  TRY(config, read(text, overrides));
+  for (const std::string* path : path_keys(config)) {
+    if (!path->empty() && Path(*path).is_relative()) {
+      return invalid_argument("path " + in_quotes(*path) + " is relative; a job sent to a learner needs absolute paths");
+    }
+  }
+  TRY_DO(check_job(config));
+  return config;
+}
+
+std::string job_fingerprint(const JobConfig& config) {
+  Json j = write_config(config);
+  for (const char* key : {"output_dir", "save_steps", "save_total_limit", "resume", "log_completions", "reward_threads",
+                          "reward_timeout_s", "max_steps", "rollout_max_batch", "rollout_threads"}) {
+    j.erase(key);
+  }
+  // The horizon matters where the schedule looks at it.
+  if (config.learner.lr_scheduler_type != "constant") j["max_steps"] = config.max_steps;
+  return sha256_hex(dump_json(j));
+}
+
+}  // namespace fulcrum

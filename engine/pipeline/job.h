@@ -1,0 +1,51 @@
+// A job, built: every object the loops use, each made from its own part of the config. Only engine/pipeline sees it.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "engine/data/dataset.h"
+#include "engine/jobs/control.h"
+#include "engine/learner/learner.h"
+#include "engine/pipeline/config/job_config.h"
+#include "engine/pipeline/journal.h"
+#include "engine/pipeline/rehearsal.h"
+#include "engine/pipeline/run_job.h"
+#include "reward/pool.h"
+
+namespace fulcrum {
+
+struct BuiltJob {
+  JobConfig config;
+  JobControl& control;
+  std::shared_ptr<const Tokenizer> tokenizer;
+  Dataset train;
+  std::optional<Dataset> validation;
+  std::unique_ptr<Journal> journal;
+  std::unique_ptr<Learner> learner;
+  RolloutBackend backend;                // empty for sft and dpo
+  std::unique_ptr<RewardPool> rewards;   // null for sft and dpo
+  std::optional<Rehearsal> rehearsal;    // dph_rl
+  int64_t first_step = 0;                // done before, by the checkpoint
+
+  std::stop_token stop() const { return control.stop(); }
+  PolicyVersion version(int64_t step) const { return {.epoch = journal->epoch(), .step = step}; }
+  // Hands the learner's weights, as version `step`, to those who generate.
+  Status publish(int64_t step);
+  // Requests that continue `prompts` in step `step`, all under the job's sampling keys.
+  RolloutRequest request(const Prompt& prompt, int64_t step, int64_t index) const;
+};
+
+Result<std::unique_ptr<BuiltJob>> build_job(const JobConfig& config, const Path& run_folder, const Backends& backends, JobControl& control);
+
+// Finishes what `step` began: evaluation and checkpoint when they are due, then the step's one line of metrics.
+Status finish_step(BuiltJob& job, int64_t step, Metrics metrics);
+// What pause and stop need before they act: a checkpoint of the last finished step.
+Status save_point(BuiltJob& job, int64_t step);
+
+Status presample(BuiltJob& job);      // dph_rl's stage before training; does nothing when it is complete
+Status online_loop(BuiltJob& job);    // grpo, dph_rl
+Status offline_loop(BuiltJob& job);   // sft, dpo
+
+}  // namespace fulcrum

@@ -1,0 +1,12 @@
+#include "engine/pipeline/run_job.h"
+#include "rollout/local_rollout.h"
+
+namespace fulcrum {
+
+Result<RolloutBackend> local_rollouts(const JobConfig& config, const ModelSpec&, std::shared_ptr<const Tokenizer> tokenizer) {
+  const GeneratorOptions options{.max_batch = config.sampling.rollout_max_batch, .threads = config.sampling.rollout_threads};
+  auto local = std::make_shared<LocalRollout>(std::move(tokenizer), options, config.max_staleness + 1);
+  return RolloutBackend{.rollouts = local, .publisher = local};
+}
+
+}  // namespace fulcrum

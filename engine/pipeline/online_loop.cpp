@@ -1,0 +1,74 @@
+// prompts -> rollouts -> rewards -> batch -> step -> publish -> record
+#include "engine/data/pack.h"
+#include "engine/pipeline/generation.h"
+#include "engine/pipeline/job.h"
+#include "engine/pipeline/timing.h"
+
+namespace fulcrum {
+namespace {
+
+// The rollouts of a step, judged.
+Result<JudgedStep> make_step(BuiltJob& job, int64_t step, int64_t version, std::stop_token stop) {
+  std::vector<RolloutRequest> requests;
+  for (const DataRow* row : job.train.step_rows(step, job.config.data.prompts_per_step)) {
+    requests.push_back(job.request(row->prompt, step, static_cast<int64_t>(requests.size())));
+  }
+  JudgedStep out;
+  Stopwatch watch;
+  TRY(groups, job.backend.rollouts->generate(requests, job.version(version), stop));
+  out.generate_seconds = watch.lap();
+  TRY(verdicts, job.rewards->score(groups, stop));
+  out.judge_seconds = watch.lap();
+  out.groups = std::move(groups);
+  out.verdicts = std::move(verdicts);
+  return out;
+}
+
+// Exploration rows, then the stored samples that DPH-RL rehearses in this step.
+TrainBatch pack_step(const BuiltJob& job, int64_t step, const JudgedStep& made) {
+  BatchBuilder builder;
+  add_groups(builder, made.groups, made.verdicts);
+  if (job.rehearsal) {
+    const auto seed = static_cast<uint64_t>(job.config.seed);
+    for (const PresampledPrompt* p : job.rehearsal->samples(seed, step, job.config.presample.rehearsal_per_step)) {
+      builder.begin_group(job.train.row(p->row).prompt.ids);
+      builder.add_row(p->ids, {.prompt_row = p->row, .rehearsal = true}, {}, p->logps);
+    }
+  }
+  return builder.take();
+}
+
+void add_timing(Metrics& metrics, const JudgedStep& made, double update_seconds) {
+  double tokens = 0;
+  for (const RolloutGroup& g : made.groups) {
+    for (const Completion& c : g.completions) tokens += static_cast<double>(c.ids.size());
+  }
+  add_metric(metrics, "timing_s/gen", made.generate_seconds);
+  add_metric(metrics, "timing_s/reward", made.judge_seconds);
+  add_metric(metrics, "timing_s/update_actor", update_seconds);
+  add_metric(metrics, "perf/throughput", made.generate_seconds > 0 ? tokens / made.generate_seconds : 0);
+}
+
+}  // namespace
+
+Status online_loop(BuiltJob& job) {
+  const int64_t first = job.first_step, last = job.config.max_steps;
+  Generation generation([&](int64_t s, int64_t v, std::stop_token stop) { return make_step(job, s, v, stop); }, first, last,
+                        job.config.max_staleness);
+  TRY_DO(job.publish(first));
+  generation.published(first);
+  for (int64_t s = first; s < last; ++s) {
+    TRY_DO(job.control.point([&] { return save_point(job, s); }));  // pause and cancel take effect here
+    TRY(made, generation.take(s, job.stop()));
+    Stopwatch watch;
+    TRY(metrics, job.learner->step(pack_step(job, s, made), job.stop()));
+    add_timing(metrics, made, watch.lap());
+    TRY_DO(job.publish(s + 1));
+    generation.published(s + 1);
+    TRY_DO(job.journal->completions(s + 1, made.groups, made.verdicts));
+    TRY_DO(finish_step(job, s + 1, std::move(metrics)));
+  }
+  return ok_status();
+}
+
+}  // namespace fulcrum

@@ -1,0 +1,89 @@
+#include "engine/pipeline/run_job.h"
+
+#include <utility>
+
+#include "engine/core/log.h"
+#include "engine/core/text.h"
+#include "engine/data/pack.h"
+#include "engine/pipeline/evaluate.h"
+#include "engine/pipeline/job.h"
+#include "engine/pipeline/timing.h"
+
+namespace fulcrum {
+namespace {
+
+// Evaluation streams of training steps begin here, apart from those of the presample stage.
+constexpr int64_t kFirstEvaluation = 1;
+
+SamplingParams eval_sampling(const JobConfig& config) {
+  SamplingParams params = config.sampling.params();
+  params.temperature = config.eval.eval_temperature;
+  return params;
+}
+
+Result<Metrics> evaluate_online(BuiltJob& job, int64_t step) {
+  std::vector<Prompt> prompts;
+  for (int64_t i = 0; i < job.validation->size(); ++i) prompts.push_back(job.validation->row(i).prompt);
+  const EvalPlan plan{.seed = static_cast<uint64_t>(job.config.seed),
+                      .step = kFirstEvaluation + step,
+                      .num_generations = job.config.eval.eval_num_generations,
+                      .k = job.config.eval.eval_k,
+                      .sampling = eval_sampling(job.config),
+                      .correct_reward = job.config.correct_from()};
+  TRY(report, evaluate(*job.backend.rollouts, *job.rewards, prompts, job.version(step), plan, job.stop()));
+  return report.metrics();
+}
+
+// The objective's own numbers on the validation rows, under eval_ names.
+Result<Metrics> evaluate_offline(BuiltJob& job) {
+  std::vector<const DataRow*> rows;
+  for (int64_t i = 0; i < job.validation->size(); ++i) rows.push_back(&job.validation->row(i));
+  const bool pairs = job.config.objective.trainer == "dpo";
+  TRY(measured, job.learner->evaluate(pairs ? pack_pairs(rows) : pack_completions(rows), job.stop()));
+  Metrics out;
+  for (const auto& [name, m] : measured) out["eval_" + name] = m;
+  return out;
+}
+
+bool evaluation_due(const BuiltJob& job, int64_t step) {
+  const int64_t every = job.config.eval.eval_steps;
+  return every > 0 && job.validation.has_value() && (step % every == 0 || step == job.config.max_steps);
+}
+
+}  // namespace
+
+Status finish_step(BuiltJob& job, int64_t step, Metrics metrics) {
+  Stopwatch watch;
+  if (evaluation_due(job, step)) {
+    TRY(evaluated, job.config.online() ? evaluate_online(job, step) : evaluate_offline(job));
+    merge_metrics(metrics, evaluated);
+    add_metric(metrics, "timing_s/testing", watch.lap());
+  }
+  TRY_DO(job.journal->record(step, metrics));
+  TRY(best, job.journal->is_best(metrics));
+  if (best || job.journal->due(step)) TRY_DO(job.journal->checkpoint(step, *job.learner, *job.tokenizer, metrics));
+  return ok_status();
+}
+
+Status save_point(BuiltJob& job, int64_t step) { return job.journal->checkpoint(step, *job.learner, *job.tokenizer, {}); }
+
+Status run_job(const JobConfig& config, const Path& run_folder, const Backends& backends, JobControl& control) {
+  TRY(job, build_job(config, run_folder, backends, control));
+  TRY_DO(control.progress(job->first_step, config.max_steps));
+  Status status = ok_status();
+  if (config.objective.trainer == "dph_rl") status = presample(*job);
+  if (status.ok()) status = config.online() ? online_loop(*job) : offline_loop(*job);
+  if (status.ok() || control.stop_reason().ok()) return status;
+  // Stopped in the middle of a step: the learner stands at the end of the last finished one; keep it.
+  const int64_t done = job->learner->steps_done();
+  if (done > job->first_step) {
+    if (Status saved = save_point(*job, done); !saved.ok()) return saved.with_context("stopped, and the checkpoint failed");
+  }
+  return control.stop_reason();
+}
+
+Path final_checkpoint(const Path& run_folder, const JobConfig& config) {
+  return run_folder / "checkpoints" / ("checkpoint-" + std::to_string(config.max_steps));
+}
+
+}  // namespace fulcrum

@@ -1,0 +1,118 @@
+#include "engine/reference/compare_models.h"
+
+#include <algorithm>
+#include <array>
+#include <iterator>
+
+#include "engine/core/text.h"
+#include "policy/text/tokenizer.h"
+
+namespace fulcrum {
+namespace {
+
+template <class T>
+std::string difference(const char* key, const T& a, const T& b) {
+  if (a == b) return "";
+  if constexpr (std::is_same_v<T, std::string>) {
+    return std::string(key) + " is " + in_quotes(a) + " and " + in_quotes(b);
+  } else {
+    return std::string(key) + " is " + std::to_string(a) + " and " + std::to_string(b);
+  }
+}
+
+// What the shapes of the tensors cannot show.
+std::string architecture_difference(const ModelSpec& a, const ModelSpec& b) {
+  const std::array differences = {
+      difference("model_type", a.model_type, b.model_type),
+      difference("num_attention_heads", a.num_attention_heads, b.num_attention_heads),
+      difference("num_key_value_heads", a.num_key_value_heads, b.num_key_value_heads),
+      difference("rope_theta", a.rope_theta, b.rope_theta),
+      difference("rms_norm_eps", a.rms_norm_eps, b.rms_norm_eps),
+      difference("rope_scaling's factor", a.rope_scaling ? a.rope_scaling->factor : 1.0,
+                 b.rope_scaling ? b.rope_scaling->factor : 1.0)};
+  for (const std::string& d : differences) {
+    if (!d.empty()) return d;
+  }
+  return "";
+}
+
+std::string tokenizer_difference(const Path& a, const Path& b) {
+  if (a.empty() || b.empty() || a == b) return "";
+  const auto left = load_tokenizer(a), right = load_tokenizer(b);
+  if (!left.ok() || !right.ok())
+    return "";  // nothing to compare; the loader of the policy's own reports its errors
+  const Tokenizer &x = **left, &y = **right;
+  if (x.content_hash() == y.content_hash()) return "";
+  if (x.vocab_size() != y.vocab_size())
+    return difference("the tokenizers' size", x.vocab_size(), y.vocab_size());
+  if (x.bos() != y.bos() || x.eos() != y.eos()) return "the tokenizers have other BOS or EOS ids";
+  for (TokenId id = 0; id < x.vocab_size(); ++id) {
+    const std::string in_x = x.decode({&id, 1}), in_y = y.decode({&id, 1});
+    if (in_x != in_y)
+      return "token " + std::to_string(id) + " is " + in_quotes(in_x) + " and " + in_quotes(in_y);
+  }
+  return "";
+}
+
+std::vector<std::string> names_in_one_only(const TensorMap& a, const TensorMap& b) {
+  std::vector<std::string> left, right, out;
+  for (const auto& [name, tensor] : a) left.push_back(name);
+  for (const auto& [name, tensor] : b) right.push_back(name);
+  std::set_symmetric_difference(left.begin(), left.end(), right.begin(), right.end(),
+                                std::back_inserter(out));
+  return out;
+}
+
+bool is_float(DType dtype) {
+  return dtype == DType::kF16 || dtype == DType::kBF16 || dtype == DType::kF32 || dtype == DType::kF64;
+}
+
+std::string shape_text(const TensorView& tensor) {
+  std::vector<std::string> sizes;
+  for (int64_t size : tensor.shape) sizes.push_back(std::to_string(size));
+  return "[" + join(sizes, ", ") + "]";
+}
+
+Comparison compare_tensors(const TensorMap& a, const TensorMap& b) {
+  const std::vector<std::string> lone = names_in_one_only(a, b);
+  if (!lone.empty()) return {Mismatch::kKeys, lone, "only one has tensor " + in_quotes(lone[0])};
+  for (const auto& [name, left] : a) {
+    const TensorView& right = b.at(name);
+    if (left.shape == right.shape) continue;
+    return {Mismatch::kShape,
+            {name},
+            "tensor " + in_quotes(name) + " has shape " + shape_text(left) + " and " + shape_text(right)};
+  }
+  for (const auto& [name, left] : a) {
+    const TensorView& right = b.at(name);
+    if (left.dtype == right.dtype || (is_float(left.dtype) && is_float(right.dtype))) continue;
+    return {Mismatch::kDtypeClass,
+            {name},
+            "tensor " + in_quotes(name) + " holds " + std::string(dtype_name(left.dtype)) + " and " +
+                std::string(dtype_name(right.dtype))};
+  }
+  return {};
+}
+
+}  // namespace
+
+Comparison compare_models(const Model& a, const Model& b) {
+  if (std::string d = architecture_difference(a.spec, b.spec); !d.empty())
+    return {Mismatch::kArchitecture, {}, d};
+  if (std::string d = tokenizer_difference(a.folder, b.folder); !d.empty())
+    return {Mismatch::kTokenizer, {}, d};
+  if (Comparison tensors = compare_tensors(a.tensors, b.tensors); tensors.kind != Mismatch::kNone)
+    return tensors;
+  if (a.spec.tie_word_embeddings != b.spec.tie_word_embeddings) {
+    return {Mismatch::kTying, {}, "only one ties its output weight to the embedding"};
+  }
+  return {};
+}
+
+Status check_same_kind(const Model& a, const std::string& name_a, const Model& b, const std::string& name_b) {
+  const Comparison comparison = compare_models(a, b);
+  if (comparison.kind == Mismatch::kNone) return ok_status();
+  return invalid_argument(name_a + " and " + name_b + " do not fit: " + comparison.what);
+}
+
+}  // namespace fulcrum

@@ -1,0 +1,222 @@
+#include "engine/rpc/server.h"
+
+#include <grpcpp/ext/proto_server_reflection_plugin.h>
+#include <grpcpp/grpcpp.h>
+#include <grpcpp/health_check_service_interface.h>
+#include <netdb.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <charconv>
+#include <cstring>
+#include <mutex>
+
+#include "engine/core/log.h"
+#include "engine/core/text.h"
+#include "engine/rpc/auth.h"
+#include "engine/rpc/convert.h"
+#include "engine/rpc/grpc_log.h"
+#include "engine/rpc/limits.h"
+
+namespace fulcrum {
+namespace {
+
+// Runs before every call, of every service, health and reflection included. gRPC hands the method in ":path".
+class GateKeeper final : public grpc::AuthMetadataProcessor {
+ public:
+  explicit GateKeeper(Gate gate) : gate_(std::move(gate)) {}
+  bool IsBlocking() const override { return false; }
+
+  grpc::Status Process(const InputMetadata& metadata, grpc::AuthContext*, OutputMetadata* consumed,
+                       OutputMetadata*) override {
+    const auto value = [&](const char* key) {
+      const auto it = metadata.find(key);
+      return it == metadata.end() ? std::string_view() : std::string_view(it->second.data(), it->second.size());
+    };
+    const std::string_view authorization = value("authorization");
+    if (!authorization.empty()) consumed->emplace("authorization", std::string(authorization));
+    return to_grpc(gate_.check(value(":path"), authorization));
+  }
+
+ private:
+  Gate gate_;
+};
+
+// A burst of connections must not use up the descriptors: past the limit this gRPC stops accepting for good.
+void raise_descriptor_limit() {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == limit.rlim_max) return;
+  limit.rlim_cur = limit.rlim_max;
+  if (::setrlimit(RLIMIT_NOFILE, &limit) != 0) log_warn("rpc: the limit on open files could not be raised");
+}
+
+Status check_doors(const ServerOptions& options, const Address& address) {
+  if (options.tls_cert.empty() != options.tls_key.empty()) {
+    return invalid_argument("TLS needs both a certificate and its key; only one is named");
+  }
+  if (!options.tls_client_ca.empty() && options.tls_cert.empty()) {
+    return invalid_argument("client certificates need TLS: name the server's certificate and key too");
+  }
+  if (is_loopback(address.host)) return ok_status();
+  if (options.tls_cert.empty() || options.token_file.empty()) {
+    return failed_precondition("refusing to listen on " + in_quotes(options.listen) +
+                               ", which other machines can reach, without TLS and a token file: name a certificate, "
+                               "its key and a token file, or listen on 127.0.0.1");
+  }
+  return ok_status();
+}
+
+Result<std::shared_ptr<grpc::ServerCredentials>> credentials(const ServerOptions& options) {
+  // Local credentials are plaintext on the wire, but only this machine gets in, and they can carry the gate.
+  if (options.tls_cert.empty()) return grpc::experimental::LocalServerCredentials(LOCAL_TCP);
+  grpc::SslServerCredentialsOptions tls(options.tls_client_ca.empty()
+                                            ? GRPC_SSL_DONT_REQUEST_CLIENT_CERTIFICATE
+                                            : GRPC_SSL_REQUEST_AND_REQUIRE_CLIENT_CERTIFICATE_AND_VERIFY);
+  TRY(certificate, read_file(options.tls_cert, kMaxPemBytes));
+  TRY(key, read_file(options.tls_key, kMaxPemBytes));
+  tls.pem_key_cert_pairs.push_back({key, certificate});
+  if (!options.tls_client_ca.empty()) {
+    TRY(roots, read_file(options.tls_client_ca, kMaxPemBytes));
+    tls.pem_root_certs = roots;
+  }
+  return grpc::SslServerCredentials(tls);
+}
+
+// Why gRPC could not listen: it says only that it could not, so the address is tried once more by hand.
+Status why_not(const ServerOptions& options, const Address& address) {
+  addrinfo hints{};
+  hints.ai_socktype = SOCK_STREAM;
+  hints.ai_flags = AI_PASSIVE;
+  addrinfo* found = nullptr;
+  const int error = ::getaddrinfo(address.host.c_str(), std::to_string(address.port).c_str(), &hints, &found);
+  if (error != 0) {
+    return invalid_argument("cannot listen on " + in_quotes(options.listen) + ": " + ::gai_strerror(error));
+  }
+  const std::unique_ptr<addrinfo, void (*)(addrinfo*)> owner(found, ::freeaddrinfo);
+  const int fd = ::socket(found->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  const int yes = 1;
+  if (fd >= 0) ::setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
+  const bool free = fd >= 0 && ::bind(fd, found->ai_addr, found->ai_addrlen) == 0 && ::listen(fd, 1) == 0;
+  const int reason = errno;
+  if (fd >= 0) ::close(fd);
+  if (free) {
+    return unavailable("cannot serve on " + in_quotes(options.listen) +
+                       (options.tls_cert.empty() ? "" : ": are the certificate and the key a PEM pair?"));
+  }
+  if (reason == EADDRINUSE) {
+    return unavailable("port " + std::to_string(address.port) + " of " + in_quotes(address.host) +
+                       " is in use: stop the other process or listen on another port");
+  }
+  return unavailable("cannot listen on " + in_quotes(options.listen) + ": " + std::strerror(reason));
+}
+
+void set_limits(grpc::ServerBuilder& builder) {
+  builder.SetMaxReceiveMessageSize(kMaxMessageBytes);
+  builder.SetMaxSendMessageSize(kMaxMessageBytes);
+  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);   // two servers on one port would share it silently
+  builder.AddChannelArgument(GRPC_ARG_MAX_METADATA_SIZE, 8 << 10);
+  builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, 128);
+  builder.AddChannelArgument(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, 5000);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, kKeepaliveMs);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kKeepaliveTimeoutMs);
+  // Clients that ping more often than this are told to go away; ours ping every kKeepaliveMs.
+  builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, kKeepaliveMs / 3);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
+}
+
+void prepare_process() {
+  route_grpc_log();
+  static std::once_flag once;
+  std::call_once(once, [] {
+    grpc::EnableDefaultHealthCheckService(true);
+    grpc::reflection::InitProtoReflectionServerBuilderPlugin();
+  });
+  raise_descriptor_limit();
+}
+
+}  // namespace
+
+struct RpcServer::Parts {
+  Address address;
+  std::unique_ptr<grpc::Server> server;
+  std::once_flag stopped;
+};
+
+Result<Address> parse_address(const std::string& text) {
+  const Status bad = invalid_argument("address " + in_quotes(text) + " is not HOST:PORT");
+  const size_t colon = text.rfind(':');
+  if (colon == std::string::npos || colon == 0) return bad;
+  Address address{text.substr(0, colon), 0};
+  if (address.host.front() == '[' && address.host.back() == ']') {
+    address.host = address.host.substr(1, address.host.size() - 2);
+  } else if (address.host.find(':') != std::string::npos) {
+    return bad;   // a bare IPv6 address: which colon ends it?
+  }
+  const char* begin = text.data() + colon + 1;
+  const char* end = text.data() + text.size();
+  const auto [rest, error] = std::from_chars(begin, end, address.port);
+  if (error != std::errc() || rest != end || begin == end || address.port < 0 || address.port > 65535) return bad;
+  return address;
+}
+
+bool is_loopback(const std::string& host) {
+  if (host == "localhost" || host == "::1") return true;
+  const std::vector<std::string> bytes = split(host, '.');
+  if (bytes.size() != 4 || bytes[0] != "127") return false;
+  for (const std::string& byte : bytes) {
+    if (byte.empty() || byte.size() > 3 || byte.find_first_not_of("0123456789") != std::string::npos) return false;
+  }
+  return true;
+}
+
+Result<std::unique_ptr<RpcServer>> RpcServer::start(const ServerOptions& options,
+                                                    std::span<grpc::Service* const> services) {
+  TRY(address, parse_address(options.listen));
+  TRY_DO(check_doors(options, address));
+  TRY(door, credentials(options));
+  Gate gate = Gate::open_to_all();
+  if (!options.token_file.empty()) {
+    TRY(locked, Gate::from_file(options.token_file));
+    gate = std::move(locked);
+  }
+  door->SetAuthMetadataProcessor(std::make_shared<GateKeeper>(std::move(gate)));
+
+  prepare_process();
+  grpc::ServerBuilder builder;
+  set_limits(builder);
+  auto parts = std::make_unique<Parts>();
+  parts->address = address;
+  builder.AddListeningPort(options.listen, door, &parts->address.port);
+  for (grpc::Service* service : services) builder.RegisterService(service);
+  parts->server = builder.BuildAndStart();
+  if (!parts->server || parts->address.port == 0) return why_not(options, address);
+  log_info("rpc: listening on " + in_quotes(address.host) + " port " + std::to_string(parts->address.port) +
+           (options.tls_cert.empty() ? ", this machine only" : ", TLS") +
+           (options.token_file.empty() ? "" : ", with tokens"));
+  return std::unique_ptr<RpcServer>(new RpcServer(std::move(parts)));
+}
+
+RpcServer::RpcServer(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
+RpcServer::~RpcServer() { stop(Duration::zero()); }
+
+int RpcServer::port() const { return parts_->address.port; }
+
+std::string RpcServer::address() const {
+  const std::string& host = parts_->address.host;
+  return (host.find(':') == std::string::npos ? host : "[" + host + "]") + ":" + std::to_string(port());
+}
+
+void RpcServer::set_serving(bool serving) { parts_->server->GetHealthCheckService()->SetServingStatus(serving); }
+
+void RpcServer::stop(Duration grace) {
+  std::call_once(parts_->stopped, [&] {
+    set_serving(false);
+    parts_->server->Shutdown(std::chrono::system_clock::now() +
+                             std::chrono::duration_cast<std::chrono::system_clock::duration>(grace));
+    parts_->server->Wait();
+  });
+}
+
+}  // namespace fulcrum

@@ -1,0 +1,35 @@
+// A few threads that run the parts of one piece of work together, again and again: the decoder's rows, the
+// sampler's rows. One thread is the default and starts nothing. Used by one caller at a time.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <thread>
+#include <vector>
+
+namespace fulcrum {
+
+class Workers {
+ public:
+  explicit Workers(int64_t threads);
+  ~Workers();
+  Workers(const Workers&) = delete;
+  Workers& operator=(const Workers&) = delete;
+
+  int64_t count() const { return static_cast<int64_t>(threads_.size()) + 1; }
+
+  // Runs body(0) ... body(count() - 1) at once, 0 on the caller's thread; returns when all are done. `body`
+  // must not throw.
+  void run(const std::function<void(int64_t worker)>& body);
+
+ private:
+  void serve(int64_t worker);
+
+  const std::function<void(int64_t)>* body_ = nullptr;  // null in the last round: leave
+  std::atomic<uint32_t> round_{0};
+  std::atomic<int64_t> running_{0};
+  std::vector<std::thread> threads_;
+};
+
+}  // namespace fulcrum

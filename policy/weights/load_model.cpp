@@ -1,0 +1,74 @@
+// load_model(), and what all formats share.
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "engine/core/text.h"
+#include "policy/weights/formats.h"
+
+namespace fulcrum {
+namespace {
+
+std::string shape_text(const std::vector<int64_t>& shape) {
+  std::vector<std::string> parts;
+  for (const int64_t d : shape) parts.push_back(std::to_string(d));
+  return "[" + join(parts, ", ") + "]";
+}
+
+bool is_floating(DType dtype) {
+  return dtype == DType::kF32 || dtype == DType::kF16 || dtype == DType::kBF16 || dtype == DType::kF64;
+}
+
+}  // namespace
+
+Status check_tensors(const ModelSpec& spec, const TensorMap& tensors) {
+  const auto expected = expected_tensors(spec);
+  for (const auto& [name, shape] : expected) {
+    const auto it = tensors.find(name);
+    if (it == tensors.end()) return invalid_argument("tensor " + in_quotes(name) + " is missing");
+    if (it->second.shape != shape) {
+      return invalid_argument("tensor " + in_quotes(name) + " has shape " + shape_text(it->second.shape) +
+                              "; the config says " + shape_text(shape));
+    }
+    if (!is_floating(it->second.dtype)) {
+      return invalid_argument("tensor " + in_quotes(name) + " has type " +
+                              std::string(dtype_name(it->second.dtype)) +
+                              "; weights must be F32, F16, BF16 or F64");
+    }
+  }
+  for (const auto& [name, tensor] : tensors) {
+    if (!expected.contains(name)) {
+      return invalid_argument("tensor " + in_quotes(name) + " is not one of a " + spec.model_type + " model");
+    }
+  }
+  return ok_status();
+}
+
+TensorView rotary_halves(const TensorView& interleaved, int64_t head_dim) {
+  const size_t rows = static_cast<size_t>(interleaved.shape.at(0)), dim = static_cast<size_t>(head_dim),
+               half = dim / 2;
+  const size_t row_bytes = rows == 0 ? 0 : interleaved.bytes.size() / rows;
+  auto owned = std::make_shared<std::vector<std::byte>>(interleaved.bytes.size());
+  for (size_t row = 0; row < rows; ++row) {
+    const size_t head = row / dim, i = row % dim;
+    const size_t from = head * dim + (i < half ? 2 * i : 2 * (i - half) + 1);
+    std::copy_n(interleaved.bytes.data() + from * row_bytes, row_bytes, owned->data() + row * row_bytes);
+  }
+  return {interleaved.dtype, interleaved.shape, *owned, owned};
+}
+
+Result<Model> load_model(const Path& path) {
+  std::error_code error;
+  const auto status = std::filesystem::status(path, error);
+  if (!std::filesystem::exists(status)) {
+    return not_found("no model at " + in_quotes(path.string()) +
+                     "; name a Hugging Face folder or a llama2.c .bin file");
+  }
+  if (std::filesystem::is_directory(status)) return load_hf_folder(path);
+  if (path.extension() == ".bin") return load_llama2c(path);
+  return invalid_argument(
+      in_quotes(path.string()) +
+      " is not a model: name a folder with config.json and model.safetensors, or a llama2.c .bin file");
+}
+
+}  // namespace fulcrum

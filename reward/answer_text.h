@@ -1,0 +1,39 @@
+// Where in a text the answer stands. Called by the verifiers and, for the votes of maj@k, by evaluation.
+// Pure, thread-safe, linear in the text.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "reward/reward_config.h"
+
+namespace fulcrum {
+
+// The answer in a completion, as `config.extract` says, trimmed; no value if there is none. With `auto` the
+// place depends on `config.name`.
+std::optional<std::string> answer_text(const RewardConfig& config, std::string_view completion);
+
+// The same for the data's own answer, where a bare value is allowed too: what extraction finds, else the
+// whole text.
+std::string reference_text(const RewardConfig& config, std::string_view solution);
+
+// What follows the last occurrence of `marker`, trimmed; no value if there is none.
+std::optional<std::string> text_after(std::string_view text, std::string_view marker);
+
+// The contents of the last \boxed{...}. Boxes that only commas, blanks or "and" keep apart count as one list.
+struct BoxedText {
+  std::string text;
+  size_t end = 0;  // where the last box ends
+};
+std::optional<BoxedText> last_boxed(std::string_view text);
+
+// The place of a mathematical answer: what follows "answer is" (when it comes after the last box), the last
+// box, the last formula ($..$, \(..\), \[..\]) or number. `marked`: it stood in a box or a formula.
+struct MathText {
+  std::string text;
+  bool marked = false;
+};
+std::optional<MathText> math_text(std::string_view text);
+
+}  // namespace fulcrum

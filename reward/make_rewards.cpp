@@ -1,0 +1,96 @@
+#include "reward/make_rewards.h"
+
+#include <cmath>
+#include <map>
+
+#include "engine/core/text.h"
+#include "reward/verifier.h"
+
+namespace fulcrum {
+namespace {
+
+struct Part {
+  std::string name;
+  double weight;
+  std::unique_ptr<RewardFunction> judge;
+};
+
+class WeightedSum final : public RewardFunction {
+ public:
+  explicit WeightedSum(std::vector<Part> parts) : parts_(std::move(parts)) {}
+
+  std::string_view name() const override { return "sum"; }
+
+  std::vector<Verdict> score(std::span<const RewardRequest> requests, Deadline deadline,
+                             std::stop_token stop) const override {
+    std::vector<Verdict> sums(requests.size(), Verdict{.score = 0.0, .kind = VerdictKind::kScored});
+    for (const Part& part : parts_) {
+      std::vector<Verdict> verdicts = part.judge->score(requests, deadline, stop);
+      verdicts.resize(requests.size(), unscored(VerdictKind::kFailed, "the judge gave too few verdicts"));
+      for (size_t i = 0; i < sums.size(); ++i) add(part, verdicts[i], sums[i]);
+    }
+    return sums;
+  }
+
+ private:
+  void add(const Part& part, const Verdict& verdict, Verdict& sum) const {
+    const bool has_score = verdict.score && std::isfinite(*verdict.score);
+    if (has_score) sum.parts[part.name] = *verdict.score;
+    if (!has_score) sum.score.reset();
+    if (sum.score) *sum.score += part.weight * *verdict.score;
+    // The kinds are declared from scored to failed.
+    VerdictKind kind = verdict.kind;
+    if (!has_score && kind <= VerdictKind::kNoAnswer) kind = VerdictKind::kFailed;
+    if (kind > sum.kind) sum.kind = kind;
+    if (verdict.reason.empty()) return;
+    if (!sum.reason.empty()) sum.reason += "; ";
+    sum.reason += parts_.size() > 1 ? part.name + ": " + verdict.reason : verdict.reason;
+  }
+
+  std::vector<Part> parts_;
+};
+
+}  // namespace
+
+Result<std::string> solution_of(const Json& columns) {
+  for (const char* key : {"solution", "answer", "ground_truth"}) {
+    const auto found = columns.find(key);
+    if (found == columns.end()) continue;
+    if (found->is_string()) return found->get<std::string>();
+    if (found->is_number() || found->is_boolean()) return dump_json(*found);
+    return invalid_argument(std::string("column '") + key + "' is neither text nor a number");
+  }
+  return not_found("the row has none of the columns 'solution', 'answer', 'ground_truth'");
+}
+
+Result<std::unique_ptr<RewardFunction>> make_reward(const RewardConfig& config) {
+#define VERIFIER(verifier) \
+  if (config.name == #verifier) return make_##verifier(config);
+#include "reward/verifiers.def"
+#undef VERIFIER
+  std::vector<std::string> names;
+#define VERIFIER(verifier) names.emplace_back(#verifier);
+#include "reward/verifiers.def"
+#undef VERIFIER
+  return invalid_argument("no verifier is named " + in_quotes(config.name) + "; there are " +
+                          join(names, ", "));
+}
+
+Result<std::unique_ptr<RewardFunction>> make_rewards(const std::vector<RewardConfig>& configs,
+                                                     const ServiceFactory& service) {
+  if (configs.empty()) return invalid_argument("key 'reward_funcs' is empty; name at least one reward");
+  std::vector<Part> parts;
+  std::map<std::string, int> seen;
+  for (const RewardConfig& config : configs) {
+    if (config.name == "service" && !service) {
+      return invalid_argument("reward 'service' cannot be reached from here; use a verifier");
+    }
+    TRY(judge, config.name == "service" ? service(config) : make_reward(config));
+    const int count = ++seen[config.name];
+    std::string name = count == 1 ? config.name : config.name + "_" + std::to_string(count);
+    parts.push_back({std::move(name), config.weight, std::move(judge)});
+  }
+  return std::unique_ptr<RewardFunction>(std::make_unique<WeightedSum>(std::move(parts)));
+}
+
+}  // namespace fulcrum

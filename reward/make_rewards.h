@@ -1,0 +1,26 @@
+// From config to judges: a verifier by its name, and the weighted sum that a job trains on. Called when a job
+// is built and by the `score` and `eval` verbs. What is made is thread-safe.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "reward/reward.h"
+#include "reward/reward_config.h"
+
+namespace fulcrum {
+
+// Makes the judge of an item named "service"; reward/rpc has one. Empty: the name is refused.
+using ServiceFactory = std::function<Result<std::unique_ptr<RewardFunction>>(const RewardConfig&)>;
+
+// One verifier of verifiers.def. kInvalidArgument names the key that is missing or wrong.
+Result<std::unique_ptr<RewardFunction>> make_reward(const RewardConfig& config);
+
+// The sum of weight * score over all items (one item or many). Its verdicts list the unweighted scores in
+// `parts`, by name; a second item of the same name is "name_2". The sum has a score only if every part has
+// one, and is of the gravest kind among its parts (failed > timeout > bad_reference > no_answer > scored).
+Result<std::unique_ptr<RewardFunction>> make_rewards(const std::vector<RewardConfig>& configs,
+                                                     const ServiceFactory& service = {});
+
+}  // namespace fulcrum

@@ -1,0 +1,9 @@
+#include "reward/rpc/service_factory.h"
+
+#include "reward/rpc/service_reward.h"
+
+namespace fulcrum {
+
+ServiceFactory service_rewards() { return service_reward_factory({}); }
+
+}  // namespace fulcrum

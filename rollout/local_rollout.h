@@ -1,0 +1,36 @@
+// Rollouts in this process: takes the learner's weights and generates with them. The backend of `fulcrum
+// run`. publish() and generate() may be called from different threads; one generate() at a time.
+#pragma once
+
+#include <deque>
+#include <memory>
+#include <mutex>
+#include <utility>
+
+#include "engine/publish/publisher.h"
+#include "policy/decode/decode_model.h"
+#include "policy/text/tokenizer.h"
+#include "rollout/generator.h"
+#include "rollout/rollout.h"
+
+namespace fulcrum {
+
+class LocalRollout final : public RolloutClient, public WeightPublisher {
+ public:
+  // Keeps the last `kept_versions` published versions: max_staleness + 1, at least 1.
+  LocalRollout(std::shared_ptr<const Tokenizer> tokenizer, const GeneratorOptions& options,
+               int64_t kept_versions = 2);
+
+  Status publish(std::shared_ptr<const WeightSet> weights) override;
+  Result<std::vector<RolloutGroup>> generate(std::span<const RolloutRequest> requests, PolicyVersion version,
+                                             std::stop_token stop) override;
+
+ private:
+  std::shared_ptr<const Tokenizer> tokenizer_;
+  GeneratorOptions options_;
+  size_t kept_versions_;
+  std::mutex mutex_;
+  std::deque<std::pair<PolicyVersion, std::shared_ptr<const DecodeModel>>> models_;  // oldest first
+};
+
+}  // namespace fulcrum

@@ -1,0 +1,203 @@
+#include "rollout/rpc/fleet.h"
+
+#include <random>
+
+#include "engine/core/log.h"
+#include "engine/core/text.h"
+#include "engine/rpc/convert.h"
+
+namespace fulcrum {
+namespace {
+
+constexpr size_t kMaxNameBytes = 200;
+constexpr size_t kMaxFingerprintBytes = 1000;
+constexpr int64_t kMaxCapacity = 1024;
+
+// Numbers that must differ from those of the learner process before this one start anywhere.
+int64_t random_start(int bits) {
+  std::random_device device;
+  return static_cast<int64_t>((uint64_t{device()} << 32 | device()) >> (64 - bits));
+}
+
+Status check_hello(const v1::Register& hello) {
+  if (hello.name().empty() || hello.name().size() > kMaxNameBytes || hello.fingerprint().size() > kMaxFingerprintBytes) {
+    return invalid_argument("a worker's name has 1 to 200 bytes, its fingerprint at most 1000");
+  }
+  if (hello.capacity() < 1) return invalid_argument("a worker's capacity is at least 1");
+  return ok_status();
+}
+
+}  // namespace
+
+Fleet::Fleet(const Clock& clock) : clock_(clock), last_epoch_(random_start(22)), last_weights_id_(random_start(61)) {
+  for (const char* name : {"workers_joined", "workers_refused", "results_accepted", "results_duplicate",
+                           "results_fenced", "results_invalid"}) {
+    counters_[name] = 0;
+  }
+}
+
+Fleet::~Fleet() = default;
+
+Result<int64_t> Fleet::joined(const v1::Register& hello, std::shared_ptr<WorkerLink> link) {
+  const std::lock_guard lock(mutex_);
+  Peer peer;
+  peer.link = link;
+  peer.name = hello.name();
+  peer.fingerprint = hello.fingerprint();
+  peer.capacity = std::min(hello.capacity(), kMaxCapacity);
+  peer.last_heard = clock_.now();
+  Status status = check_hello(hello);
+  if (status.ok()) status = enlist(peer);
+  if (!status.ok()) {
+    ++counters_["workers_refused"];
+    log_warn("rollout: worker " + in_quotes(hello.name()) + " is refused: " + status.message());
+    return status;
+  }
+  const int64_t id = ++last_peer_;
+  log_info("rollout: worker " + in_quotes(peer.name) + " joins from " + printable(link->peer()));
+  ++counters_["workers_joined"];
+  peers_.emplace(id, std::move(peer));
+  v1::LearnerMessage welcome;
+  welcome.mutable_registered()->set_worker_id(id);
+  const Duration silence = job_ ? job_->options.heartbeat : FleetJobOptions().heartbeat;
+  welcome.mutable_registered()->set_heartbeat_ms(
+      std::chrono::duration_cast<std::chrono::milliseconds>(silence / 3).count());
+  link->send(std::move(welcome));
+  hand_out();
+  changed();
+  return id;
+}
+
+Status Fleet::enlist(Peer& peer) {
+  peer.in_book = 0;
+  if (!job_) return ok_status();
+  TRY(id, job_->book.join(peer.name, peer.fingerprint));
+  peer.in_book = id;
+  return ok_status();
+}
+
+Status Fleet::received(int64_t worker, v1::WorkerMessage message) {
+  const std::lock_guard lock(mutex_);
+  const auto found = peers_.find(worker);
+  if (found == peers_.end()) return unavailable("this worker is not registered: register again");
+  Peer& peer = found->second;
+  peer.last_heard = clock_.now();
+  if (job_ && !job_->book.heartbeat(peer.in_book).ok()) {
+    return unavailable("this worker was silent for too long: register again");
+  }
+  switch (message.message_case()) {
+    case v1::WorkerMessage::kCompletion: return on_completion(peer, message.completion());
+    case v1::WorkerMessage::kHeartbeat: peer.weights_id = message.heartbeat().weights_id(); return ok_status();
+    case v1::WorkerMessage::kFailure:
+      log_warn("rollout: worker " + in_quotes(peer.name) + " leaves: " + printable(message.failure().reason(), 1000));
+      return ok_status();
+    case v1::WorkerMessage::kRegister: return invalid_argument("a worker registers once");
+    case v1::WorkerMessage::MESSAGE_NOT_SET: break;
+  }
+  return invalid_argument("a message without content");
+}
+
+void Fleet::left(int64_t worker) {
+  const std::lock_guard lock(mutex_);
+  const auto found = peers_.find(worker);
+  if (found == peers_.end()) return;
+  log_info("rollout: worker " + in_quotes(found->second.name) + " has left");
+  if (job_) job_->book.worker_lost(found->second.in_book);
+  peers_.erase(found);
+  hand_out();
+  changed();
+}
+
+// Completions of a lease are put together here. What does not belong to one is dropped and counted; what cannot be of
+// a good group makes the group bad at once, so that nothing larger than what was asked for is ever kept.
+Status Fleet::on_completion(Peer& peer, const v1::CompletionResult& result) {
+  const auto found = peer.leases.find(result.fence());
+  if (found == peer.leases.end() || found->second.item != result.item()) {
+    ++counters_["results_fenced"];
+    return ok_status();
+  }
+  Partial& partial = found->second;
+  Result<Completion> completion = completion_from_wire(result);
+  const auto g = static_cast<size_t>(result.generation());
+  if (!completion.ok() || result.generation() < 0 || g >= partial.arrived.size() || partial.arrived[g] ||
+      result.ids_size() > partial.request.sampling.max_completion_length ||
+      from_wire(result.version()) != partial.group.version) {
+    partial.group.completions.clear();   // which the book refuses
+    return on_group(peer, result.fence());
+  }
+  partial.arrived[g] = true;
+  partial.group.completions[g] = std::move(completion).value();
+  return --partial.missing > 0 ? ok_status() : on_group(peer, result.fence());
+}
+
+Status Fleet::on_group(Peer& peer, uint64_t fence) {
+  auto node = peer.leases.extract(fence);
+  Partial& partial = node.mapped();
+  const ResultVerdict verdict = job_->book.complete(peer.in_book, partial.item, fence, std::move(partial.group));
+  switch (verdict.kind) {
+    case ResultKind::kAccepted:
+      ++counters_["results_accepted"];
+      ++peer.completed;
+      break;
+    case ResultKind::kDuplicate: ++counters_["results_duplicate"]; break;
+    case ResultKind::kFenced: ++counters_["results_fenced"]; break;
+    case ResultKind::kInvalid:
+      ++counters_["results_invalid"];
+      ++peer.bad;
+      log_warn("rollout: " + verdict.why);
+      break;
+  }
+  hand_out();
+  changed();
+  if (!verdict.quarantined) return ok_status();
+  return {Code::kPermissionDenied, "this worker has sent too many bad results: " + verdict.why};
+}
+
+std::vector<v1::WorkerInfo> Fleet::workers() const {
+  const std::lock_guard lock(mutex_);
+  std::vector<v1::WorkerInfo> all;
+  for (const auto& [id, peer] : peers_) {
+    v1::WorkerInfo& info = all.emplace_back();
+    info.set_id(id);
+    info.set_name(to_valid_utf8(peer.name));
+    info.set_fingerprint(to_valid_utf8(peer.fingerprint));
+    info.set_capacity(peer.capacity);
+    info.set_leases(static_cast<int64_t>(peer.leases.size()));
+    info.set_completed_groups(peer.completed);
+    info.set_bad_results(peer.bad);
+    info.set_seconds_since_heard(static_cast<int64_t>(seconds(clock_.now() - peer.last_heard)));
+    info.set_weights_id(peer.weights_id);
+    info.set_peer(peer.link->peer());
+  }
+  return all;
+}
+
+std::map<std::string, int64_t> Fleet::counters() const {
+  const std::lock_guard lock(mutex_);
+  std::map<std::string, int64_t> all = counters_;
+  all["workers_connected"] = static_cast<int64_t>(peers_.size());
+  if (job_) {
+    const BookCounts counts = job_->book.counts();
+    all["requests_waiting"] = counts.waiting;
+    all["requests_leased"] = counts.leased;
+    all["leases_expired"] = counts.expired;
+  }
+  return all;
+}
+
+std::shared_ptr<const WeightImage> Fleet::image(int64_t weights_id) const {
+  const std::lock_guard lock(mutex_);
+  if (!job_ || job_->published.empty()) return nullptr;
+  if (weights_id == 0) return job_->published.back().image;
+  for (const Published& p : job_->published) {
+    if (p.image->manifest().weights_id() == weights_id) return p.image;
+  }
+  return nullptr;
+}
+
+void Fleet::changed() {
+  ++changes_;
+  changed_.notify_all();
+}
+
+}  // namespace fulcrum

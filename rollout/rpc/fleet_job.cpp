@@ -1,0 +1,188 @@
+// A job's side of the fleet: publishing weights, handing out a batch of requests, waiting for it.
+#include <algorithm>
+
+#include "engine/core/log.h"
+#include "engine/core/text.h"
+#include "engine/rpc/convert.h"
+#include "rollout/rpc/fleet.h"
+
+namespace fulcrum {
+namespace {
+
+constexpr size_t kMaxLeasesBytes = 1 << 20;
+// How often leases are looked at while nothing else happens; also how late a cancel can be.
+constexpr std::chrono::milliseconds kTick{200};
+
+std::string name_of(PolicyVersion v) { return std::to_string(v.epoch) + "." + std::to_string(v.step); }
+
+}  // namespace
+
+Result<std::shared_ptr<GrpcRollout>> Fleet::begin_job(FleetJobOptions options) {
+  if (options.tokenizer == nullptr) options.tokenizer = std::make_shared<TokenizerFiles>();
+  const std::lock_guard lock(mutex_);
+  if (job_) return failed_precondition("the workers are at work for another job");
+  BookOptions book{.epoch = ++last_epoch_, .lease = options.lease};
+  book.limits.vocab_size = options.vocab_size;
+  book.workers.heartbeat = options.heartbeat;
+  book.workers.deterministic = options.deterministic;
+  book.workers.fingerprint = options.fingerprint;
+  job_ = std::make_shared<Job>(std::move(options), std::move(book), clock_);
+  for (auto& [id, peer] : peers_) {
+    if (const Status status = enlist(peer); !status.ok()) {
+      ++counters_["workers_refused"];
+      log_warn("rollout: worker " + in_quotes(peer.name) + " is refused: " + status.message());
+      peer.link->close(status);
+    }
+  }
+  return std::shared_ptr<GrpcRollout>(new GrpcRollout(*this, job_));
+}
+
+void Fleet::end_job(const std::shared_ptr<Job>& job) {
+  const std::lock_guard lock(mutex_);
+  if (!is_current(job)) return;
+  take_back(job->book.cancel_all());
+  for (auto& [id, peer] : peers_) peer.in_book = 0;
+  job_.reset();
+  changed();
+}
+
+Status Fleet::publish(const std::shared_ptr<Job>& job, std::shared_ptr<const WeightSet> weights) {
+  const PolicyVersion version = weights->version;
+  std::unique_lock lock(mutex_);
+  const int64_t id = ++last_weights_id_;
+  lock.unlock();
+  auto image = std::make_shared<const WeightImage>(id, std::move(weights), job->options.tokenizer);
+  lock.lock();
+  std::erase_if(job->published, [&](const Published& p) { return p.version == version; });
+  job->published.push_back({version, std::move(image)});
+  const auto kept = static_cast<size_t>(std::max<int64_t>(job->options.kept_versions, 1));
+  while (job->published.size() > kept) job->published.pop_front();
+  return ok_status();
+}
+
+Result<std::vector<RolloutGroup>> Fleet::generate(const std::shared_ptr<Job>& job,
+                                                  std::span<const RolloutRequest> requests, PolicyVersion version,
+                                                  std::stop_token stop) {
+  std::unique_lock lock(mutex_);
+  const auto published = std::find_if(job->published.begin(), job->published.end(),
+                                      [&](const Published& p) { return p.version == version; });
+  if (published == job->published.end()) {
+    return failed_precondition("weights of version " + name_of(version) +
+                               " are not here: never published, or older than the versions kept");
+  }
+  job->weights_id = published->image->manifest().weights_id();
+  TRY_DO(job->book.begin(requests, version));
+  const auto report_waiting = [&](bool waiting) {
+    job->waiting = waiting;
+    if (!job->options.on_waiting) return;
+    lock.unlock();
+    job->options.on_waiting(waiting);
+    lock.lock();
+  };
+  while (!job->book.finished()) {
+    if (stop.stop_requested()) {
+      take_back(job->book.cancel_all());
+      return cancelled();
+    }
+    drop_silent();
+    hand_out();
+    const uint64_t seen = changes_;
+    if (const bool idle = job->book.workers().empty(); idle != job->waiting) report_waiting(idle);
+    changed_.wait_for(lock, stop, kTick, [&] { return changes_ != seen; });
+  }
+  if (job->waiting) report_waiting(false);
+  return job->book.take();
+}
+
+// Even shares, so that one worker does not sit on the batch while others wait; a worker gets more when half of what it
+// may hold is done, so that it always has a batch to generate together.
+void Fleet::hand_out() {
+  if (!job_) return;
+  const BookCounts counts = job_->book.counts();
+  if (counts.waiting == 0) return;
+  const auto workers = static_cast<int64_t>(job_->book.workers().size());
+  if (workers == 0) return;
+  const int64_t share = (counts.waiting + counts.leased + workers - 1) / workers;
+  for (auto& [id, peer] : peers_) {
+    const int64_t capacity = std::min(peer.capacity, share);
+    const auto held = static_cast<int64_t>(peer.leases.size());
+    if (peer.in_book != 0 && held * 2 <= capacity) lease_to(peer, capacity);
+  }
+}
+
+void Fleet::lease_to(Peer& peer, int64_t capacity) {
+  v1::LearnerMessage message;
+  size_t bytes = 0;
+  for (const Lease& lease : job_->book.assign(peer.in_book, capacity)) {
+    v1::Lease wire;
+    request_to_wire(*lease.request, wire);
+    wire.set_item(lease.item);
+    wire.set_fence(lease.fence);
+    wire.set_weights_id(job_->weights_id);
+    *wire.mutable_version() = to_wire(lease.version);
+    const auto generations = static_cast<size_t>(lease.request->num_generations);
+    Partial partial{.item = lease.item, .request = *lease.request, .missing = lease.request->num_generations};
+    partial.arrived.resize(generations);
+    partial.group.index = lease.request->index;
+    partial.group.version = lease.version;
+    partial.group.completions.resize(generations);
+    peer.leases.emplace(lease.fence, std::move(partial));
+    bytes += wire.ByteSizeLong();
+    if (bytes > kMaxLeasesBytes && message.leases().leases_size() > 0) {
+      peer.link->send(std::exchange(message, {}));
+      bytes = wire.ByteSizeLong();
+    }
+    *message.mutable_leases()->add_leases() = std::move(wire);
+  }
+  if (message.has_leases()) peer.link->send(std::move(message));
+}
+
+void Fleet::take_back(const std::vector<Revoked>& revoked) {
+  for (auto& [id, peer] : peers_) {
+    v1::LearnerMessage message;
+    for (const Revoked& r : revoked) {
+      if (peer.leases.erase(r.fence) > 0) message.mutable_cancel()->add_fences(r.fence);
+    }
+    if (message.has_cancel()) peer.link->send(std::move(message));
+  }
+}
+
+void Fleet::drop_silent() {
+  take_back(job_->book.expire());
+  const std::vector<Worker> known = job_->book.workers();
+  for (auto& [id, peer] : peers_) {
+    const bool lost = peer.in_book != 0 &&
+                      std::none_of(known.begin(), known.end(), [&](const Worker& w) { return w.id == peer.in_book; });
+    if (!lost) continue;
+    log_warn("rollout: worker " + in_quotes(peer.name) + " is silent; its requests go to others");
+    peer.in_book = 0;
+    peer.leases.clear();
+    peer.link->close(unavailable("this worker was silent for too long: register again"));
+  }
+}
+
+GrpcRollout::~GrpcRollout() { fleet_.end_job(job_); }
+
+Result<std::vector<RolloutGroup>> GrpcRollout::generate(std::span<const RolloutRequest> requests,
+                                                        PolicyVersion version, std::stop_token stop) {
+  return fleet_.generate(job_, requests, version, std::move(stop));
+}
+
+Status GrpcRollout::publish(std::shared_ptr<const WeightSet> weights) {
+  return fleet_.publish(job_, std::move(weights));
+}
+
+Result<std::shared_ptr<const TokenizerFiles>> read_tokenizer_files(std::span<const Path> files, const std::string& hash,
+                                                                   const std::string& splitter) {
+  auto tokenizer = std::make_shared<TokenizerFiles>();
+  tokenizer->hash = hash;
+  tokenizer->splitter = splitter;
+  for (const Path& path : files) {
+    TRY(bytes, read_file(path));
+    tokenizer->files.emplace_back(path.filename().string(), std::move(bytes));
+  }
+  if (files.size() == 1) tokenizer->entry = files[0].filename().string();   // it may have been named by file
+  return std::shared_ptr<const TokenizerFiles>(std::move(tokenizer));
+}
+
+}  // namespace fulcrum

@@ -1,0 +1,54 @@
+// The keys of sampling, under TRL's names. Torch-free.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "engine/core/config.h"
+#include "engine/types/rollout.h"
+
+namespace fulcrum {
+
+struct SamplingConfig {
+  int64_t num_generations = 8;
+  double temperature = 1.0;
+  double top_p = 1.0;
+  int64_t top_k = 0;
+  double min_p = 0.0;
+  int64_t max_completion_length = 256;
+  std::vector<std::string> stop;
+  int64_t rollout_max_batch = 64;
+  int64_t rollout_threads = 1;
+
+  void visit(ConfigVisitor& v) {
+    v.field("num_generations", num_generations, at_least(1),
+            "completions of one prompt: the size of a group");
+    v.field("temperature", temperature, at_least(0),
+            "logits are divided by it before a token is drawn; 0: greedy");
+    v.field("top_p", top_p, above_up_to(0, 1),
+            "draw from the smallest set of likeliest tokens whose probability reaches it; 1: off");
+    v.field("top_k", top_k, at_least(0), "draw from this many likeliest tokens; 0: off");
+    v.field("min_p", min_p, between(0, 1),
+            "draw from tokens at least this times as likely as the likeliest; 0: off");
+    v.field("max_completion_length", max_completion_length, at_least(1), "tokens of a completion at most");
+    v.field("stop", stop, "texts that end a completion; they stay in it");
+    v.field("rollout_max_batch", rollout_max_batch, at_least(1),
+            "sequences generated at a time; changes speed and memory, never a result");
+    v.field("rollout_threads", rollout_threads, between(1, 1024),
+            "threads that generate; changes speed, never a result");
+  }
+
+  SamplingParams params() const {
+    SamplingParams p;
+    p.temperature = temperature;
+    p.top_k = top_k;
+    p.top_p = top_p;
+    p.min_p = min_p;
+    p.max_completion_length = max_completion_length;
+    p.stop = stop;
+    return p;
+  }
+};
+
+}  // namespace fulcrum

@@ -1,0 +1,62 @@
+#include "engine/pipeline/rehearsal.h"
+
+#include <gtest/gtest.h>
+
+#include <set>
+
+#include "tests/support/test_data.h"
+
+namespace fulcrum {
+namespace {
+
+std::vector<PresampledPrompt> ten() {
+  std::vector<PresampledPrompt> all;
+  for (int64_t i = 0; i < 10; ++i) {
+    PresampledPrompt p{.row = i, .correct = i, .mastered = i % 2 == 0, .ids = {}, .logps = {}};
+    if (p.mastered) {
+      p.ids = {static_cast<TokenId>(i), 2};
+      p.logps = {-0.1f, -1.0f / 3.0f};
+    }
+    all.push_back(p);
+  }
+  return all;
+}
+
+TEST(Rehearsal, WhatIsAppendedIsReadBackBitForBit) {
+  testing::TempFolder folder;
+  const Path file = folder.path() / "presample.jsonl";
+  ASSERT_TRUE(Rehearsal::open(file)->append(ten()).ok());
+  const Rehearsal again = *Rehearsal::open(file);
+  ASSERT_EQ(again.prompts().size(), 10u);
+  EXPECT_EQ(again.prompts()[4].logps, ten()[4].logps);
+  EXPECT_EQ(again.prompts()[4].ids, ten()[4].ids);
+  EXPECT_EQ(again.exploration_rows(), (std::vector<int64_t>{1, 3, 5, 7, 9}));
+}
+
+TEST(Rehearsal, ATornLastLineIsDroppedAndABrokenOneIsNamed) {
+  testing::TempFolder folder;
+  const Path file = folder.path() / "presample.jsonl";
+  ASSERT_TRUE(Rehearsal::open(file)->append(ten()).ok());
+  ASSERT_TRUE(append_file(file, "{\"row\": 10, \"corr").ok());
+  EXPECT_EQ(Rehearsal::open(file)->prompts().size(), 10u);
+  EXPECT_EQ(Rehearsal::open(file)->prompts().size(), 10u);
+  ASSERT_TRUE(append_file(file, "{\"row\": 10, \"corr\n").ok());
+  const Status s = Rehearsal::open(file).status();
+  EXPECT_EQ(s.code(), Code::kDataLoss);
+  EXPECT_NE(s.message().find("line 11"), std::string::npos) << s.message();
+}
+
+TEST(Rehearsal, EachEpochRehearsesEveryStoredSampleOnce) {
+  testing::TempFolder folder;
+  Rehearsal r = *Rehearsal::open(folder.path() / "presample.jsonl");
+  ASSERT_TRUE(r.append(ten()).ok());
+  std::multiset<int64_t> seen;
+  for (int64_t step = 0; step < 5; ++step) {
+    for (const PresampledPrompt* p : r.samples(7, step, 3)) seen.insert(p->row);
+  }
+  for (const int64_t row : {0, 2, 4, 6, 8}) EXPECT_EQ(seen.count(row), 3u);
+  EXPECT_TRUE(Rehearsal::open(folder.path() / "none.jsonl")->samples(7, 0, 3).empty());
+}
+
+}  // namespace
+}  // namespace fulcrum

@@ -1,0 +1,173 @@
+#include "engine/reference/reference.h"
+
+#include <ATen/ATen.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <limits>
+
+#include "engine/reference/compare_models.h"
+#include "tests/support/test_data.h"
+
+namespace fulcrum {
+namespace {
+
+using ::testing::HasSubstr;
+
+ModelSpec tiny_spec() {
+  ModelSpec spec;
+  spec.vocab_size = 11;
+  spec.hidden_size = 8;
+  spec.intermediate_size = 12;
+  spec.num_hidden_layers = 1;
+  spec.num_attention_heads = 2;
+  spec.num_key_value_heads = 1;
+  spec.head_dim = 4;
+  spec.max_position_embeddings = 16;
+  return spec;
+}
+
+// Prompt 1 2, completion 3 4.
+TrainBatch tiny_batch() {
+  TrainBatch batch;
+  batch.tokens = {1, 2, 3, 4};
+  batch.positions = {0, 1, 2, 3};
+  batch.groups = {{.prompt_begin = 0, .prompt_end = 2, .row_begin = 0, .row_end = 1}};
+  batch.rows = {{.token_begin = 2, .token_end = 4, .target_begin = 0, .target_end = 2}};
+  batch.target_source = {1, 2};
+  batch.target_ids = {3, 4};
+  batch.target_row = {0, 0};
+  batch.target_mask = {1, 1};
+  return batch;
+}
+
+std::vector<float> logps_of(Reference& reference) {
+  const auto out = reference.logps(tiny_batch(), 1.0, 1024, 16, {});
+  EXPECT_TRUE(out.ok()) << out.status().message();
+  return *out;
+}
+
+std::unique_ptr<Reference> make(const ReferenceConfig& config, const Model& start) {
+  auto made = make_reference(config, start, {});
+  EXPECT_TRUE(made.ok()) << made.status().message();
+  return std::move(*made);
+}
+
+TEST(Reference, WithoutOptionsItIsThePolicyAsItStartsAndNeverMoves) {
+  const Model start = random_model(tiny_spec(), 1);
+  const auto reference = make({}, start);
+  const auto policy = *Policy::create(random_model(tiny_spec(), 2), {});
+  const std::vector<float> before = logps_of(*reference);
+  EXPECT_EQ(before, *batch_logps(**Policy::create(start, {}), tiny_batch(), 1.0, 1024, 16, {}));
+  ASSERT_TRUE(reference->after_step(512, *policy).ok());
+  EXPECT_EQ(logps_of(*reference), before);
+  EXPECT_EQ(reference->version(), 0);
+  EXPECT_TRUE(reference->save().empty());
+  EXPECT_TRUE(reference->load({}, 0).ok());
+}
+
+TEST(Reference, SyncMovesItEveryNStepsAndGivesANewVersionAndHash) {
+  const Model start = random_model(tiny_spec(), 1);
+  const auto reference =
+      make({.sync_ref_model = true, .ref_model_mixup_alpha = 1.0, .ref_model_sync_steps = 3}, start);
+  const auto policy = *Policy::create(random_model(tiny_spec(), 2), {});
+  const std::string hash = reference->content_hash();
+  ASSERT_TRUE(reference->after_step(2, *policy).ok());
+  EXPECT_EQ(reference->content_hash(), hash);
+  ASSERT_TRUE(reference->after_step(3, *policy).ok());
+  EXPECT_EQ(reference->version(), 1);
+  EXPECT_NE(reference->content_hash(), hash);
+  EXPECT_EQ(logps_of(*reference), *batch_logps(*policy, tiny_batch(), 1.0, 1024, 16, {}));
+}
+
+TEST(Reference, AMovedReferenceIsRestoredBitForBit) {
+  const Model start = random_model(tiny_spec(), 1);
+  const ReferenceConfig config{
+      .sync_ref_model = true, .ref_model_mixup_alpha = 0.6, .ref_model_sync_steps = 1};
+  const auto reference = make(config, start);
+  const auto policy = *Policy::create(random_model(tiny_spec(), 2), {});
+  ASSERT_TRUE(reference->after_step(1, *policy).ok());
+  const TensorMap saved = reference->save();
+  const auto restored = make(config, start);
+  ASSERT_TRUE(restored->load(saved, reference->version()).ok());
+  EXPECT_EQ(restored->content_hash(), reference->content_hash());
+  EXPECT_EQ(restored->version(), 1);
+  EXPECT_EQ(logps_of(*restored), logps_of(*reference));
+  // What was saved does not move with the reference.
+  ASSERT_TRUE(reference->after_step(2, *policy).ok());
+  EXPECT_EQ(content_hash(saved), restored->content_hash());
+}
+
+TEST(Reference, ACheckpointOfAnotherKindIsRefused) {
+  const Model start = random_model(tiny_spec(), 1);
+  const auto frozen = make({}, start);
+  EXPECT_THAT(frozen->load({}, 2).message(), HasSubstr("sync_ref_model"));
+  const auto moving = make({.sync_ref_model = true}, start);
+  TensorMap saved = moving->save();
+  saved.erase(saved.begin());
+  EXPECT_THAT(moving->load(saved, 1).message(), HasSubstr("is missing"));
+}
+
+TEST(Reference, OptionsThatExcludeEachOtherAreRefused) {
+  const Model start = random_model(tiny_spec(), 1);
+  const auto refusal = [&](const ReferenceConfig& config) {
+    return make_reference(config, start, {}).status().message();
+  };
+  EXPECT_THAT(refusal({.ref_model = "a", .ref_soup = {"b", "c"}}), HasSubstr("exclude each other"));
+  EXPECT_THAT(refusal({.ref_soup = {"b", "c"}, .ref_soup_weights = {1.0}}),
+              HasSubstr("has 1 numbers for a ref_soup of 2"));
+  EXPECT_THAT(refusal({.ref_model = "/no/such/folder"}), HasSubstr("ref_model '/no/such/folder'"));
+}
+
+TEST(Reference, ASoupOfFoldersIsTheirAverageAndAMisfitIsNamed) {
+  const testing::TempFolder folder;
+  const Model a = random_model(tiny_spec(), 1), b = random_model(tiny_spec(), 2);
+  ModelSpec wide = tiny_spec();
+  wide.intermediate_size = 16;
+  const std::vector<std::pair<std::string, Model>> models = {
+      {"a", a}, {"b", b}, {"wide", random_model(wide, 3)}};
+  for (const auto& [name, model] : models) {
+    ASSERT_TRUE(make_folders(folder.path() / name).ok());
+    ASSERT_TRUE(write_model(folder.path() / name, model, {}).ok());
+  }
+  const auto path = [&](const std::string& name) { return (folder.path() / name).string(); };
+  const auto soup = make({.ref_soup = {path("a"), path("b")}, .ref_soup_weights = {3, 1}}, a);
+  const std::vector<Model> ingredients = {a, b};
+  const Model expected = *make_soup(ingredients, std::vector<double>{0.75, 0.25});
+  EXPECT_EQ(soup->content_hash(), make({}, expected)->content_hash());
+  EXPECT_THAT(make_reference({.ref_model = path("wide")}, a, {}).status().message(),
+              HasSubstr("mlp.down_proj.weight' has shape"));
+}
+
+TEST(Soup, OfOneModelIsThatModelAndOfEqualModelsBitEqual) {
+  const Model a = random_model(tiny_spec(), 1);
+  const std::vector<Model> one = {a}, two = {a, a};
+  EXPECT_EQ(content_hash(make_soup(one, std::vector<double>{2.0})->tensors), content_hash(a.tensors));
+  EXPECT_EQ(content_hash(make_soup(two, std::vector<double>{0.5, 0.5})->tensors), content_hash(a.tensors));
+}
+
+TEST(Soup, RefusesWeightsThatCancelAndValuesThatAreNotFinite) {
+  const Model a = random_model(tiny_spec(), 1);
+  Model broken = a;
+  const std::string name = broken.tensors.begin()->first;
+  std::vector<float> values = *to_float(broken.tensors.at(name));
+  values[0] = std::numeric_limits<float>::quiet_NaN();
+  broken.tensors[name] = make_tensor(a.tensors.at(name).shape, values);
+  EXPECT_THAT(make_soup(std::vector<Model>{a, a}, std::vector<double>{1, -1}).status().message(),
+              HasSubstr("add up to 0"));
+  EXPECT_THAT(make_soup(std::vector<Model>{a, broken}, std::vector<double>{1, 1}).status().message(),
+              HasSubstr("tensor '" + name + "' of model 2"));
+  EXPECT_FALSE(make_soup(std::vector<Model>{a}, std::vector<double>{1, 1}).ok());
+}
+
+TEST(CompareModels, NamesTheKeyOfTheFirstDifferenceInTheArchitecture) {
+  const Model a = random_model(tiny_spec(), 1);
+  Model b = a;
+  b.spec.rope_theta = 500000;
+  EXPECT_EQ(compare_models(a, b).kind, Mismatch::kArchitecture);
+  EXPECT_THAT(check_same_kind(a, "the policy", b, "its ref_model").message(),
+              HasSubstr("the policy and its ref_model do not fit: rope_theta is 10000"));
+}
+
+}  // namespace
+}  // namespace fulcrum

@@ -1,0 +1,50 @@
+#include "reward/math/number.h"
+
+#include <gtest/gtest.h>
+
+#include <string>
+
+namespace fulcrum {
+namespace {
+
+std::string parsed(std::string_view text) {
+  const std::optional<Number> number = parse_number(text);
+  return number ? number->value.get_str() + (number->percent ? "%" : "") : "none";
+}
+
+TEST(Number, IsReadExactly) {
+  EXPECT_EQ(parsed("0.1"), "1/10");
+  EXPECT_EQ(parsed(" -1,234.50 "), "-2469/2");
+  EXPECT_EQ(parsed("1 000"), "1000");
+  EXPECT_EQ(parsed("1000,99"), "100099/100");
+  EXPECT_EQ(parsed("0,111"), "111/1000");
+  EXPECT_EQ(parsed("1.5e-3"), "3/2000");
+  EXPECT_EQ(parsed("6/8"), "3/4");
+  EXPECT_EQ(parsed("-2 1/2"), "-5/2");
+  EXPECT_EQ(parsed("12.5\\%"), "25/2%");
+  EXPECT_EQ(parsed("0.333333333333333333333333333333"),
+            "333333333333333333333333333333/1000000000000000000000000000000");
+}
+
+TEST(Number, WhatIsNotOneNumberIsNone) {
+  for (const char* text :
+       {"", "-", "1/0", "1,23,4", "1.2.3", "x", "12a", "1 2", "3//4", "1e99999999999999", "2 1/0"}) {
+    EXPECT_EQ(parsed(text), "none") << text;
+  }
+  EXPECT_EQ(parsed(std::string(5000, '7')), "none");
+}
+
+TEST(Number, TheLastNumberOfAText) {
+  EXPECT_EQ(last_number("He has 3 apples and 1,250.50 pears."), "1,250.50");
+  EXPECT_EQ(last_number("so 16-3 it is"), "3");
+  EXPECT_EQ(last_number("so it is -3"), "-3");
+  EXPECT_EQ(last_number("it owes -$12"), "-$12");
+  EXPECT_EQ(last_number("about 2 1/2 cups"), "2 1/2");
+  EXPECT_EQ(last_number("a rate of 45% then"), "45%");
+  EXPECT_EQ(last_number("room A12"), "");
+  EXPECT_EQ(last_number("none"), "");
+  EXPECT_EQ(last_number("in 2020 300 people"), "300");
+}
+
+}  // namespace
+}  // namespace fulcrum

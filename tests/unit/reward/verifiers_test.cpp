@@ -1,0 +1,226 @@
+#include "tests/unit/reward/reward_testing.h"
+
+namespace fulcrum::testing {
+namespace {
+
+Verdict numeric(std::string_view completion, const Json& solution, double tolerance = 0) {
+  return judge({.name = "numeric", .tolerance = tolerance}, completion, solution);
+}
+Verdict maths(std::string_view completion, const Json& solution) {
+  return judge({.name = "math"}, completion, solution);
+}
+
+TEST(Exact, IgnoresBlanksAndCaseOnlyWhenAsked) {
+  EXPECT_EQ(judge({.name = "exact"}, "  New \n York ", "New York").score, 1.0);
+  EXPECT_EQ(judge({.name = "exact"}, "new york", "New York").score, 0.0);
+  EXPECT_EQ(judge({.name = "exact", .ignore_case = true}, "new york", "New York").score, 1.0);
+}
+
+TEST(Exact, LooksWhereExtractSays) {
+  const std::string text = "so <answer> a </answer> and \\boxed{b} then 12 #### c";
+  EXPECT_EQ(judge({.name = "exact", .extract = "answer_tag"}, text, "a").score, 1.0);
+  EXPECT_EQ(judge({.name = "exact", .extract = "boxed"}, text, "b").score, 1.0);
+  EXPECT_EQ(judge({.name = "exact", .extract = "last_number"}, text, "12").score, 1.0);
+  EXPECT_EQ(judge({.name = "exact", .extract = "after_marker"}, text, "c").score, 1.0);
+  const Verdict none = judge({.name = "exact", .extract = "boxed", .no_answer_score = -0.5}, "no box", "b");
+  EXPECT_EQ(none.kind, VerdictKind::kNoAnswer);
+  EXPECT_EQ(none.score, -0.5);
+}
+
+TEST(Exact, ARowWithoutAReferenceHasNoScore) {
+  const Verdict v = judge({.name = "exact"}, "x", nullptr);
+  EXPECT_EQ(v.kind, VerdictKind::kBadReference);
+  EXPECT_FALSE(v.score.has_value());
+}
+
+TEST(Regex, MatchesSomewhereAndRefusesABrokenPattern) {
+  EXPECT_EQ(judge({.name = "regex", .pattern = "a+b$"}, "xxaab", nullptr).score, 1.0);
+  EXPECT_EQ(judge({.name = "regex", .pattern = "a+b$"}, "aabc", nullptr).score, 0.0);
+  EXPECT_NE(make_reward({.name = "regex", .pattern = "("}).status().message().find("pattern '('"),
+            std::string::npos);
+  EXPECT_EQ(make_reward({.name = "regex"}).status().code(), Code::kInvalidArgument);
+}
+
+TEST(Numeric, ReadsTheWaysPeopleWriteNumbers) {
+  for (const auto& [text, value] :
+       std::initializer_list<std::pair<const char*, const char*>>{{"It costs $1,000.50.", "1000.5"},
+                                                                  {"3/4", "0.75"},
+                                                                  {"6.02e3", "6020"},
+                                                                  {"-7", "-7"},
+                                                                  {"the answer is \\boxed{-3}", "-3"},
+                                                                  {"2 1/2", "5/2"},
+                                                                  {"#### 42\nok", "42"},
+                                                                  {"x \xE2\x88\x92"
+                                                                   "5",
+                                                                   "-5"},
+                                                                  {"16-3=13", "13"},
+                                                                  {"45%", "45"},
+                                                                  {"45%", "0.45"},
+                                                                  {"2,74", "2.74"},
+                                                                  {"we get .5", "1/2"},
+                                                                  {"+7", "7"},
+                                                                  {"0.333", "0.333"},
+                                                                  {"-$5", "-5"}}) {
+    EXPECT_EQ(numeric(text, value).score, 1.0)
+        << text << " is " << value << ": " << numeric(text, value).reason;
+  }
+  EXPECT_EQ(numeric("0.3333", "1/3").score, 0.0);
+  EXPECT_EQ(numeric("0.3333", "1/3", 1e-3).score, 1.0);
+  EXPECT_EQ(numeric("3", "-3").score, 0.0);
+  EXPECT_EQ(numeric("45%", "0.45%").score, 0.0);
+}
+
+TEST(Numeric, SaysWhatIsMissing) {
+  EXPECT_EQ(numeric("no idea", "3").kind, VerdictKind::kNoAnswer);
+  EXPECT_EQ(numeric("3", "none").kind, VerdictKind::kBadReference);
+  EXPECT_EQ(numeric("AZYUK2A", "2").kind, VerdictKind::kNoAnswer);
+  EXPECT_EQ(numeric("3", Json(3)).score, 1.0);  // a number in the data is a reference too
+}
+
+TEST(Numeric, HugeExponentsAreRefusedBeforeTheyAreComputed) {
+  EXPECT_EQ(numeric("1e999999999", "3").kind, VerdictKind::kNoAnswer);
+  EXPECT_EQ(numeric(std::string(1 << 20, '9'), "3").kind, VerdictKind::kNoAnswer);
+}
+
+TEST(Math, EqualFormsOfOneAnswerAreEqual) {
+  for (const auto& [a, b] : std::initializer_list<std::pair<const char*, const char*>>{
+           {"$\\frac{1}{2}$", "0.5"},
+           {"\\boxed{\\sqrt{12}}", "$2\\sqrt{3}$"},
+           {"\\boxed{\\frac{1}{1+\\sqrt{2}}}", "$\\sqrt2-1$"},
+           {"\\boxed{(x+1)^2}", "$x^2+2x+1$"},
+           {"\\boxed{\\frac{x^2-1}{x-1}}", "$x+1$"},
+           {"\\boxed{\\sin^2 x+\\cos^2 x}", "$1$"},
+           {"\\boxed{2\\pi r}", "$\\pi r\\cdot 2$"},
+           {"\\boxed{e^{x+y}}", "$e^x e^y$"},
+           {"\\boxed{\\log_2 8}", "$3$"},
+           {"\\boxed{5!}", "$120$"},
+           {"\\boxed{\\binom{5}{2}}", "$10$"},
+           {"\\boxed{2\\frac{1}{2}}", "$5/2$"},
+           {"\\boxed{i^2}", "$-1$"},
+           {"\\boxed{1,234,567}", "1234567"},
+           {"\\boxed{x>2}", "$(2,\\infty)$"},
+           {"\\boxed{\\{3,1,2\\}}", "$\\{1,2,3\\}$"},
+           {"\\boxed{90^\\circ}", "$90$"},
+           {"\\boxed{|-3|}", "$3$"}}) {
+    EXPECT_EQ(maths(a, b).score, 1.0) << a << " and " << b << ": " << maths(a, b).reason;
+    EXPECT_EQ(maths(b, a).score, 1.0) << b << " and " << a << ": " << maths(b, a).reason;
+  }
+}
+
+TEST(Math, DifferentAnswersAreDifferent) {
+  for (const auto& [a, b] :
+       std::initializer_list<std::pair<const char*, const char*>>{{"\\boxed{\\sqrt{x^2}}", "$x$"},
+                                                                  {"\\boxed{(1,2)}", "$(2,1)$"},
+                                                                  {"\\boxed{[1,2]}", "$(1,2)$"},
+                                                                  {"\\boxed{x=2,y=3}", "$x=3,y=2$"},
+                                                                  {"\\boxed{x<2}", "$x>2$"},
+                                                                  {"\\boxed{\\pm 2}", "$2$"},
+                                                                  {"\\boxed{\\frac{1}{0}}", "$0$"},
+                                                                  {"\\boxed{3.14}", "$\\pi$"},
+                                                                  {"\\boxed{2x}", "$x^2$"}}) {
+    EXPECT_EQ(maths(a, b).score, 0.0) << a << " and " << b;
+  }
+}
+
+TEST(Math, TheAnswerStatedLastCounts) {
+  EXPECT_EQ(maths("first \\boxed{1}, no: \\boxed{2}?? the final answer is $3$.", "3").score, 1.0);
+  EXPECT_EQ(maths("$x=1$ but then \\boxed{2}", "2").score, 1.0);
+  EXPECT_EQ(maths("we cut here \\boxed{2", "2").kind, VerdictKind::kScored);  // the bare 2 is the last number
+  EXPECT_EQ(maths("no answer at all", "2").kind, VerdictKind::kNoAnswer);
+  EXPECT_EQ(maths("2", "forty two apples").kind, VerdictKind::kBadReference);
+}
+
+TEST(Math, LooksOnlyWhereExtractSays) {
+  EXPECT_EQ(judge({.name = "math", .extract = "boxed"}, "42", "42").kind, VerdictKind::kNoAnswer);
+  EXPECT_EQ(judge({.name = "math", .extract = "boxed"}, "\\boxed{42} or 43", "42").score, 1.0);
+  EXPECT_EQ(judge({.name = "math", .extract = "answer_tag"}, "<answer>1/2</answer> 3", "0.5").score, 1.0);
+  EXPECT_EQ(maths("so #### 1/2", "steps \\boxed{7}\n#### \\frac{1}{2}").score, 1.0);
+}
+
+TEST(Length, IsDaposSoftOverlongPunishmentOfTheGoldenFile) {
+  size_t checked = 0;
+  const Json golden = read_json(source_folder() / "tests/golden/policy_gradient.json");
+  for (const Json& c : golden["cases"]) {
+    if (c["op"] != "overlong") continue;
+    const Json& in = c["inputs"];
+    const auto length = reward({.name = "length",
+                                .max_length = in["max_len"].get<int64_t>(),
+                                .soft_length = in["cache_len"].get<int64_t>()});
+    for (size_t i = 0; i < in["length"].size(); ++i, ++checked) {
+      const double score = *judge(*length, "", nullptr, {.num_tokens = in["length"][i]}).score;
+      EXPECT_NEAR(score * in["factor"].get<double>(), c["expected"]["paper"][i].get<double>(), 1e-12)
+          << c["id"];
+    }
+  }
+  EXPECT_GT(checked, 20u);
+}
+
+TEST(Length, TargetFallsLinearlyOnBothSides) {
+  const RewardConfig config{.name = "length", .target = 10};
+  EXPECT_EQ(judge(config, "", nullptr, {.num_tokens = 10}).score, 1.0);
+  EXPECT_EQ(judge(config, "", nullptr, {.num_tokens = 15}).score, 0.5);
+  EXPECT_EQ(judge(config, "", nullptr, {.num_tokens = 40}).score, 0.0);
+  EXPECT_FALSE(make_reward({.name = "length"}).ok());
+  EXPECT_FALSE(make_reward({.name = "length", .max_length = 5, .soft_length = 6}).ok());
+}
+
+TEST(Format, BoxedNeedsSomethingInABalancedBox) {
+  EXPECT_EQ(judge({.name = "format", .format = "boxed"}, "so \\boxed{\\frac{1}{2}}", nullptr).score, 1.0);
+  EXPECT_EQ(judge({.name = "format", .format = "boxed"}, "so \\boxed{ }", nullptr).score, 0.0);
+  EXPECT_EQ(judge({.name = "format", .format = "boxed"}, "so \\boxed{1", nullptr).score, 0.0);
+}
+
+TEST(PrefixMatch, APerfectEndedCompletionHasOne) {
+  EXPECT_DOUBLE_EQ(*judge({.name = "prefix_match"}, "7,7", "7,7").score, 1.0);
+  EXPECT_DOUBLE_EQ(*judge({.name = "prefix_match"}, "7,7", "7,7", {.truncated = true}).score, 0.75);
+  EXPECT_DOUBLE_EQ(*judge({.name = "prefix_match"}, "7,8", "7,7").score, 0.5);
+  EXPECT_DOUBLE_EQ(*judge({.name = "prefix_match"}, "", "").score, 1.0);
+  EXPECT_DOUBLE_EQ(*judge({.name = "prefix_match"}, "", "7").score, 0.0);
+}
+
+TEST(Registry, EveryNameOfTheConfigIsMadeOrRefusedInWords) {
+  EXPECT_NE(make_reward({.name = "exakt"}).status().message().find("exact, regex"), std::string::npos);
+  const Json schema = config_schema<RewardConfig>();
+  for (const Json& name : schema["properties"]["name"]["enum"]) {
+    if (name == "service") continue;
+    EXPECT_TRUE(make_reward({.name = name, .pattern = "a", .target = 3}).ok()) << name;
+  }
+}
+
+TEST(WeightedSum, AddsWeightedScoresAndKeepsTheParts) {
+  auto sum = make_rewards({{.name = "exact"},
+                           {.name = "regex", .weight = 0.5, .pattern = "a"},
+                           {.name = "regex", .weight = -2, .pattern = "b"}});
+  ASSERT_TRUE(sum.ok());
+  const Verdict v = judge(**sum, "ab", "ab");
+  EXPECT_EQ(v.score, 1 + 0.5 - 2);
+  EXPECT_EQ(v.kind, VerdictKind::kScored);
+  EXPECT_EQ(v.parts, (std::map<std::string, double>{{"exact", 1}, {"regex", 1}, {"regex_2", 1}}));
+}
+
+TEST(WeightedSum, HasAScoreOnlyIfAllPartsHave) {
+  auto sum = make_rewards({{.name = "regex", .pattern = "a"}, {.name = "numeric"}});
+  ASSERT_TRUE(sum.ok());
+  const Verdict bad = judge(**sum, "a 3", "no number");
+  EXPECT_FALSE(bad.score.has_value());
+  EXPECT_EQ(bad.kind, VerdictKind::kBadReference);
+  EXPECT_EQ(bad.parts.count("numeric"), 0u);
+  const Verdict none = judge(**sum, "a", "3");
+  EXPECT_EQ(none.kind, VerdictKind::kNoAnswer);
+  EXPECT_EQ(none.score, 1.0);
+}
+
+TEST(WeightedSum, TheServiceComesFromTheFactory) {
+  EXPECT_FALSE(make_rewards({{.name = "service", .address = "a:1"}}).ok());
+  std::string asked;
+  const auto sum = make_rewards({{.name = "service", .address = "a:1"}}, [&](const RewardConfig& c) {
+    asked = c.address;
+    return make_reward({.name = "regex", .pattern = "z"});
+  });
+  ASSERT_TRUE(sum.ok());
+  EXPECT_EQ(asked, "a:1");
+  EXPECT_EQ(judge(**sum, "z", nullptr).parts.at("service"), 1.0);
+}
+
+}  // namespace
+}  // namespace fulcrum::testing
