@@ -5,6 +5,7 @@
 #include <functional>
 #include <memory>
 #include <span>
+#include <span>
 #include <stop_token>
 #include <vector>
 

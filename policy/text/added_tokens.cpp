@@ -9,11 +9,6 @@
 namespace fulcrum {
 namespace {
 
-bool is_word(char32_t point) {
-  const CharClass c = class_of(point);
-  return c == CharClass::kLetter || c == CharClass::kNumber || point == '_';
-}
-
 // The last code point before `at`, found by stepping back over continuation bytes.
 char32_t point_before(std::string_view text, size_t at) {
   size_t begin = at - 1;
@@ -23,8 +18,8 @@ char32_t point_before(std::string_view text, size_t at) {
 }
 
 bool stands_alone(std::string_view text, size_t begin, size_t end) {
-  return (begin == 0 || !is_word(point_before(text, begin))) &&
-         (end == text.size() || !is_word(first_char(text.substr(end)).point));
+  return (begin == 0 || !is_word_char(point_before(text, begin))) &&
+         (end == text.size() || !is_word_char(first_char(text.substr(end)).point));
 }
 
 size_t before_spaces(std::string_view text, size_t floor, size_t at) {

@@ -7,6 +7,7 @@
 
 #include "engine/core/text.h"
 #include "policy/text/bpe_merge.h"
+#include "policy/text/byte_alphabet.h"
 #include "policy/text/piece_table.h"
 #include "policy/text/unicode.h"
 
@@ -83,9 +84,12 @@ void BpeTokenizer::index_pieces() {
       by_text_.emplace(piece.text, id);
       longest_piece_ = std::max(longest_piece_, piece.text.size());
     }
+    // A byte may have only a special piece; then that spells it in text all the same.
     const bool is_byte =
-        piece.text.size() == 1 && (spec_.byte_level ? normal : piece.kind == PieceKind::kByte);
-    if (is_byte) byte_ids_[static_cast<unsigned char>(piece.text[0])] = id;
+        piece.text.size() == 1 &&
+        (spec_.byte_level ? normal || piece.kind == PieceKind::kSpecial : piece.kind == PieceKind::kByte);
+    TokenId& byte_id = byte_ids_[is_byte ? static_cast<unsigned char>(piece.text[0]) : 0];
+    if (is_byte && (normal || byte_id < 0)) byte_id = id;
   }
 }
 
@@ -278,14 +282,15 @@ Status set_piece(BpeSpec& spec, int64_t id, BpePiece piece) {
 }
 
 Status add_token(BpeSpec& spec, AddedToken token) {
-  const PieceKind kind = spec.unknown == token.id ? PieceKind::kUnknown
-                         : token.special          ? PieceKind::kSpecial
-                                                  : PieceKind::kAdded;
   const auto at = static_cast<size_t>(token.id);
-  // A piece of the vocabulary may be listed again as an added token; in byte-level files it is spelled in
-  // bytes there.
-  if (token.id >= 0 && at < spec.pieces.size() && spec.byte_level) spec.pieces[at].kind = PieceKind::kHole;
-  TRY_DO(set_piece(spec, token.id, {token.content, kind}));
+  const bool listed = token.id >= 0 && at < spec.pieces.size() && spec.pieces[at].kind != PieceKind::kHole;
+  // A byte-level vocabulary spells the token in its own alphabet; the piece stays what it is in text.
+  const bool same_bytes =
+      listed && spec.byte_level && bytes_of_spelling(token.content) == spec.pieces[at].text;
+  if (!same_bytes)
+    TRY_DO(set_piece(spec, token.id, {token.content, listed ? spec.pieces[at].kind : PieceKind::kAdded}));
+  PieceKind& kind = spec.pieces[at].kind;
+  if (token.special) kind = spec.unknown == token.id ? PieceKind::kUnknown : PieceKind::kSpecial;
   spec.added.push_back(std::move(token));
   return ok_status();
 }

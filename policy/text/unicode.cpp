@@ -63,6 +63,21 @@ CharClass class_of(char32_t point) {
   }
 }
 
+bool is_word_char(char32_t point) {
+  if (point > 0x10FFFF) return false;
+  switch (utf8proc_category(static_cast<utf8proc_int32_t>(point))) {
+    case UTF8PROC_CATEGORY_MN:
+    case UTF8PROC_CATEGORY_MC:
+    case UTF8PROC_CATEGORY_ME:
+    case UTF8PROC_CATEGORY_ND:
+    case UTF8PROC_CATEGORY_NL:
+    case UTF8PROC_CATEGORY_PC:
+      return true;
+    default:
+      return class_of(point) == CharClass::kLetter || point == 0x200C || point == 0x200D;
+  }
+}
+
 std::string to_utf8(char32_t point) {
   utf8proc_uint8_t bytes[4];
   const utf8proc_ssize_t n = utf8proc_encode_char(static_cast<utf8proc_int32_t>(point), bytes);

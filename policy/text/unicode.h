@@ -23,6 +23,7 @@ inline constexpr char32_t kMalformed = 0xFFFFFFFF;
 // The code point at the front of `text`, which is not empty.
 Utf8Char first_char(std::string_view text);
 CharClass class_of(char32_t point);
+bool is_word_char(char32_t point);    // \w: letters, marks, decimal digits, connectors, joiners
 std::string to_utf8(char32_t point);  // point: a Unicode scalar value
 
 // Canonical composition. Malformed bytes stay as they are, and composition does not reach across them.

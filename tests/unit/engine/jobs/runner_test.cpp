@@ -43,10 +43,21 @@ class Puppet {
     nod();
   }
   int saves() const { return saves_; }
+  // Until the job is past a boundary and waits for a nod: what is asked of it now acts at the next one.
+  void await_inside_a_step() {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [&] { return waiting_ && nods_ == 0; });
+  }
 
  private:
   bool wait_for_nod(std::stop_token stop) {
     std::unique_lock lock(mutex_);
+    waiting_ = true;
+    changed_.notify_all();
+    const struct Leave {
+      bool& waiting;
+      ~Leave() { waiting = false; }
+    } leave{waiting_};
     if (!changed_.wait(lock, stop, [&] { return nods_ > 0 || done_; })) return false;
     if (nods_ > 0) --nods_;
     return true;
@@ -54,6 +65,7 @@ class Puppet {
   std::mutex mutex_;
   std::condition_variable_any changed_;
   int nods_ = 0;
+  bool waiting_ = false;
   std::atomic<bool> done_ = false;
   std::atomic<int> saves_ = 0;
   Status result_;
@@ -120,6 +132,7 @@ TEST_F(RunnerTest, APauseActsAtTheNextBoundaryAfterASaveAndResumeGoesOnInPlace) 
   start(puppet.run());
   const Job job = submit();
   await(job, kRunning);
+  puppet.await_inside_a_step();
   EXPECT_EQ(value_of(runner->pause(job.id)).state, kPausing);
   puppet.nod();  // the step at work is finished
   await(job, kPaused);
@@ -136,6 +149,7 @@ TEST_F(RunnerTest, APauseTakenBackBeforeTheBoundaryNeverHappens) {
   start(puppet.run());
   const Job job = submit();
   await(job, kRunning);
+  puppet.await_inside_a_step();
   value_of(runner->pause(job.id));
   EXPECT_EQ(value_of(runner->resume(job.id)).state, kRunning);
   puppet.nod();
@@ -149,6 +163,7 @@ TEST_F(RunnerTest, AResumeFollowedAtOnceByAPausePausesAgain) {
   start(puppet.run());
   const Job job = submit();
   await(job, kRunning);
+  puppet.await_inside_a_step();
   value_of(runner->pause(job.id));
   puppet.nod();
   await(job, kPaused);
@@ -197,6 +212,7 @@ TEST_F(RunnerTest, APausedAndAQueuedJobCanBeCancelled) {
   start(puppet.run());
   const Job paused = submit(), queued = submit();
   await(paused, kRunning);
+  puppet.await_inside_a_step();
   value_of(runner->cancel(queued.id));
   value_of(runner->pause(paused.id));
   puppet.nod();
@@ -205,6 +221,7 @@ TEST_F(RunnerTest, APausedAndAQueuedJobCanBeCancelled) {
   const Job next = submit();
   await(next, kRunning);
   EXPECT_EQ(get(queued).epoch, 0) << "it was never taken up";
+  runner.reset();  // before the puppet goes
 }
 
 TEST_F(RunnerTest, TheReasonOfAStopIsTold) {
@@ -258,6 +275,7 @@ TEST_F(RunnerTest, APausedJobStaysPausedOverAShutdownAndIsQueuedByResume) {
   start(puppet.run());
   const Job job = submit();
   await(job, kRunning);
+  puppet.await_inside_a_step();
   value_of(runner->pause(job.id));
   puppet.nod();
   await(job, kPaused);

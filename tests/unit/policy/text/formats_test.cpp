@@ -79,6 +79,18 @@ TEST(AddedTokens, StripSpacesAndStandAloneAsTheyAreFlagged) {
   EXPECT_EQ(encode(load_json(json), "a \xE3\x80\x80<tool>  b"), (Ids{0, 8, 1}));
   json["added_tokens"][1] = {{"id", 8}, {"content", "cc"}, {"special", false}, {"single_word", true}};
   EXPECT_EQ(encode(load_json(json), "cc ccc"), (Ids{8, 3, 2, 2, 2}));
+  EXPECT_EQ(encode(load_json(json), "cc cc"), (Ids{8, 3, 8}));
+}
+
+TEST(AddedTokens, APieceOfTheVocabularyMayBeListedAgain) {
+  Json json = tiny_byte_level();
+  json["added_tokens"] = *parse_json(R"([{"id": 1, "content": "b", "single_word": true},
+                                         {"id": 2, "content": "c", "special": true}])");
+  const auto tokenizer = load_json(json);
+  EXPECT_EQ(encode(tokenizer, "ab b c"), (Ids{4, 3, 1, 3, 2}));
+  EXPECT_EQ((*tokenizer)->decode(Ids{4, 3, 1, 3, 2}), "ab b ");
+  json["added_tokens"] = *parse_json(R"([{"id": 2, "content": "x"}])");
+  EXPECT_THAT(error_of(json), HasSubstr("id 2 belongs to both 'c' and 'x'"));
 }
 
 TEST(AddedTokens, TheLongestAtAPlaceWins) {

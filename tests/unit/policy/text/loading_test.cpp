@@ -147,7 +147,7 @@ TEST(DamagedFiles, GiveOneLineOrAWorkingTokenizerButNeverACrash) {
   for (const Format& format : formats) {
     TokenizerFolder folder;
     folder.put("merges.txt", "a b\nab c\nĠ ab\n");
-    for (int round = 0; round < 250; ++round) {
+    for (int round = 0; round < 120; ++round) {
       std::string bytes = format.bytes;
       if (rng.below(4) == 0) bytes.resize(rng.below(bytes.size()));
       for (uint64_t n = rng.below(4); n > 0 && !bytes.empty(); --n) {
@@ -172,8 +172,8 @@ TEST(DamagedFiles, GiveOneLineOrAWorkingTokenizerButNeverACrash) {
       (void)(*tokenizer)->decode(*ids);
     }
   }
-  EXPECT_GT(refused, 500);
-  EXPECT_GT(loaded, 500);
+  EXPECT_GT(refused, 250);
+  EXPECT_GT(loaded, 250);
 }
 
 }  // namespace

@@ -1,0 +1,49 @@
+// `fulcrum rollout`: a worker that generates for a learner.
+#include <unistd.h>
+
+#include <cstdio>
+
+#include "engine/cli/connect.h"
+#include "engine/cli/verbs.h"
+#include "engine/core/signals.h"
+#include "rollout/fingerprint.h"
+#include "rollout/rpc/worker.h"
+
+namespace fulcrum::cli {
+namespace {
+
+struct Options {
+  RolloutWorkerOptions worker;
+  GeneratorOptions generator;
+};
+
+std::string default_name() {
+  std::string host(256, '\0');
+  if (::gethostname(host.data(), host.size() - 1) != 0) return "worker";
+  host.resize(host.find('\0'));
+  return host + "-" + std::to_string(::getpid());
+}
+
+int run(const Options& o) {
+  const SignalStop signals;
+  RolloutWorkerOptions worker = o.worker;
+  if (worker.name.empty()) worker.name = default_name();
+  worker.fingerprint = numeric_fingerprint();
+  RolloutWorker service(worker, generator_models(o.generator));
+  return report(service.run(signals.token()));
+}
+
+}  // namespace
+
+void add_rollout(CLI::App& app, Action& action) {
+  add_verb<Options>(app, action, "rollout", "a worker that generates for a learner, until it is stopped", run,
+                    [](CLI::App& v, Options& o) {
+                      add_connection_options(v, o.worker.learner);
+                      v.add_option("--name", o.worker.name, "for people (default: host and process number)");
+                      v.add_option("--capacity", o.worker.capacity, "prompts at a time")->check(CLI::Range(1, 4096))->capture_default_str();
+                      v.add_option("--max-batch", o.generator.max_batch, "sequences at a time")->check(CLI::Range(1, 65536))->capture_default_str();
+                      v.add_option("--threads", o.generator.threads)->check(CLI::Range(1, 1024))->capture_default_str();
+                    });
+}
+
+}  // namespace fulcrum::cli
