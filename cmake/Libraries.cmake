@@ -47,8 +47,6 @@ fulcrum_library(engine/objective LAYER 2 DEPENDS engine/divergence engine/types 
 fulcrum_library(engine/reference LAYER 2 DEPENDS policy/nn)
 
 # Layer 3: who learns.
-# g++ 12 takes a moved-from variant in a test's temporary for an uninitialised one.
-set_source_files_properties(tests/unit/engine/learner/learner_test.cpp PROPERTIES COMPILE_OPTIONS -Wno-maybe-uninitialized)
 fulcrum_library(engine/learner LAYER 3 DEPENDS engine/objective engine/reference)
 
 # Layer 4: the wiring.

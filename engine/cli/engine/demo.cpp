@@ -24,7 +24,7 @@ const std::vector<int64_t> kAttempts = {1, 2, 4, 8, 16};
 struct Options {
   std::string folder = "demo-run";
   uint64_t seed = 17;
-  int64_t warm_up_steps = 250, steps = 60;
+  int64_t warm_up_steps = 900, steps = 200;
 };
 
 std::string jsonl(const std::vector<Json>& rows) {
@@ -76,7 +76,7 @@ Json rl_job(const Options& o, const std::string& trainer) {
   if (trainer == "dph_rl") {
     job["f_divergence_type"] = "js_divergence";
     job["dph_eta"] = 0.2;
-    job["presample"] = {{"k", 8}, {"threshold", 8}, {"rehearsal_per_step", 32}};
+    job["presample"] = {{"k", 8}, {"threshold", 6}, {"rehearsal_per_step", 32}};
   }
   return job;
 }

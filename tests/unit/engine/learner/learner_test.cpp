@@ -147,9 +147,11 @@ std::vector<float> first_gradient(int64_t max_tokens) {
   Rig rig(options);
   rig.step(1);
   std::vector<float> out;
-  for (const auto& [name, tensor] : rig.learner->save().tensors) {
+  const LearnerState state = rig.learner->save();
+  for (const auto& [name, tensor] : state.tensors) {
     if (!name.starts_with("exp_avg/")) continue;
-    for (const float v : to_float(tensor).value()) out.push_back(v / 0.1f);
+    const std::vector<float> moment = to_float(tensor).value();
+    for (const float v : moment) out.push_back(v / 0.1f);
   }
   return out;
 }
