@@ -8,3 +8,9 @@ if(FULCRUM_TORCH)
   file(GLOB golden_tests CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/tests/golden/*.cpp)
   fulcrum_test(golden_methods SOURCES ${golden_tests} LINK engine_objective engine_reference LABEL golden)
 endif()
+
+# The real programs, started and killed.
+if(FULCRUM_TORCH)
+  fulcrum_test(e2e_cluster SOURCES ${PROJECT_SOURCE_DIR}/tests/e2e/cluster_test.cpp LINK engine_core LABEL e2e SERIAL)
+  add_dependencies(e2e_cluster fulcrum fulcrum-engine)
+endif()
