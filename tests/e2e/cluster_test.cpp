@@ -33,7 +33,7 @@ class Cluster : public ::testing::Test {
 
   std::unique_ptr<Process> learner() {
     auto p = std::make_unique<Process>(std::vector<std::string>{fulcrum(), "learner", "--state", path("state"), "--listen", listen_},
-                                       folder_.path() / "learner");
+                                       folder_.path() / ("learner" + std::to_string(++learners_)));
     EXPECT_TRUE(eventually([&] { return p->out().find("listens on ") != std::string::npos; })) << p->err();
     const std::string out = p->out();
     const size_t at = out.find("listens on ") + 11;
@@ -72,6 +72,7 @@ class Cluster : public ::testing::Test {
   }
 
   TempFolder folder_;
+  int learners_ = 0;  // each start has output files of its own
   std::string listen_ = "127.0.0.1:0";
 };
 
@@ -81,8 +82,9 @@ TEST_F(Cluster, TwoWorkersGiveTheBitsOfOneProcess) {
   const auto l = learner();
   const auto one = worker("one"), two = worker("two");
   const std::string job = submit();
-  EXPECT_EQ(watch(job).code, 0);
-  EXPECT_EQ(numbers(metrics_of(job)), expected);
+  const Finished watched = watch(job);
+  EXPECT_EQ(watched.code, 0) << watched.err;
+  EXPECT_TRUE(numbers(metrics_of(job)) == expected) << "see " << metrics_of(job);
 }
 
 TEST_F(Cluster, AKilledWorkerCostsNothingButTime) {
@@ -93,8 +95,9 @@ TEST_F(Cluster, AKilledWorkerCostsNothingButTime) {
   ASSERT_TRUE(eventually([&] { return !slurp(metrics_of(job)).empty(); }));
   doomed->signal(SIGKILL);
   const auto other = worker("other");
-  EXPECT_EQ(watch(job).code, 0);
-  EXPECT_EQ(numbers(metrics_of(job)), expected);
+  const Finished watched = watch(job);
+  EXPECT_EQ(watched.code, 0) << watched.err;
+  EXPECT_TRUE(numbers(metrics_of(job)) == expected) << "see " << metrics_of(job);
 }
 
 TEST_F(Cluster, AKilledLearnerGoesOnFromItsCheckpointWithTheSameBits) {
@@ -106,8 +109,9 @@ TEST_F(Cluster, AKilledLearnerGoesOnFromItsCheckpointWithTheSameBits) {
   l->signal(SIGKILL);
   l->wait(seconds(10));
   l = learner();
-  EXPECT_EQ(watch(job).code, 0);
-  EXPECT_EQ(numbers(metrics_of(job)), expected);
+  const Finished watched = watch(job);
+  EXPECT_EQ(watched.code, 0) << watched.err;
+  EXPECT_TRUE(numbers(metrics_of(job)) == expected) << "see " << metrics_of(job);
 }
 
 }  // namespace
