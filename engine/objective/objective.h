@@ -1,6 +1,7 @@
-// A training objective: a loss on a few log-probs. The learner fetches what needs() asks for, calls prepare() once for
-// a rollout batch and loss() for each micro-batch of whole rows; it takes the gradient with respect to the log-probs
-// by autograd and feeds it to the model's backward pass. Objectives never see the model, files or devices' settings.
+// A training objective: a loss on a few log-probs. The learner fetches what needs() asks for, calls prepare()
+// once for a rollout batch and loss() for each micro-batch of whole rows; it takes the gradient with respect
+// to the log-probs by autograd and feeds it to the model's backward pass. Objectives never see the model,
+// files or devices' settings.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -24,11 +25,11 @@ struct ObjectiveState {
 
 // A micro-batch: whole rows (and whole pairs), N targets, as tensors on the learner's device, fp32.
 struct LossInput {
-  const TrainBatch& batch;      // the slice; row numbers in `row_N` are its rows
-  at::Tensor logps_N;           // log pi(target) at the rollout temperature; requires grad
-  at::Tensor row_N;             // int64
-  at::Tensor mask_N;            // bool: enters the loss
-  at::Tensor old_logps_N;       // constants below; undefined where the batch has none
+  const TrainBatch& batch;  // the slice; row numbers in `row_N` are its rows
+  at::Tensor logps_N;       // log pi(target) at the rollout temperature; requires grad
+  at::Tensor row_N;         // int64
+  at::Tensor mask_N;        // bool: enters the loss
+  at::Tensor old_logps_N;   // constants below; undefined where the batch has none
   at::Tensor reference_logps_N;
   at::Tensor sampling_logps_N;
   at::Tensor stored_logps_N;
@@ -36,7 +37,7 @@ struct LossInput {
 };
 
 struct LossOutput {
-  at::Tensor loss;              // scalar: this slice's share of the step's loss (already divided by the step's totals)
+  at::Tensor loss;  // scalar: this slice's share of the step's loss (already divided by the step's totals)
   Metrics metrics;
 };
 
@@ -44,14 +45,15 @@ class Objective {
  public:
   virtual ~Objective() = default;
   virtual Needs needs() const = 0;
-  // Once per rollout batch, host numbers in double: advantages, masks, the denominators over the whole step. The only
-  // place that may change `state`. Adds its metrics (rewards, lengths, ...).
+  // Once per rollout batch, host numbers in double: advantages, masks, the denominators over the whole step.
+  // The only place that may change `state`. Adds its metrics (rewards, lengths, ...).
   virtual Status prepare(TrainBatch& batch, ObjectiveState& state, Metrics& metrics) const = 0;
   // Pure; thread-safe.
   virtual Result<LossOutput> loss(const LossInput& input) const = 0;
 };
 
-// `config.trainer` names the entry of objectives.def. kInvalidArgument with the reason if options do not fit together.
+// `config.trainer` names the entry of objectives.def. kInvalidArgument with the reason if options do not fit
+// together.
 Result<std::unique_ptr<Objective>> make_objective(const ObjectiveConfig& config);
 
 }  // namespace fulcrum

@@ -1,4 +1,5 @@
-// The keys of the objectives, under TRL's names. Torch-free, so that the client checks a job without an engine.
+// The keys of the objectives, under TRL's names. Torch-free, so that the client checks a job without an
+// engine.
 #pragma once
 
 #include <optional>
@@ -19,10 +20,10 @@ struct ObjectiveConfig {
   bool mask_truncated_completions = false;
   int64_t num_iterations = 1;
   // KL to the reference; DPO's beta
-  std::optional<double> beta;            // default: 0 for grpo and dph_rl, 0.1 for dpo
+  std::optional<double> beta;  // default: 0 for grpo and dph_rl, 0.1 for dpo
   std::string kl_estimator = "k3";
   // Divergences
-  std::string f_divergence_type;         // default: reverse_kl for dpo, js_divergence for dph_rl
+  std::string f_divergence_type;  // default: reverse_kl for dpo, js_divergence for dph_rl
   double f_alpha_divergence_coef = 0.5;
   double js_scale = 1.0;
   // DPO
@@ -31,31 +32,43 @@ struct ObjectiveConfig {
   // DPH-RL
   double dph_eta = 0.1;
   double dph_delta_max = 5;
-  int64_t max_completion_length = 256;   // dr_grpo's constant; visited by the sampling config
+  int64_t max_completion_length = 256;  // dr_grpo's constant; visited by the sampling config
 
   void visit(ConfigVisitor& v) {
     v.field("trainer", trainer, Choices{{"sft", "grpo", "dpo", "dph_rl"}}, "the method");
     v.field("loss_type", loss_type, Choices{{"grpo", "bnpo", "dr_grpo", "dapo"}},
-            "how token losses are averaged: grpo row means, bnpo tokens of the micro-step, dr_grpo a constant, dapo tokens of the step");
-    v.field("epsilon", epsilon, above(0), "lower clip range of the ratio, and the upper one unless epsilon_high is set");
+            "how token losses are averaged: grpo row means, bnpo tokens of the micro-step, dr_grpo a "
+            "constant, dapo tokens of the step");
+    v.field("epsilon", epsilon, above(0),
+            "lower clip range of the ratio, and the upper one unless epsilon_high is set");
     v.field("epsilon_high", epsilon_high, above(0), "upper clip range of the ratio");
-    v.field("delta", delta, above(1), "upper bound of the unclipped ratio for negative advantages (two-sided clipping); null: off");
-    v.field("scale_rewards", scale_rewards, Choices{{"group", "batch", "none"}}, "what the advantages' spread is divided by");
-    v.field("mask_truncated_completions", mask_truncated_completions, "leave completions cut by the length limit out of the loss");
+    v.field("delta", delta, above(1),
+            "upper bound of the unclipped ratio for negative advantages (two-sided clipping); null: off");
+    v.field("scale_rewards", scale_rewards, Choices{{"group", "batch", "none"}},
+            "what the advantages' spread is divided by");
+    v.field("mask_truncated_completions", mask_truncated_completions,
+            "leave completions cut by the length limit out of the loss");
     v.field("num_iterations", num_iterations, between(1, 64), "optimizer steps on each rollout batch");
-    v.field("beta", beta, at_least(0), "strength of the KL to the reference (grpo, dph_rl: default 0) or DPO's beta (default 0.1)");
-    v.field("kl_estimator", kl_estimator, Choices{{"k1", "k2", "k3"}}, "per-token estimator of the KL in the loss");
-    v.field("f_divergence_type", f_divergence_type,
-            "the divergence: link of dpo (default reverse_kl), rehearsal term of dph_rl (default js_divergence)");
+    v.field("beta", beta, at_least(0),
+            "strength of the KL to the reference (grpo, dph_rl: default 0) or DPO's beta (default 0.1)");
+    v.field("kl_estimator", kl_estimator, Choices{{"k1", "k2", "k3"}},
+            "per-token estimator of the KL in the loss");
+    v.field(
+        "f_divergence_type", f_divergence_type,
+        "the divergence: link of dpo (default reverse_kl), rehearsal term of dph_rl (default js_divergence)");
     v.field("f_alpha_divergence_coef", f_alpha_divergence_coef, any_value(),
             "alpha of alpha_divergence, TRL's convention: 0 forward KL, 1 reverse KL");
-    v.field("js_scale", js_scale, above(0), "factor on js_divergence: 1 is twice the Jensen-Shannon divergence, 0.5 the DPH paper's");
-    v.field("label_smoothing", label_smoothing, from_below(0, 0.5), "share of DPO pairs assumed to be labelled the wrong way round");
+    v.field("js_scale", js_scale, above(0),
+            "factor on js_divergence: 1 is twice the Jensen-Shannon divergence, 0.5 the DPH paper's");
+    v.field("label_smoothing", label_smoothing, from_below(0, 0.5),
+            "share of DPO pairs assumed to be labelled the wrong way round");
     v.field("f_exponent_cap", f_exponent_cap, above(0),
-            "dpo: where the link's slope passes exp(cap) it goes on linearly, so that pairs far from the reference keep a "
+            "dpo: where the link's slope passes exp(cap) it goes on linearly, so that pairs far from the "
+            "reference keep a "
             "finite gradient; null: off");
     v.field("dph_eta", dph_eta, at_least(0), "strength of DPH-RL's divergence to the initial policy");
-    v.field("dph_delta_max", dph_delta_max, above(0), "log-ratio above which DPH-RL's divergence continues linearly");
+    v.field("dph_delta_max", dph_delta_max, above(0),
+            "log-ratio above which DPH-RL's divergence continues linearly");
   }
 };
 

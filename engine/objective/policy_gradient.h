@@ -14,8 +14,8 @@ namespace fulcrum {
 
 // The token loss of PPO (arXiv 1707.06347, equation 7) with asymmetric clipping (DAPO, arXiv 2503.14476) and
 // TRL's optional bound `delta` on the unclipped branch:
-//   max(-A min(r, delta), -A clip(r, 1 - epsilon_low, 1 + epsilon_high)),   r = exp(clamp(log_ratio, -20,
-//   20))
+//   max(-A min(r, delta), -A clip(r, 1 - epsilon_low, 1 + epsilon_high)),
+//   r = exp(min(log_ratio, 20))
 struct ClipRange {
   double low = 0.2, high = 0.2;
   std::optional<double> delta;
@@ -26,8 +26,8 @@ struct TokenSurrogate {
 TokenSurrogate clipped_surrogate(const at::Tensor& log_ratio_N, const at::Tensor& advantages_N,
                                  const ClipRange& clip);
 
-// Above it the log-ratio is cut, which also ends the gradient; hits are counted in `ratio/clamped`. Below nothing
-// needs a bound: a vanishing ratio is harmless.
+// Above it the log-ratio is cut, which also ends the gradient; hits are counted in `ratio/clamped`. Below
+// nothing needs a bound: a vanishing ratio is harmless.
 inline constexpr double kLogRatioBound = 20;
 
 class PolicyGradient {

@@ -18,12 +18,16 @@ struct ReferenceConfig {
 
   void visit(ConfigVisitor& v) {
     v.field("ref_model", ref_model, "folder of the reference model; empty: the policy as it starts");
-    v.field("sync_ref_model", sync_ref_model, "move the reference towards the policy every ref_model_sync_steps");
+    v.field("sync_ref_model", sync_ref_model,
+            "move the reference towards the policy every ref_model_sync_steps");
     v.field("ref_model_mixup_alpha", ref_model_mixup_alpha, between(0, 1),
             "reference <- alpha * policy + (1 - alpha) * reference");
-    v.field("ref_model_sync_steps", ref_model_sync_steps, at_least(1), "steps between moves of the reference");
-    v.field("ref_soup", ref_soup, "folders of models whose average is the reference (SALSA); excludes ref_model");
-    v.field("ref_soup_weights", ref_soup_weights, at_least(0), "weights of the soup, as many as ref_soup; empty: equal");
+    v.field("ref_model_sync_steps", ref_model_sync_steps, at_least(1),
+            "steps between moves of the reference");
+    v.field("ref_soup", ref_soup,
+            "folders of models whose average is the reference (SALSA); excludes ref_model");
+    v.field("ref_soup_weights", ref_soup_weights, at_least(0),
+            "weights of the soup, as many as ref_soup; empty: equal");
   }
 };
 

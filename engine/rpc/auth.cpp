@@ -52,7 +52,7 @@ std::optional<uint32_t> parse_role(std::string_view name) {
 
 struct Line {
   size_t number;
-  std::string_view first, second;   // second: empty if there is one word
+  std::string_view first, second;  // second: empty if there is one word
 };
 
 // The lines that hold something, split at the first space.
@@ -100,16 +100,19 @@ Result<Gate> Gate::from_file(const Path& path) {
   TRY(text, read_secret(path));
   Gate gate;
   for (const Line& line : meaningful_lines(text)) {
-    const std::string where = "token file " + in_quotes(path.string()) + " line " + std::to_string(line.number);
+    const std::string where =
+        "token file " + in_quotes(path.string()) + " line " + std::to_string(line.number);
     const std::optional<uint32_t> role = parse_role(line.first);
-    if (!role || line.second.empty()) return invalid_argument(where + ": write \"viewer|worker|operator TOKEN\"");
+    if (!role || line.second.empty())
+      return invalid_argument(where + ": write \"viewer|worker|operator TOKEN\"");
     if (line.second.size() < kMinTokenBytes) {
       return invalid_argument(where + ": the token is shorter than " + std::to_string(kMinTokenBytes) +
                               " characters; make one with: openssl rand -hex 32");
     }
     gate.credentials_.push_back({sha256_hex(line.second), *role});
   }
-  if (gate.credentials_.empty()) return invalid_argument("token file " + in_quotes(path.string()) + " holds no token");
+  if (gate.credentials_.empty())
+    return invalid_argument("token file " + in_quotes(path.string()) + " holds no token");
   return gate;
 }
 
@@ -137,7 +140,8 @@ Status Gate::check(std::string_view method, std::string_view authorization) cons
     return {Code::kUnauthenticated, authorization.empty() ? "this server wants a token: name a token file"
                                                           : "the token is not one this server knows"};
   }
-  if ((roles & row->roles) == 0) return {Code::kPermissionDenied, "this token may not call " + in_quotes(method)};
+  if ((roles & row->roles) == 0)
+    return {Code::kPermissionDenied, "this token may not call " + in_quotes(method)};
   return ok_status();
 }
 

@@ -22,7 +22,7 @@ bool CallThreads::run(std::function<void()> task) {
       task();
       worker.done = true;
     });
-  } catch (const std::system_error&) {   // the process may have no more threads
+  } catch (const std::system_error&) {  // the process may have no more threads
     workers_.pop_back();
     return false;
   }

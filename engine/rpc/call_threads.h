@@ -1,5 +1,5 @@
-// The threads a handler may block on. gRPC's own threads never wait: a reaction hands its work to one of these and
-// returns. Owned by a service; joined in the destructor, after the server was shut down.
+// The threads a handler may block on. gRPC's own threads never wait: a reaction hands its work to one of
+// these and returns. Owned by a service; joined in the destructor, after the server was shut down.
 #pragma once
 
 #include <atomic>

@@ -13,8 +13,10 @@
 namespace fulcrum {
 namespace {
 
-Result<std::shared_ptr<grpc::ChannelCredentials>> credentials(const ClientOptions& options, const Address& address) {
-  const bool tls = options.tls || !options.tls_ca.empty() || !options.tls_cert.empty() || !is_loopback(address.host);
+Result<std::shared_ptr<grpc::ChannelCredentials>> credentials(const ClientOptions& options,
+                                                              const Address& address) {
+  const bool tls =
+      options.tls || !options.tls_ca.empty() || !options.tls_cert.empty() || !is_loopback(address.host);
   if (!tls) return grpc::InsecureChannelCredentials();
   grpc::SslCredentialsOptions ssl;
   if (!options.tls_ca.empty()) {
@@ -34,7 +36,8 @@ Result<std::shared_ptr<grpc::ChannelCredentials>> credentials(const ClientOption
 }
 
 std::chrono::system_clock::time_point wall_time_in(Duration d) {
-  return std::chrono::system_clock::now() + std::chrono::duration_cast<std::chrono::system_clock::duration>(d);
+  return std::chrono::system_clock::now() +
+         std::chrono::duration_cast<std::chrono::system_clock::duration>(d);
 }
 
 }  // namespace
@@ -54,7 +57,7 @@ Result<Connection> Connection::open(const ClientOptions& options) {
   arguments.SetMaxSendMessageSize(kMaxMessageBytes);
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, kKeepaliveMs);
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kKeepaliveTimeoutMs);
-  arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 5000);   // a restarted learner is found again soon
+  arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 5000);  // a restarted learner is found again soon
   arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
   connection.channel_ = grpc::CreateCustomChannel(options.address, door, arguments);
   return connection;
@@ -67,7 +70,8 @@ void Connection::prepare(grpc::ClientContext& context, Deadline deadline) const 
 
 Status Connection::wait_ready(Duration patience) const {
   if (channel_->WaitForConnected(wall_time_in(patience))) return ok_status();
-  return unavailable("no server answers at " + in_quotes(address_) + ": is it running, and is the address right?");
+  return unavailable("no server answers at " + in_quotes(address_) +
+                     ": is it running, and is the address right?");
 }
 
 Status Connection::status(const grpc::Status& status) const {

@@ -1,5 +1,5 @@
-// A connection to a Fulcrum service: address, TLS, token. Used by the CLI's verbs, the worker and the reward client.
-// Immutable, thread-safe; a connection reconnects by itself.
+// A connection to a Fulcrum service: address, TLS, token. Used by the CLI's verbs, the worker and the reward
+// client. Immutable, thread-safe; a connection reconnects by itself.
 #pragma once
 
 #include <grpcpp/channel.h>
@@ -16,10 +16,10 @@ namespace fulcrum {
 
 struct ClientOptions {
   std::string address = "127.0.0.1:50051";
-  bool tls = false;            // off the loopback it is always on
-  Path tls_ca;                 // PEM roots to trust; empty with TLS: the system's
-  Path tls_cert, tls_key;      // shown to servers that ask for a client certificate
-  Path token_file;             // its first token is sent with every call
+  bool tls = false;        // off the loopback it is always on
+  Path tls_ca;             // PEM roots to trust; empty with TLS: the system's
+  Path tls_cert, tls_key;  // shown to servers that ask for a client certificate
+  Path token_file;         // its first token is sent with every call
 };
 
 class Connection {

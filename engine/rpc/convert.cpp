@@ -7,7 +7,7 @@
 namespace fulcrum {
 namespace {
 
-constexpr size_t kMaxErrorBytes = 2000;   // travels in HTTP/2 trailers, whose limit is 8 KiB
+constexpr size_t kMaxErrorBytes = 2000;  // travels in HTTP/2 trailers, whose limit is 8 KiB
 constexpr size_t kMaxReasonBytes = 500;
 constexpr int64_t kMaxGenerations = 1 << 20;
 
@@ -17,22 +17,33 @@ v1::FinishReason to_wire(FinishReason finish) {
 
 VerdictKind kind_from_wire(const v1::RewardResult& result) {
   switch (result.verdict()) {
-    case v1::VERDICT_UNSPECIFIED: return result.has_score() ? VerdictKind::kScored : VerdictKind::kNoAnswer;
-    case v1::VERDICT_SCORED: return VerdictKind::kScored;
-    case v1::VERDICT_NO_ANSWER: return VerdictKind::kNoAnswer;
-    case v1::VERDICT_BAD_REFERENCE: return VerdictKind::kBadReference;
-    case v1::VERDICT_TIMEOUT: return VerdictKind::kTimeout;
-    default: return VerdictKind::kFailed;
+    case v1::VERDICT_UNSPECIFIED:
+      return result.has_score() ? VerdictKind::kScored : VerdictKind::kNoAnswer;
+    case v1::VERDICT_SCORED:
+      return VerdictKind::kScored;
+    case v1::VERDICT_NO_ANSWER:
+      return VerdictKind::kNoAnswer;
+    case v1::VERDICT_BAD_REFERENCE:
+      return VerdictKind::kBadReference;
+    case v1::VERDICT_TIMEOUT:
+      return VerdictKind::kTimeout;
+    default:
+      return VerdictKind::kFailed;
   }
 }
 
 v1::Verdict kind_to_wire(VerdictKind kind) {
   switch (kind) {
-    case VerdictKind::kScored: return v1::VERDICT_SCORED;
-    case VerdictKind::kNoAnswer: return v1::VERDICT_NO_ANSWER;
-    case VerdictKind::kBadReference: return v1::VERDICT_BAD_REFERENCE;
-    case VerdictKind::kTimeout: return v1::VERDICT_TIMEOUT;
-    case VerdictKind::kFailed: return v1::VERDICT_FAILED;
+    case VerdictKind::kScored:
+      return v1::VERDICT_SCORED;
+    case VerdictKind::kNoAnswer:
+      return v1::VERDICT_NO_ANSWER;
+    case VerdictKind::kBadReference:
+      return v1::VERDICT_BAD_REFERENCE;
+    case VerdictKind::kTimeout:
+      return v1::VERDICT_TIMEOUT;
+    case VerdictKind::kFailed:
+      return v1::VERDICT_FAILED;
   }
   return v1::VERDICT_FAILED;
 }
@@ -50,7 +61,7 @@ Status from_grpc(const grpc::Status& status) {
   if (status.ok()) return ok_status();
   const int number = status.error_code();
   Code code = number >= 0 && number <= static_cast<int>(Code::kUnauthenticated) ? static_cast<Code>(number)
-                                                                               : Code::kUnknown;
+                                                                                : Code::kUnknown;
   if (code == Code::kUnknown && status.error_message() == "Stream removed") code = Code::kUnavailable;
   return {code, printable(status.error_message(), kMaxErrorBytes)};
 }
@@ -147,9 +158,12 @@ Verdict from_wire(const v1::RewardResult& result) {
   Verdict verdict;
   verdict.kind = kind_from_wire(result);
   verdict.reason = printable(result.reason(), kMaxReasonBytes);
-  if (result.has_score() && !std::isfinite(result.score())) return failed("the reward service answered a score that is not finite");
-  if (verdict.kind == VerdictKind::kScored && !result.has_score()) return failed("the reward service said scored and gave no score");
-  if (result.has_score() && (verdict.kind == VerdictKind::kScored || verdict.kind == VerdictKind::kNoAnswer)) {
+  if (result.has_score() && !std::isfinite(result.score()))
+    return failed("the reward service answered a score that is not finite");
+  if (verdict.kind == VerdictKind::kScored && !result.has_score())
+    return failed("the reward service said scored and gave no score");
+  if (result.has_score() &&
+      (verdict.kind == VerdictKind::kScored || verdict.kind == VerdictKind::kNoAnswer)) {
     verdict.score = result.score();
   }
   for (const auto& [name, score] : result.parts()) {

@@ -1,5 +1,5 @@
-// Our values to and from the wire, one function each way. What comes from the wire is untrusted: sizes and enums are
-// checked here, meaning (is this lease yours?) is checked by whoever owns it. Pure, thread-safe.
+// Our values to and from the wire, one function each way. What comes from the wire is untrusted: sizes and
+// enums are checked here, meaning (is this lease yours?) is checked by whoever owns it. Pure, thread-safe.
 #pragma once
 
 #include <grpcpp/support/status.h>

@@ -1,5 +1,5 @@
-// gRPC writes its own lines to stderr, many of them for one refused connection. They go to our log, as debug lines: what
-// the user must know is in the Status.
+// gRPC writes its own lines to stderr, many of them for one refused connection. They go to our log, as debug
+// lines: what the user must know is in the Status.
 #pragma once
 
 namespace fulcrum {

@@ -51,7 +51,8 @@ JobClient::JobClient(Connection connection, Duration patience)
 
 template <class Stub, class Request, class Response>
 Result<Response> JobClient::call(Stub& stub,
-                                 grpc::Status (Stub::*method)(grpc::ClientContext*, const Request&, Response*),
+                                 grpc::Status (Stub::*method)(grpc::ClientContext*, const Request&,
+                                                              Response*),
                                  const Request& request) {
   grpc::ClientContext context;
   connection_.prepare(context, Deadline::in(patience_));
@@ -116,12 +117,14 @@ Status JobClient::watch(const std::string& id, int64_t from, std::stop_token sto
     v1::WatchRequest request;
     request.set_job_id(to_valid_utf8(id));
     request.set_from_number(from);
-    const std::function<Result<bool>(const v1::JobEvent&)> each = [&](const v1::JobEvent& wire) -> Result<bool> {
+    const std::function<Result<bool>(const v1::JobEvent&)> each =
+        [&](const v1::JobEvent& wire) -> Result<bool> {
       TRY(event, from_wire(wire));
       from = event.number + 1;
       return take(event);
     };
-    const Status end = read_all<v1::JobEvent>(connection_, context, jobs_->Watch(&context, request), stop, each);
+    const Status end =
+        read_all<v1::JobEvent>(connection_, context, jobs_->Watch(&context, request), stop, each);
     if (stop.stop_requested()) return cancelled();
     // A learner that stops cancels its streams; one that dies breaks them. Either may be back soon.
     if (end.code() != Code::kUnavailable && end.code() != Code::kCancelled) return end;
@@ -134,8 +137,9 @@ Result<std::vector<v1::WorkerInfo>> JobClient::workers() {
   return std::vector<v1::WorkerInfo>(response.workers().begin(), response.workers().end());
 }
 
-Result<std::vector<MetricRow>> JobClient::metrics(const std::string& id, const std::vector<std::string>& names,
-                                                  int64_t first, std::optional<int64_t> last) {
+Result<std::vector<MetricRow>> JobClient::metrics(const std::string& id,
+                                                  const std::vector<std::string>& names, int64_t first,
+                                                  std::optional<int64_t> last) {
   std::vector<MetricRow> rows;
   v1::GetMetricsRequest request;
   request.set_job_id(to_valid_utf8(id));
@@ -146,7 +150,8 @@ Result<std::vector<MetricRow>> JobClient::metrics(const std::string& id, const s
     TRY(response, call(*monitor_, &v1::MonitorService::StubInterface::GetMetrics, request));
     for (const v1::MetricRow& wire : response.rows()) {
       Json metrics = Json::object();
-      for (const auto& [name, value] : std::map<std::string, double>(wire.values().begin(), wire.values().end())) {
+      for (const auto& [name, value] :
+           std::map<std::string, double>(wire.values().begin(), wire.values().end())) {
         metrics[name] = value;
       }
       rows.push_back({wire.step(), std::move(metrics)});

@@ -1,5 +1,5 @@
-// JobService and MonitorService from the client's side, as values: what the CLI's verbs call. Every call has a deadline;
-// watch() alone may last. Thread-safe.
+// JobService and MonitorService from the client's side, as values: what the CLI's verbs call. Every call has
+// a deadline; watch() alone may last. Thread-safe.
 #pragma once
 
 #include <functional>
@@ -30,15 +30,16 @@ class JobClient {
   Status remove(const std::string& id);
   Result<std::vector<v1::Checkpoint>> checkpoints(const std::string& id);
 
-  // Events from number `from` on, each once and in order, until the job has ended (ok), `take` answers false (ok) or a
-  // stop request (kCancelled). A learner that goes away is waited for, as long as `patience` at a time.
+  // Events from number `from` on, each once and in order, until the job has ended (ok), `take` answers false
+  // (ok) or a stop request (kCancelled). A learner that goes away is waited for, as long as `patience` at a
+  // time.
   Status watch(const std::string& id, int64_t from, std::stop_token stop,
                const std::function<bool(const Event&)>& take);
 
   Result<std::vector<v1::WorkerInfo>> workers();
   // Rows of steps [first, last]; `names` empty: all metrics.
-  Result<std::vector<MetricRow>> metrics(const std::string& id, const std::vector<std::string>& names, int64_t first,
-                                         std::optional<int64_t> last);
+  Result<std::vector<MetricRow>> metrics(const std::string& id, const std::vector<std::string>& names,
+                                         int64_t first, std::optional<int64_t> last);
   Result<v1::StatsResponse> stats();
   // The last lines of a job's log, then new ones if `follow`.
   Status tail_log(const std::string& id, int32_t lines, bool follow, std::stop_token stop,
@@ -50,7 +51,8 @@ class JobClient {
   Result<Job> steer(const std::string& id, Steer verb);
   // One unary call of either service.
   template <class Stub, class Request, class Response>
-  Result<Response> call(Stub& stub, grpc::Status (Stub::*method)(grpc::ClientContext*, const Request&, Response*),
+  Result<Response> call(Stub& stub,
+                        grpc::Status (Stub::*method)(grpc::ClientContext*, const Request&, Response*),
                         const Request& request);
 
   Connection connection_;

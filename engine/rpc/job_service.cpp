@@ -15,7 +15,8 @@ constexpr size_t kMaxConfigBytes = 1 << 20;
 constexpr size_t kMaxNameBytes = 200;
 
 Result<v1::Job> submit(const JobServiceParts& parts, const v1::SubmitRequest& request) {
-  if (request.config_json().size() > kMaxConfigBytes) return invalid_argument("the job file is larger than 1 MiB");
+  if (request.config_json().size() > kMaxConfigBytes)
+    return invalid_argument("the job file is larger than 1 MiB");
   if (request.name().size() > kMaxNameBytes || request.request_id().size() > kMaxNameBytes) {
     return invalid_argument("a job's name and request_id have at most 200 bytes");
   }
@@ -59,8 +60,8 @@ Result<v1::ListCheckpointsResponse> checkpoints(const JobServiceParts& parts, co
 
 }  // namespace
 
-grpc::ServerUnaryReactor* JobServiceServer::Submit(grpc::CallbackServerContext*, const v1::SubmitRequest* request,
-                                                   v1::Job* response) {
+grpc::ServerUnaryReactor* JobServiceServer::Submit(grpc::CallbackServerContext*,
+                                                   const v1::SubmitRequest* request, v1::Job* response) {
   return answer(calls_, response, [this, request](std::stop_token) { return submit(parts_, *request); });
 }
 
@@ -82,15 +83,18 @@ grpc::ServerWriteReactor<v1::JobEvent>* JobServiceServer::Watch(grpc::CallbackSe
   return stream<v1::JobEvent>(context, watches_, [this, request](StreamWriter<v1::JobEvent>& out) -> Status {
     if (request->from_number() < 0) return invalid_argument("from_number counts from 1");
     return follow_events(parts_.store, request->job_id(), std::max<int64_t>(1, request->from_number()),
-                         /*follow=*/true, out.stop(), [&](const Event& event) { return out.write(to_wire(event)); });
+                         /*follow=*/true, out.stop(),
+                         [&](const Event& event) { return out.write(to_wire(event)); });
   });
 }
 
-grpc::ServerUnaryReactor* JobServiceServer::steer(const v1::JobRequest* request, v1::Job* response, Verb verb) {
-  return answer(calls_, response, [this, request, verb](std::stop_token) -> Result<v1::Job> {
-    TRY(job, (parts_.runner.*verb)(request->job_id()));
-    return to_wire(job);
-  });
+grpc::ServerUnaryReactor* JobServiceServer::steer(const v1::JobRequest* request, v1::Job* response,
+                                                  Verb verb) {
+  return answer(calls_, response,
+                [&runner = parts_.runner, request, verb](std::stop_token) -> Result<v1::Job> {
+                  TRY(job, (runner.*verb)(request->job_id()));
+                  return to_wire(job);
+                });
 }
 
 grpc::ServerUnaryReactor* JobServiceServer::Pause(grpc::CallbackServerContext*, const v1::JobRequest* request,
@@ -98,17 +102,18 @@ grpc::ServerUnaryReactor* JobServiceServer::Pause(grpc::CallbackServerContext*, 
   return steer(request, response, &JobRunner::pause);
 }
 
-grpc::ServerUnaryReactor* JobServiceServer::Resume(grpc::CallbackServerContext*, const v1::JobRequest* request,
-                                                   v1::Job* response) {
+grpc::ServerUnaryReactor* JobServiceServer::Resume(grpc::CallbackServerContext*,
+                                                   const v1::JobRequest* request, v1::Job* response) {
   return steer(request, response, &JobRunner::resume);
 }
 
-grpc::ServerUnaryReactor* JobServiceServer::Cancel(grpc::CallbackServerContext*, const v1::JobRequest* request,
-                                                   v1::Job* response) {
+grpc::ServerUnaryReactor* JobServiceServer::Cancel(grpc::CallbackServerContext*,
+                                                   const v1::JobRequest* request, v1::Job* response) {
   return steer(request, response, &JobRunner::cancel);
 }
 
-grpc::ServerUnaryReactor* JobServiceServer::Delete(grpc::CallbackServerContext*, const v1::JobRequest* request,
+grpc::ServerUnaryReactor* JobServiceServer::Delete(grpc::CallbackServerContext*,
+                                                   const v1::JobRequest* request,
                                                    v1::DeleteResponse* response) {
   return answer(calls_, response, [this, request](std::stop_token) -> Result<v1::DeleteResponse> {
     TRY_DO(parts_.runner.remove(request->job_id()));
@@ -119,7 +124,8 @@ grpc::ServerUnaryReactor* JobServiceServer::Delete(grpc::CallbackServerContext*,
 grpc::ServerUnaryReactor* JobServiceServer::ListCheckpoints(grpc::CallbackServerContext*,
                                                             const v1::JobRequest* request,
                                                             v1::ListCheckpointsResponse* response) {
-  return answer(calls_, response, [this, request](std::stop_token) { return checkpoints(parts_, request->job_id()); });
+  return answer(calls_, response,
+                [this, request](std::stop_token) { return checkpoints(parts_, request->job_id()); });
 }
 
 }  // namespace fulcrum

@@ -57,7 +57,8 @@ Result<v1::StatsResponse> stats(JobStore& store, const WorkerHub& hub, Duration 
   ListQuery query{.page_size = 1000};
   do {
     TRY(page, store.list(query));
-    for (const Job& job : page.jobs) ++(*response.mutable_jobs_by_state())[std::string(job_state_name(job.state))];
+    for (const Job& job : page.jobs)
+      ++(*response.mutable_jobs_by_state())[std::string(job_state_name(job.state))];
     query.page_token = page.next_page_token;
   } while (!query.page_token.empty());
   return response;
@@ -81,8 +82,8 @@ Status tail(JobStore& store, const v1::TailLogRequest& request, StreamWriter<v1:
     if (!write(event)) return cancelled();
   }
   if (!request.follow()) return ok_status();
-  return follow_events(store, request.job_id(), last.empty() ? 1 : last.back().number + 1, /*follow=*/true, out.stop(),
-                       write);
+  return follow_events(store, request.job_id(), last.empty() ? 1 : last.back().number + 1, /*follow=*/true,
+                       out.stop(), write);
 }
 
 }  // namespace
@@ -92,7 +93,8 @@ std::string log_text(const Event& event) {
   const std::time_t time = event.created_at;
   std::tm utc{};
   if (::gmtime_r(&time, &utc) != nullptr) std::strftime(when.data(), when.size(), "%Y-%m-%dT%H:%M:%SZ", &utc);
-  return std::string(when.data()) + " " + std::string(event_level_name(event.level)) + " " + printable(event.message, 4000);
+  return std::string(when.data()) + " " + std::string(event_level_name(event.level)) + " " +
+         printable(event.message, 4000);
 }
 
 grpc::ServerUnaryReactor* MonitorServiceServer::ListWorkers(grpc::CallbackServerContext*,
@@ -119,8 +121,9 @@ grpc::ServerUnaryReactor* MonitorServiceServer::Stats(grpc::CallbackServerContex
 
 grpc::ServerWriteReactor<v1::LogLine>* MonitorServiceServer::TailLog(grpc::CallbackServerContext* context,
                                                                      const v1::TailLogRequest* request) {
-  return stream<v1::LogLine>(context, tails_,
-                             [this, request](StreamWriter<v1::LogLine>& out) { return tail(store_, *request, out); });
+  return stream<v1::LogLine>(context, tails_, [this, request](StreamWriter<v1::LogLine>& out) {
+    return tail(store_, *request, out);
+  });
 }
 
 }  // namespace fulcrum

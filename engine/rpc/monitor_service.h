@@ -19,8 +19,10 @@ class MonitorServiceServer final : public v1::MonitorService::CallbackService {
                                         v1::ListWorkersResponse*) override;
   grpc::ServerUnaryReactor* GetMetrics(grpc::CallbackServerContext*, const v1::GetMetricsRequest*,
                                        v1::GetMetricsResponse*) override;
-  grpc::ServerUnaryReactor* Stats(grpc::CallbackServerContext*, const v1::StatsRequest*, v1::StatsResponse*) override;
-  grpc::ServerWriteReactor<v1::LogLine>* TailLog(grpc::CallbackServerContext*, const v1::TailLogRequest*) override;
+  grpc::ServerUnaryReactor* Stats(grpc::CallbackServerContext*, const v1::StatsRequest*,
+                                  v1::StatsResponse*) override;
+  grpc::ServerWriteReactor<v1::LogLine>* TailLog(grpc::CallbackServerContext*,
+                                                 const v1::TailLogRequest*) override;
 
  private:
   JobStore& store_;

@@ -1,8 +1,10 @@
-// The rules of gRPC's callback API, kept in one place so that no service repeats them: exactly one Finish a call (else
-// shutting down never returns), one write in flight, no blocking in a reaction, a watchdog for writes that never
-// complete, no exception out of a handler. A handler is a plain function on a thread of its own (call_threads.h).
+// The rules of gRPC's callback API, kept in one place so that no service repeats them: exactly one Finish a
+// call (else shutting down never returns), one write in flight, no blocking in a reaction, a watchdog for
+// writes that never complete, no exception out of a handler. A handler is a plain function on a thread of its
+// own (call_threads.h).
 #pragma once
 
+#include <grpcpp/server_context.h>
 #include <grpcpp/support/server_callback.h>
 
 #include <chrono>
@@ -53,7 +55,7 @@ class UnaryCall final : public grpc::ServerUnaryReactor {
 // Answers a unary call: `handler` is (stop_token) -> Result<Response>, and may block.
 template <class Response, class Handler>
 grpc::ServerUnaryReactor* answer(CallThreads& threads, Response* response, Handler handler) {
-  auto* call = new UnaryCall;   // deletes itself in OnDone, as gRPC asks
+  auto* call = new UnaryCall;  // deletes itself in OnDone, as gRPC asks
   const bool started = threads.run([call, response, handler = std::move(handler)] {
     call->Finish(guarded([&]() -> Status {
       TRY(value, handler(call->stop()));
@@ -71,7 +73,8 @@ class StreamWriter final : public grpc::ServerWriteReactor<Message> {
  public:
   explicit StreamWriter(grpc::CallbackServerContext* context) : context_(context) {}
 
-  // Blocks until the transport has taken the message, which is the back-pressure. False: the peer is gone, stop.
+  // Blocks until the transport has taken the message, which is the back-pressure. False: the peer is gone,
+  // stop.
   bool write(const Message& message) {
     std::unique_lock lock(mutex_);
     if (broken_) return false;
@@ -117,7 +120,7 @@ class StreamWriter final : public grpc::ServerWriteReactor<Message> {
 template <class Message, class Handler>
 grpc::ServerWriteReactor<Message>* stream(grpc::CallbackServerContext* context, CallThreads& threads,
                                           Handler handler) {
-  auto* writer = new StreamWriter<Message>(context);   // deletes itself in OnDone, as gRPC asks
+  auto* writer = new StreamWriter<Message>(context);  // deletes itself in OnDone, as gRPC asks
   const bool started = threads.run([writer, handler = std::move(handler)] {
     writer->Finish(guarded([&]() -> Status { return handler(*writer); }));
   });

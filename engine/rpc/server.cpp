@@ -33,7 +33,8 @@ class GateKeeper final : public grpc::AuthMetadataProcessor {
                        OutputMetadata*) override {
     const auto value = [&](const char* key) {
       const auto it = metadata.find(key);
-      return it == metadata.end() ? std::string_view() : std::string_view(it->second.data(), it->second.size());
+      return it == metadata.end() ? std::string_view()
+                                  : std::string_view(it->second.data(), it->second.size());
     };
     const std::string_view authorization = value("authorization");
     if (!authorization.empty()) consumed->emplace("authorization", std::string(authorization));
@@ -61,9 +62,10 @@ Status check_doors(const ServerOptions& options, const Address& address) {
   }
   if (is_loopback(address.host)) return ok_status();
   if (options.tls_cert.empty() || options.token_file.empty()) {
-    return failed_precondition("refusing to listen on " + in_quotes(options.listen) +
-                               ", which other machines can reach, without TLS and a token file: name a certificate, "
-                               "its key and a token file, or listen on 127.0.0.1");
+    return failed_precondition(
+        "refusing to listen on " + in_quotes(options.listen) +
+        ", which other machines can reach, without TLS and a token file: name a certificate, "
+        "its key and a token file, or listen on 127.0.0.1");
   }
   return ok_status();
 }
@@ -115,7 +117,7 @@ Status why_not(const ServerOptions& options, const Address& address) {
 void set_limits(grpc::ServerBuilder& builder) {
   builder.SetMaxReceiveMessageSize(kMaxMessageBytes);
   builder.SetMaxSendMessageSize(kMaxMessageBytes);
-  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);   // two servers on one port would share it silently
+  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);  // two servers on one port would share it silently
   builder.AddChannelArgument(GRPC_ARG_MAX_METADATA_SIZE, 8 << 10);
   builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, 128);
   builder.AddChannelArgument(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, 5000);
@@ -152,12 +154,13 @@ Result<Address> parse_address(const std::string& text) {
   if (address.host.front() == '[' && address.host.back() == ']') {
     address.host = address.host.substr(1, address.host.size() - 2);
   } else if (address.host.find(':') != std::string::npos) {
-    return bad;   // a bare IPv6 address: which colon ends it?
+    return bad;  // a bare IPv6 address: which colon ends it?
   }
   const char* begin = text.data() + colon + 1;
   const char* end = text.data() + text.size();
   const auto [rest, error] = std::from_chars(begin, end, address.port);
-  if (error != std::errc() || rest != end || begin == end || address.port < 0 || address.port > 65535) return bad;
+  if (error != std::errc() || rest != end || begin == end || address.port < 0 || address.port > 65535)
+    return bad;
   return address;
 }
 
@@ -166,7 +169,8 @@ bool is_loopback(const std::string& host) {
   const std::vector<std::string> bytes = split(host, '.');
   if (bytes.size() != 4 || bytes[0] != "127") return false;
   for (const std::string& byte : bytes) {
-    if (byte.empty() || byte.size() > 3 || byte.find_first_not_of("0123456789") != std::string::npos) return false;
+    if (byte.empty() || byte.size() > 3 || byte.find_first_not_of("0123456789") != std::string::npos)
+      return false;
   }
   return true;
 }
@@ -208,7 +212,9 @@ std::string RpcServer::address() const {
   return (host.find(':') == std::string::npos ? host : "[" + host + "]") + ":" + std::to_string(port());
 }
 
-void RpcServer::set_serving(bool serving) { parts_->server->GetHealthCheckService()->SetServingStatus(serving); }
+void RpcServer::set_serving(bool serving) {
+  parts_->server->GetHealthCheckService()->SetServingStatus(serving);
+}
 
 void RpcServer::stop(Duration grace) {
   std::call_once(parts_->stopped, [&] {

@@ -1,5 +1,6 @@
-// The front door: one gRPC server with every service, the gate, health and reflection. Started by the learner and the
-// reward service. It listens on loopback unless told otherwise, and refuses to listen elsewhere without TLS and tokens.
+// The front door: one gRPC server with every service, the gate, health and reflection. Started by the learner
+// and the reward service. It listens on loopback unless told otherwise, and refuses to listen elsewhere
+// without TLS and tokens.
 #pragma once
 
 #include <memory>
@@ -17,10 +18,10 @@ class Service;
 namespace fulcrum {
 
 struct ServerOptions {
-  std::string listen = "127.0.0.1:50051";   // HOST:PORT; port 0: any free one
-  Path tls_cert, tls_key;                   // PEM; empty: no TLS
-  Path tls_client_ca;                       // PEM; if given, clients must show a certificate it has signed
-  Path token_file;                          // see auth.h; empty: no tokens (loopback only)
+  std::string listen = "127.0.0.1:50051";  // HOST:PORT; port 0: any free one
+  Path tls_cert, tls_key;                  // PEM; empty: no TLS
+  Path tls_client_ca;                      // PEM; if given, clients must show a certificate it has signed
+  Path token_file;                         // see auth.h; empty: no tokens (loopback only)
 };
 
 struct Address {
@@ -34,8 +35,9 @@ bool is_loopback(const std::string& host);
 
 class RpcServer {
  public:
-  // The services are not owned; they must live until stop() has returned. kInvalidArgument, kFailedPrecondition (not
-  // loopback and no TLS or tokens), kUnavailable (port in use), and what reading the files says.
+  // The services are not owned; they must live until stop() has returned. kInvalidArgument,
+  // kFailedPrecondition (not loopback and no TLS or tokens), kUnavailable (port in use), and what reading the
+  // files says.
   static Result<std::unique_ptr<RpcServer>> start(const ServerOptions& options,
                                                   std::span<grpc::Service* const> services);
   ~RpcServer();
@@ -43,11 +45,11 @@ class RpcServer {
   RpcServer& operator=(const RpcServer&) = delete;
 
   int port() const;
-  std::string address() const;   // where clients on this machine find it
+  std::string address() const;  // where clients on this machine find it
   // What the health service answers for the server as a whole.
   void set_serving(bool serving);
-  // Health says no, nothing new is accepted, calls get `grace` to end and are then cancelled. Idempotent; blocks until
-  // every call has ended.
+  // Health says no, nothing new is accepted, calls get `grace` to end and are then cancelled. Idempotent;
+  // blocks until every call has ended.
   void stop(Duration grace = std::chrono::milliseconds(500));
 
  private:

@@ -13,13 +13,15 @@
 namespace fulcrum {
 namespace {
 
-constexpr int64_t kAlignment = 64;              // of tensors: whole cache lines, any SIMD width
+constexpr int64_t kAlignment = 64;  // of tensors: whole cache lines, any SIMD width
 constexpr int64_t kMaxImageBytes = int64_t{1} << 42;
 constexpr int64_t kMaxTokenizerBytes = int64_t{256} << 20;
 
 int64_t round_up(int64_t value, int64_t to) { return (value + to - 1) / to * to; }
 
-std::span<const std::byte> bytes_of(std::string_view text) { return std::as_bytes(std::span(text.data(), text.size())); }
+std::span<const std::byte> bytes_of(std::string_view text) {
+  return std::as_bytes(std::span(text.data(), text.size()));
+}
 
 // A name that is a file in the folder it is put into, and nothing else.
 bool is_plain_name(std::string_view name) {
@@ -109,8 +111,8 @@ Result<WeightAssembler> WeightAssembler::begin(v1::Manifest manifest, bool with_
 Status WeightAssembler::check_layout() const {
   const Status broken = data_loss("the manifest of the weights contradicts itself");
   const int64_t chunks = manifest_.num_chunks(), tokenizer_chunk = manifest_.tokenizer_chunk();
-  if (manifest_.chunk_bytes() != kWeightChunkBytes || chunks < 0 || chunks > kMaxImageBytes / kWeightChunkBytes ||
-      tokenizer_chunk < 0 || tokenizer_chunk > chunks ||
+  if (manifest_.chunk_bytes() != kWeightChunkBytes || chunks < 0 ||
+      chunks > kMaxImageBytes / kWeightChunkBytes || tokenizer_chunk < 0 || tokenizer_chunk > chunks ||
       (chunks - tokenizer_chunk) * kWeightChunkBytes > kMaxTokenizerBytes) {
     return broken;
   }
@@ -121,8 +123,10 @@ Status WeightAssembler::check_layout() const {
   if (static_cast<size_t>(manifest_.tensors_size()) != expected.size()) return broken;
   for (const v1::TensorEntry& entry : manifest_.tensors()) {
     const auto it = expected.find(entry.name());
-    if (it == expected.end() || !std::equal(it->second.begin(), it->second.end(), entry.shape().begin(), entry.shape().end())) {
-      return data_loss("the weights hold " + in_quotes(entry.name()) + ", which is no tensor of this model or not of this shape");
+    if (it == expected.end() ||
+        !std::equal(it->second.begin(), it->second.end(), entry.shape().begin(), entry.shape().end())) {
+      return data_loss("the weights hold " + in_quotes(entry.name()) +
+                       ", which is no tensor of this model or not of this shape");
     }
     TRY(dtype, parse_dtype(entry.dtype()));
     int64_t bytes = static_cast<int64_t>(dtype_size(dtype));
@@ -137,7 +141,8 @@ Status WeightAssembler::check_layout() const {
   }
   for (const v1::FileEntry& file : manifest_.tokenizer_files()) {
     if (!is_plain_name(file.name())) return data_loss("a tokenizer file is named " + in_quotes(file.name()));
-    if (!fits(file.offset(), file.bytes(), tokenizer_chunk * kWeightChunkBytes, chunks * kWeightChunkBytes)) return broken;
+    if (!fits(file.offset(), file.bytes(), tokenizer_chunk * kWeightChunkBytes, chunks * kWeightChunkBytes))
+      return broken;
   }
   if (!manifest_.tokenizer_entry().empty() && !is_plain_name(manifest_.tokenizer_entry())) return broken;
   return ok_status();
@@ -145,9 +150,11 @@ Status WeightAssembler::check_layout() const {
 
 Status WeightAssembler::add(const v1::Chunk& chunk) {
   if (chunk.index() != next_ || complete()) {
-    return data_loss("weights: chunk " + std::to_string(chunk.index()) + " came where " + std::to_string(next_) + " was due");
+    return data_loss("weights: chunk " + std::to_string(chunk.index()) + " came where " +
+                     std::to_string(next_) + " was due");
   }
-  if (static_cast<int64_t>(chunk.data().size()) != kWeightChunkBytes || crc32c(chunk.data()) != chunk.crc32c()) {
+  if (static_cast<int64_t>(chunk.data().size()) != kWeightChunkBytes ||
+      crc32c(chunk.data()) != chunk.crc32c()) {
     return data_loss("weights: chunk " + std::to_string(chunk.index()) + " is damaged");
   }
   std::memcpy(bytes_->data() + next_ * kWeightChunkBytes, chunk.data().data(), chunk.data().size());
@@ -165,7 +172,8 @@ Result<std::shared_ptr<const WeightSet>> WeightAssembler::weights() const {
     TensorView view;
     view.dtype = dtype;
     view.shape.assign(entry.shape().begin(), entry.shape().end());
-    view.bytes = std::span(*bytes_).subspan(static_cast<size_t>(entry.offset()), static_cast<size_t>(entry.bytes()));
+    view.bytes =
+        std::span(*bytes_).subspan(static_cast<size_t>(entry.offset()), static_cast<size_t>(entry.bytes()));
     view.owner = bytes_;
     set->tensors.emplace(entry.name(), std::move(view));
   }
@@ -176,10 +184,11 @@ TokenizerFiles WeightAssembler::tokenizer() const {
   TokenizerFiles tokenizer{.hash = manifest_.tokenizer_hash(),
                            .splitter = manifest_.tokenizer_splitter(),
                            .entry = manifest_.tokenizer_entry()};
-  if (end_ < manifest_.num_chunks()) return tokenizer;   // its files were not asked for
+  if (end_ < manifest_.num_chunks()) return tokenizer;  // its files were not asked for
   for (const v1::FileEntry& file : manifest_.tokenizer_files()) {
-    tokenizer.files.emplace_back(
-        file.name(), std::string(reinterpret_cast<const char*>(bytes_->data()) + file.offset(), static_cast<size_t>(file.bytes())));
+    tokenizer.files.emplace_back(file.name(),
+                                 std::string(reinterpret_cast<const char*>(bytes_->data()) + file.offset(),
+                                             static_cast<size_t>(file.bytes())));
   }
   return tokenizer;
 }

@@ -1,26 +1,18 @@
-// A published set of weights as the bytes that travel: manifest and chunks on the learner's side, and the assembler
-// that makes a WeightSet of them on the worker's. The layout is proto/fulcrum/v1/weights.proto.
+// A published set of weights as the bytes that travel: manifest and chunks on the learner's side, and the
+// assembler that makes a WeightSet of them on the worker's. The layout is proto/fulcrum/v1/weights.proto.
 #pragma once
 
 #include <memory>
 #include <span>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "engine/core/status.h"
+#include "engine/rpc/tokenizer_files.h"
 #include "fulcrum/v1/weights.pb.h"
 #include "policy/weights/model_spec.h"
 
 namespace fulcrum {
-
-// The files of a job's tokenizer, as the learner has them.
-struct TokenizerFiles {
-  std::vector<std::pair<std::string, std::string>> files;   // plain name, bytes
-  std::string hash;       // Tokenizer::content_hash()
-  std::string splitter;   // TokenizerOptions::splitter
-  std::string entry;      // which file to load; empty: the folder of them
-};
 
 // Immutable, thread-safe. Holds the weights, copies nothing until a chunk is asked for.
 class WeightImage {
@@ -42,12 +34,12 @@ class WeightImage {
   std::shared_ptr<const WeightSet> weights_;
   std::shared_ptr<const TokenizerFiles> tokenizer_;
   v1::Manifest manifest_;
-  std::vector<Piece> pieces_;   // in the order of their offsets
+  std::vector<Piece> pieces_;  // in the order of their offsets
   int64_t size_ = 0;
 };
 
-// Collects chunks. The manifest is untrusted: names, shapes and offsets are checked before any memory is taken. Not
-// thread-safe.
+// Collects chunks. The manifest is untrusted: names, shapes and offsets are checked before any memory is
+// taken. Not thread-safe.
 class WeightAssembler {
  public:
   // `with_tokenizer`: also the tokenizer's files, else only the tensors.

@@ -1,4 +1,5 @@
-// WeightService: hands published weights to workers, chunk by chunk. What is published is the source's business.
+// WeightService: hands published weights to workers, chunk by chunk. What is published is the source's
+// business.
 #pragma once
 
 #include <memory>
@@ -21,8 +22,8 @@ class WeightServiceServer final : public v1::WeightService::CallbackService {
   // The source must live until the server has stopped.
   explicit WeightServiceServer(const WeightSource& source) : source_(source), threads_(64) {}
 
-  grpc::ServerUnaryReactor* GetManifest(grpc::CallbackServerContext* context, const v1::ManifestRequest* request,
-                                        v1::Manifest* response) override;
+  grpc::ServerUnaryReactor* GetManifest(grpc::CallbackServerContext* context,
+                                        const v1::ManifestRequest* request, v1::Manifest* response) override;
   grpc::ServerWriteReactor<v1::Chunk>* Fetch(grpc::CallbackServerContext* context,
                                              const v1::FetchRequest* request) override;
 

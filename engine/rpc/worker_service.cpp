@@ -14,8 +14,10 @@ namespace {
 constexpr size_t kMaxUnsent = 4096;
 constexpr std::chrono::seconds kWriteLimit{60};
 
-// Lives until gRPC and the hub have both let go. The mutex is never held while the hub is called: the hub calls back.
-class WorkStream final : public grpc::ServerBidiReactor<v1::WorkerMessage, v1::LearnerMessage>, public WorkerLink {
+// Lives until gRPC and the hub have both let go. The mutex is never held while the hub is called: the hub
+// calls back.
+class WorkStream final : public grpc::ServerBidiReactor<v1::WorkerMessage, v1::LearnerMessage>,
+                         public WorkerLink {
  public:
   static WorkStream* start(WorkerHub& hub, grpc::CallbackServerContext* context) {
     auto stream = std::make_shared<WorkStream>(hub, context);
@@ -30,7 +32,8 @@ class WorkStream final : public grpc::ServerBidiReactor<v1::WorkerMessage, v1::L
     const std::lock_guard lock(mutex_);
     if (closing_) return;
     unsent_.push_back(std::move(message));
-    if (unsent_.size() > kMaxUnsent) return begin_close(resource_exhausted("the worker does not read its messages"));
+    if (unsent_.size() > kMaxUnsent)
+      return begin_close(resource_exhausted("the worker does not read its messages"));
     write_or_finish();
   }
 
@@ -62,7 +65,7 @@ class WorkStream final : public grpc::ServerBidiReactor<v1::WorkerMessage, v1::L
 
   void OnDone() override {
     if (worker_) hub_.left(*worker_);
-    self_.reset();   // may delete this
+    self_.reset();  // may delete this
   }
 
   Status handle() {
@@ -73,7 +76,8 @@ class WorkStream final : public grpc::ServerBidiReactor<v1::WorkerMessage, v1::L
     return ok_status();
   }
 
-  // Under the mutex. What is being written must stay; a write that hangs is cancelled, for it would hold Finish back.
+  // Under the mutex. What is being written must stay; a write that hangs is cancelled, for it would hold
+  // Finish back.
   void begin_close(Status why) {
     if (writing_ && std::chrono::steady_clock::now() - write_began_ > kWriteLimit) context_->TryCancel();
     if (closing_) return;
@@ -100,11 +104,11 @@ class WorkStream final : public grpc::ServerBidiReactor<v1::WorkerMessage, v1::L
   grpc::CallbackServerContext* context_;
   const std::string peer_;
   std::shared_ptr<WorkStream> self_;
-  std::optional<int64_t> worker_;   // touched in reactions of the read side only, and after all of them
+  std::optional<int64_t> worker_;  // touched in reactions of the read side only, and after all of them
   v1::WorkerMessage incoming_;
 
   std::mutex mutex_;
-  std::deque<v1::LearnerMessage> unsent_;   // the front is being written while writing_
+  std::deque<v1::LearnerMessage> unsent_;  // the front is being written while writing_
   std::chrono::steady_clock::time_point write_began_;
   Status status_;
   bool writing_ = false, closing_ = false, finished_ = false;

@@ -1,5 +1,6 @@
-// WorkerService: one stream a worker. It moves messages and keeps the stream's rules; what they mean is decided by the
-// hub behind it (rollout/rpc/fleet.h). The hub's functions are called in gRPC's reactions, so they must not block.
+// WorkerService: one stream a worker. It moves messages and keeps the stream's rules; what they mean is
+// decided by the hub behind it (rollout/rpc/fleet.h). The hub's functions are called in gRPC's reactions, so
+// they must not block.
 #pragma once
 
 #include <map>
@@ -17,8 +18,8 @@ namespace fulcrum {
 class WorkerLink {
  public:
   virtual ~WorkerLink() = default;
-  virtual void send(v1::LearnerMessage message) = 0;   // never blocks
-  virtual void close(Status why) = 0;                  // ends the stream; what was not sent yet is dropped
+  virtual void send(v1::LearnerMessage message) = 0;  // never blocks
+  virtual void close(Status why) = 0;                 // ends the stream; what was not sent yet is dropped
   virtual std::string peer() const = 0;
 };
 
@@ -38,7 +39,8 @@ class WorkerServiceServer final : public v1::WorkerService::CallbackService {
  public:
   // The hub must live until the server has stopped.
   explicit WorkerServiceServer(WorkerHub& hub) : hub_(hub) {}
-  grpc::ServerBidiReactor<v1::WorkerMessage, v1::LearnerMessage>* Work(grpc::CallbackServerContext* context) override;
+  grpc::ServerBidiReactor<v1::WorkerMessage, v1::LearnerMessage>* Work(
+      grpc::CallbackServerContext* context) override;
 
  private:
   WorkerHub& hub_;

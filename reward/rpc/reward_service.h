@@ -1,4 +1,5 @@
-// Any RewardFunction as a gRPC service: the server's half of reward/rpc. Run by `fulcrum reward` and by tests.
+// Any RewardFunction as a gRPC service: the server's half of reward/rpc. Run by `fulcrum reward` and by
+// tests.
 #pragma once
 
 #include <memory>

@@ -14,7 +14,7 @@ namespace {
 constexpr size_t kMaxBatchBytes = kMaxMessageBytes / 2;
 
 v1::RewardItem item_to_wire(const RewardRequest& request) {
-  v1::RewardItem item;   // strings on the wire are UTF-8; a completion may end inside a character
+  v1::RewardItem item;  // strings on the wire are UTF-8; a completion may end inside a character
   item.set_prompt(to_valid_utf8(request.prompt));
   item.set_completion(to_valid_utf8(request.completion));
   item.set_columns_json(request.columns == nullptr ? "{}" : dump_json(*request.columns));
@@ -34,7 +34,10 @@ bool pause_for(Duration time, const std::stop_token& stop) {
 
 Verdict verdict_of(const Status& status) {
   const bool late = status.code() == Code::kDeadlineExceeded || status.code() == Code::kCancelled;
-  return {std::nullopt, late ? VerdictKind::kTimeout : VerdictKind::kFailed, "reward service: " + status.message(), {}};
+  return {std::nullopt,
+          late ? VerdictKind::kTimeout : VerdictKind::kFailed,
+          "reward service: " + status.message(),
+          {}};
 }
 
 }  // namespace
@@ -55,8 +58,8 @@ std::vector<Verdict> ServiceReward::score(std::span<const RewardRequest> request
 }
 
 // Takes as many of the requests as one message holds, at least one, and appends their verdicts.
-void ServiceReward::score_batch(std::span<const RewardRequest> requests, Deadline deadline, std::stop_token stop,
-                                std::vector<Verdict>& verdicts) const {
+void ServiceReward::score_batch(std::span<const RewardRequest> requests, Deadline deadline,
+                                std::stop_token stop, std::vector<Verdict>& verdicts) const {
   v1::ScoreRequest request;
   request.set_reward(options_.reward);
   size_t bytes = 0;

@@ -1,6 +1,6 @@
-// The reward named `service`: a judge in another process. The client's half of reward/rpc; the pipeline sees a
-// RewardFunction. A service that lies (wrong count, scores that are not finite) or dies gives failed verdicts, never a
-// wrong number.
+// The reward named `service`: a judge in another process. The client's half of reward/rpc; the pipeline sees
+// a RewardFunction. A service that lies (wrong count, scores that are not finite) or dies gives failed
+// verdicts, never a wrong number.
 #pragma once
 
 #include <memory>
@@ -14,11 +14,11 @@
 namespace fulcrum {
 
 struct ServiceRewardOptions {
-  std::string reward;                              // sent along; empty: whatever the service judges by
-  Duration timeout = std::chrono::seconds(10);     // for one call, its retries included
-  size_t max_batch = 64;                           // completions a call
-  int attempts = 5;                                // calls per batch while the service is unreachable
-  Duration first_backoff = std::chrono::milliseconds(100);   // doubles
+  std::string reward;                           // sent along; empty: whatever the service judges by
+  Duration timeout = std::chrono::seconds(10);  // for one call, its retries included
+  size_t max_batch = 64;                        // completions a call
+  int attempts = 5;                             // calls per batch while the service is unreachable
+  Duration first_backoff = std::chrono::milliseconds(100);  // doubles
 };
 
 class ServiceReward final : public RewardFunction {

@@ -77,7 +77,7 @@ class Book {
   // Closes the batch; every lease is void.
   std::vector<Revoked> cancel_all();
 
-  // Workers. What join() refuses and why: Workers::join.
+  // Workers. What join() refuses and why: WorkerBook::join.
   Result<WorkerId> join(const std::string& name, const std::string& fingerprint);
   Status heartbeat(WorkerId worker) { return workers_.heartbeat(worker); }
   // New leases, first waiting first, so that the worker holds at most `capacity`. None for one that drains.
@@ -111,7 +111,7 @@ class Book {
 
   BookOptions options_;
   const Clock& clock_;
-  Workers workers_;
+  WorkerBook workers_;
   uint64_t last_fence_;
 
   bool open_ = false;

@@ -4,7 +4,7 @@
 
 namespace fulcrum {
 
-Result<WorkerId> Workers::join(const std::string& name, const std::string& fingerprint) {
+Result<WorkerId> WorkerBook::join(const std::string& name, const std::string& fingerprint) {
   if (name.empty()) return invalid_argument("a worker must have a name");
   if (const auto bad = bad_.find(name); bad != bad_.end() && bad->second >= options_.max_bad_results) {
     return Status(Code::kPermissionDenied,
@@ -26,7 +26,7 @@ Result<WorkerId> Workers::join(const std::string& name, const std::string& finge
   return id;
 }
 
-Status Workers::heartbeat(WorkerId id) {
+Status WorkerBook::heartbeat(WorkerId id) {
   Worker* worker = find(id);
   if (worker == nullptr)
     return not_found("worker " + std::to_string(id) + " is not registered; register again");
@@ -34,12 +34,12 @@ Status Workers::heartbeat(WorkerId id) {
   return ok_status();
 }
 
-Worker* Workers::find(WorkerId id) {
+Worker* WorkerBook::find(WorkerId id) {
   const auto it = workers_.find(id);
   return it == workers_.end() ? nullptr : &it->second;
 }
 
-std::vector<WorkerId> Workers::silent() const {
+std::vector<WorkerId> WorkerBook::silent() const {
   std::vector<WorkerId> ids;
   for (const auto& [id, worker] : workers_) {
     if (clock_.now() - worker.last_seen > options_.heartbeat) ids.push_back(id);
@@ -47,12 +47,12 @@ std::vector<WorkerId> Workers::silent() const {
   return ids;
 }
 
-std::vector<Worker> Workers::all() const {
+std::vector<Worker> WorkerBook::all() const {
   std::vector<Worker> all;
   for (const auto& [id, worker] : workers_) all.push_back(worker);
   return all;
 }
 
-bool Workers::count_bad(const std::string& name) { return ++bad_[name] >= options_.max_bad_results; }
+bool WorkerBook::count_bad(const std::string& name) { return ++bad_[name] >= options_.max_bad_results; }
 
 }  // namespace fulcrum

@@ -34,9 +34,9 @@ struct Worker {
   int64_t held = 0;      // leases
 };
 
-class Workers {
+class WorkerBook {
  public:
-  Workers(WorkerOptions options, const Clock& clock) : options_(std::move(options)), clock_(clock) {}
+  WorkerBook(WorkerOptions options, const Clock& clock) : options_(std::move(options)), clock_(clock) {}
 
   // kInvalidArgument: no name; kPermissionDenied: quarantined; kFailedPrecondition: another fingerprint, in
   // words.

@@ -8,8 +8,8 @@ namespace {
 constexpr std::chrono::seconds kManifestPatience{30};
 constexpr int kAttemptsWithoutProgress = 3;
 
-Result<v1::Manifest> get_manifest(const Connection& learner, v1::WeightService::StubInterface& stub, int64_t weights_id,
-                                  std::stop_token stop) {
+Result<v1::Manifest> get_manifest(const Connection& learner, v1::WeightService::StubInterface& stub,
+                                  int64_t weights_id, std::stop_token stop) {
   grpc::ClientContext context;
   learner.prepare(context, Deadline::in(kManifestPatience));
   const std::stop_callback cancel(stop, [&] { context.TryCancel(); });
@@ -17,7 +17,8 @@ Result<v1::Manifest> get_manifest(const Connection& learner, v1::WeightService::
   request.set_weights_id(weights_id);
   v1::Manifest manifest;
   TRY_DO(learner.status(stub.GetManifest(&context, request, &manifest)));
-  if (manifest.weights_id() != weights_id) return data_loss("the learner answered with other weights than asked for");
+  if (manifest.weights_id() != weights_id)
+    return data_loss("the learner answered with other weights than asked for");
   return manifest;
 }
 
@@ -42,8 +43,8 @@ Status fetch_rest(const Connection& learner, v1::WeightService::StubInterface& s
 
 }  // namespace
 
-Result<FetchedWeights> fetch_weights(const Connection& learner, int64_t weights_id, const std::string& known_tokenizer,
-                                     std::stop_token stop) {
+Result<FetchedWeights> fetch_weights(const Connection& learner, int64_t weights_id,
+                                     const std::string& known_tokenizer, std::stop_token stop) {
   const auto stub = v1::WeightService::NewStub(learner.channel());
   TRY(manifest, get_manifest(learner, *stub, weights_id, stop));
   const bool with_tokenizer = known_tokenizer.empty() || manifest.tokenizer_hash() != known_tokenizer;
@@ -55,7 +56,8 @@ Result<FetchedWeights> fetch_weights(const Connection& learner, int64_t weights_
     const Status status = fetch_rest(learner, *stub, weights_id, end_chunk, stop, assembler);
     if (assembler.complete()) break;
     if (stop.stop_requested()) return cancelled();
-    const bool may_pass = status.ok() || status.code() == Code::kUnavailable || status.code() == Code::kDataLoss;
+    const bool may_pass =
+        status.ok() || status.code() == Code::kUnavailable || status.code() == Code::kDataLoss;
     attempts = assembler.next_chunk() > before ? 0 : attempts + 1;
     if (!may_pass || attempts >= kAttemptsWithoutProgress) {
       return status.ok() ? unavailable("the learner sends no more of its weights") : status;

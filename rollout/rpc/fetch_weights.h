@@ -12,11 +12,11 @@ namespace fulcrum {
 
 struct FetchedWeights {
   std::shared_ptr<const WeightSet> weights;
-  TokenizerFiles tokenizer;   // without its files if its hash is `known_tokenizer`
+  TokenizerFiles tokenizer;  // without its files if its hash is `known_tokenizer`
 };
 
 // A broken transfer goes on where it broke. kNotFound: the learner has moved on; kCancelled: stopped.
-Result<FetchedWeights> fetch_weights(const Connection& learner, int64_t weights_id, const std::string& known_tokenizer,
-                                     std::stop_token stop);
+Result<FetchedWeights> fetch_weights(const Connection& learner, int64_t weights_id,
+                                     const std::string& known_tokenizer, std::stop_token stop);
 
 }  // namespace fulcrum

@@ -20,7 +20,8 @@ int64_t random_start(int bits) {
 }
 
 Status check_hello(const v1::Register& hello) {
-  if (hello.name().empty() || hello.name().size() > kMaxNameBytes || hello.fingerprint().size() > kMaxFingerprintBytes) {
+  if (hello.name().empty() || hello.name().size() > kMaxNameBytes ||
+      hello.fingerprint().size() > kMaxFingerprintBytes) {
     return invalid_argument("a worker's name has 1 to 200 bytes, its fingerprint at most 1000");
   }
   if (hello.capacity() < 1) return invalid_argument("a worker's capacity is at least 1");
@@ -29,7 +30,8 @@ Status check_hello(const v1::Register& hello) {
 
 }  // namespace
 
-Fleet::Fleet(const Clock& clock) : clock_(clock), last_epoch_(random_start(22)), last_weights_id_(random_start(61)) {
+Fleet::Fleet(const Clock& clock)
+    : clock_(clock), last_epoch_(random_start(22)), last_weights_id_(random_start(61)) {
   for (const char* name : {"workers_joined", "workers_refused", "results_accepted", "results_duplicate",
                            "results_fenced", "results_invalid"}) {
     counters_[name] = 0;
@@ -86,13 +88,19 @@ Status Fleet::received(int64_t worker, v1::WorkerMessage message) {
     return unavailable("this worker was silent for too long: register again");
   }
   switch (message.message_case()) {
-    case v1::WorkerMessage::kCompletion: return on_completion(peer, message.completion());
-    case v1::WorkerMessage::kHeartbeat: peer.weights_id = message.heartbeat().weights_id(); return ok_status();
-    case v1::WorkerMessage::kFailure:
-      log_warn("rollout: worker " + in_quotes(peer.name) + " leaves: " + printable(message.failure().reason(), 1000));
+    case v1::WorkerMessage::kCompletion:
+      return on_completion(peer, message.completion());
+    case v1::WorkerMessage::kHeartbeat:
+      peer.weights_id = message.heartbeat().weights_id();
       return ok_status();
-    case v1::WorkerMessage::kRegister: return invalid_argument("a worker registers once");
-    case v1::WorkerMessage::MESSAGE_NOT_SET: break;
+    case v1::WorkerMessage::kFailure:
+      log_warn("rollout: worker " + in_quotes(peer.name) +
+               " leaves: " + printable(message.failure().reason(), 1000));
+      return ok_status();
+    case v1::WorkerMessage::kRegister:
+      return invalid_argument("a worker registers once");
+    case v1::WorkerMessage::MESSAGE_NOT_SET:
+      break;
   }
   return invalid_argument("a message without content");
 }
@@ -108,8 +116,9 @@ void Fleet::left(int64_t worker) {
   changed();
 }
 
-// Completions of a lease are put together here. What does not belong to one is dropped and counted; what cannot be of
-// a good group makes the group bad at once, so that nothing larger than what was asked for is ever kept.
+// Completions of a lease are put together here. What does not belong to one is dropped and counted; what
+// cannot be of a good group makes the group bad at once, so that nothing larger than what was asked for is
+// ever kept.
 Status Fleet::on_completion(Peer& peer, const v1::CompletionResult& result) {
   const auto found = peer.leases.find(result.fence());
   if (found == peer.leases.end() || found->second.item != result.item()) {
@@ -117,35 +126,58 @@ Status Fleet::on_completion(Peer& peer, const v1::CompletionResult& result) {
     return ok_status();
   }
   Partial& partial = found->second;
-  Result<Completion> completion = completion_from_wire(result);
-  const auto g = static_cast<size_t>(result.generation());
-  if (!completion.ok() || result.generation() < 0 || g >= partial.arrived.size() || partial.arrived[g] ||
-      result.ids_size() > partial.request.sampling.max_completion_length ||
-      from_wire(result.version()) != partial.group.version) {
-    partial.group.completions.clear();   // which the book refuses
+  Result<Completion> completion = completion_for(partial, result);
+  if (!completion.ok()) {
+    log_warn("rollout: worker " + in_quotes(peer.name) + ": " + completion.status().message());
+    partial.group.completions.clear();  // which the book refuses
     return on_group(peer, result.fence());
   }
+  const auto g = static_cast<size_t>(result.generation());
   partial.arrived[g] = true;
   partial.group.completions[g] = std::move(completion).value();
   return --partial.missing > 0 ? ok_status() : on_group(peer, result.fence());
 }
 
+// What can be seen of one completion alone, before it is kept; the book looks at the group.
+Result<Completion> Fleet::completion_for(const Partial& partial, const v1::CompletionResult& result) {
+  if (result.generation() < 0 || result.generation() >= static_cast<int64_t>(partial.arrived.size()) ||
+      partial.arrived[static_cast<size_t>(result.generation())]) {
+    return invalid_argument("completion " + std::to_string(result.generation()) +
+                            " was not asked for or came before");
+  }
+  if (result.ids_size() > partial.request.sampling.max_completion_length) {
+    return invalid_argument("a completion has more tokens than were asked for");
+  }
+  if (from_wire(result.version()) != partial.group.version)
+    return invalid_argument("it was drawn by other weights");
+  return completion_from_wire(result);
+}
+
 Status Fleet::on_group(Peer& peer, uint64_t fence) {
   auto node = peer.leases.extract(fence);
   Partial& partial = node.mapped();
-  const ResultVerdict verdict = job_->book.complete(peer.in_book, partial.item, fence, std::move(partial.group));
+  const ResultVerdict verdict =
+      job_->book.complete(peer.in_book, partial.item, fence, std::move(partial.group));
   switch (verdict.kind) {
     case ResultKind::kAccepted:
       ++counters_["results_accepted"];
       ++peer.completed;
       break;
-    case ResultKind::kDuplicate: ++counters_["results_duplicate"]; break;
-    case ResultKind::kFenced: ++counters_["results_fenced"]; break;
+    case ResultKind::kDuplicate:
+      ++counters_["results_duplicate"];
+      break;
+    case ResultKind::kFenced:
+      ++counters_["results_fenced"];
+      break;
     case ResultKind::kInvalid:
       ++counters_["results_invalid"];
       ++peer.bad;
       log_warn("rollout: " + verdict.why);
       break;
+  }
+  if (verdict.quarantined) {  // the book has let go of it already
+    peer.in_book = 0;
+    peer.leases.clear();
   }
   hand_out();
   changed();

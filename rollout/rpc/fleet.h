@@ -1,14 +1,13 @@
-// The learner's side of its rollout workers: who is connected, what each of them holds, which weights are published.
-// One fleet a learner process; it outlives jobs, and workers stay connected between them. WorkerService and
-// WeightService (engine/rpc) call it from gRPC's reactions, a job's thread through the GrpcRollout that begin_job()
-// hands out. Thread-safe: one mutex around everything, never held while something blocks. What counts is decided by
-// the book (rollout/dispatch); the fleet moves it over the wire.
+// The learner's side of its rollout workers: who is connected, what each of them holds, which weights are
+// published. One fleet a learner process; it outlives jobs, and workers stay connected between them.
+// WorkerService and WeightService (engine/rpc) call it from gRPC's reactions, a job's thread through the
+// GrpcRollout that begin_job() hands out. Thread-safe: one mutex around everything, never held while
+// something blocks. What counts is decided by the book (rollout/dispatch); the fleet moves it over the wire.
 #pragma once
 
 #include <condition_variable>
 #include <cstdint>
 #include <deque>
-#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -23,22 +22,11 @@
 #include "engine/rpc/worker_service.h"
 #include "rollout/dispatch/book.h"
 #include "rollout/rollout.h"
+#include "rollout/rpc/fleet_job.h"
 
 namespace fulcrum {
 
 class GrpcRollout;
-
-struct FleetJobOptions {
-  int64_t vocab_size = 0;
-  std::shared_ptr<const TokenizerFiles> tokenizer;
-  int64_t kept_versions = 2;                       // max_staleness + 1, at least 1
-  bool deterministic = true;                       // only workers that compute the same bits
-  std::string fingerprint;                         // whose bits; empty: the first worker's
-  Duration lease = std::chrono::seconds(300);
-  Duration heartbeat = std::chrono::seconds(15);   // a worker silent for longer has lost its leases
-  // Called on the thread of generate() when no worker is left to generate (true) and when one is back (false).
-  std::function<void(bool waiting)> on_waiting;
-};
 
 class Fleet final : public WorkerHub, public WeightSource {
  public:
@@ -59,7 +47,7 @@ class Fleet final : public WorkerHub, public WeightSource {
   std::shared_ptr<const WeightImage> image(int64_t weights_id) const override;
 
  private:
-  friend class GrpcRollout;   // the handle of the job; it forwards to the functions named like its own
+  friend class GrpcRollout;  // the handle of the job; it forwards to the functions named like its own
 
   // A lease on its way back, completion by completion.
   struct Partial {
@@ -73,11 +61,11 @@ class Fleet final : public WorkerHub, public WeightSource {
     std::shared_ptr<WorkerLink> link;
     std::string name, fingerprint;
     int64_t capacity = 1;
-    WorkerId in_book = 0;                  // 0: not a worker of the job at hand
+    WorkerId in_book = 0;  // 0: not a worker of the job at hand
     Instant last_heard;
     int64_t weights_id = 0;
     int64_t completed = 0, bad = 0;
-    std::map<uint64_t, Partial> leases;    // by fence
+    std::map<uint64_t, Partial> leases;  // by fence
   };
   struct Published {
     PolicyVersion version;
@@ -88,14 +76,15 @@ class Fleet final : public WorkerHub, public WeightSource {
         : options(std::move(o)), book(std::move(book_options), clock) {}
     FleetJobOptions options;
     Book book;
-    std::deque<Published> published;       // oldest first
-    int64_t weights_id = 0;                // of the batch at work
-    bool waiting = false;                  // as last reported
+    std::deque<Published> published;  // oldest first
+    int64_t weights_id = 0;           // of the batch at work
+    bool waiting = false;             // as last reported
   };
 
   Status publish(const std::shared_ptr<Job>& job, std::shared_ptr<const WeightSet> weights);
-  Result<std::vector<RolloutGroup>> generate(const std::shared_ptr<Job>& job, std::span<const RolloutRequest> requests,
-                                             PolicyVersion version, std::stop_token stop);
+  Result<std::vector<RolloutGroup>> generate(const std::shared_ptr<Job>& job,
+                                             std::span<const RolloutRequest> requests, PolicyVersion version,
+                                             std::stop_token stop);
   void end_job(const std::shared_ptr<Job>& job);
 
   // All of these under the mutex.
@@ -105,6 +94,7 @@ class Fleet final : public WorkerHub, public WeightSource {
   void take_back(const std::vector<Revoked>& revoked);
   void drop_silent();
   Status on_completion(Peer& peer, const v1::CompletionResult& result);
+  static Result<Completion> completion_for(const Partial& partial, const v1::CompletionResult& result);
   Status on_group(Peer& peer, uint64_t fence);
   bool is_current(const std::shared_ptr<Job>& job) const { return job_ == job; }
   void changed();
@@ -114,14 +104,15 @@ class Fleet final : public WorkerHub, public WeightSource {
   std::condition_variable_any changed_;
   uint64_t changes_ = 0;
   std::map<int64_t, Peer> peers_;
-  std::shared_ptr<Job> job_;               // null between jobs
+  std::shared_ptr<Job> job_;  // null between jobs
   int64_t last_peer_ = 0;
-  int64_t last_epoch_;                     // of books: no two jobs share fences or items
+  int64_t last_epoch_;  // of books: no two jobs share fences or items
   int64_t last_weights_id_;
   std::map<std::string, int64_t> counters_;
 };
 
-// The backend of one job: generate() and publish() by the workers of a fleet. See RolloutClient and WeightPublisher.
+// The backend of one job: generate() and publish() by the workers of a fleet. See RolloutClient and
+// WeightPublisher.
 class GrpcRollout final : public RolloutClient, public WeightPublisher {
  public:
   ~GrpcRollout() override;
@@ -137,9 +128,5 @@ class GrpcRollout final : public RolloutClient, public WeightPublisher {
   Fleet& fleet_;
   std::shared_ptr<Fleet::Job> job_;
 };
-
-// The files a worker needs to make the same tokenizer. `splitter` as the job names it.
-Result<std::shared_ptr<const TokenizerFiles>> read_tokenizer_files(std::span<const Path> files, const std::string& hash,
-                                                                   const std::string& splitter);
 
 }  // namespace fulcrum

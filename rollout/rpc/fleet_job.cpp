@@ -1,4 +1,6 @@
 // A job's side of the fleet: publishing weights, handing out a batch of requests, waiting for it.
+#include "rollout/rpc/fleet_job.h"
+
 #include <algorithm>
 
 #include "engine/core/log.h"
@@ -61,8 +63,8 @@ Status Fleet::publish(const std::shared_ptr<Job>& job, std::shared_ptr<const Wei
 }
 
 Result<std::vector<RolloutGroup>> Fleet::generate(const std::shared_ptr<Job>& job,
-                                                  std::span<const RolloutRequest> requests, PolicyVersion version,
-                                                  std::stop_token stop) {
+                                                  std::span<const RolloutRequest> requests,
+                                                  PolicyVersion version, std::stop_token stop) {
   std::unique_lock lock(mutex_);
   const auto published = std::find_if(job->published.begin(), job->published.end(),
                                       [&](const Published& p) { return p.version == version; });
@@ -94,8 +96,8 @@ Result<std::vector<RolloutGroup>> Fleet::generate(const std::shared_ptr<Job>& jo
   return job->book.take();
 }
 
-// Even shares, so that one worker does not sit on the batch while others wait; a worker gets more when half of what it
-// may hold is done, so that it always has a batch to generate together.
+// Even shares, so that one worker does not sit on the batch while others wait; a worker gets more when half
+// of what it may hold is done, so that it always has a batch to generate together.
 void Fleet::hand_out() {
   if (!job_) return;
   const BookCounts counts = job_->book.counts();
@@ -151,8 +153,9 @@ void Fleet::drop_silent() {
   take_back(job_->book.expire());
   const std::vector<Worker> known = job_->book.workers();
   for (auto& [id, peer] : peers_) {
-    const bool lost = peer.in_book != 0 &&
-                      std::none_of(known.begin(), known.end(), [&](const Worker& w) { return w.id == peer.in_book; });
+    const bool lost = peer.in_book != 0 && std::none_of(known.begin(), known.end(), [&](const Worker& w) {
+                        return w.id == peer.in_book;
+                      });
     if (!lost) continue;
     log_warn("rollout: worker " + in_quotes(peer.name) + " is silent; its requests go to others");
     peer.in_book = 0;
@@ -172,7 +175,8 @@ Status GrpcRollout::publish(std::shared_ptr<const WeightSet> weights) {
   return fleet_.publish(job_, std::move(weights));
 }
 
-Result<std::shared_ptr<const TokenizerFiles>> read_tokenizer_files(std::span<const Path> files, const std::string& hash,
+Result<std::shared_ptr<const TokenizerFiles>> read_tokenizer_files(std::span<const Path> files,
+                                                                   const std::string& hash,
                                                                    const std::string& splitter) {
   auto tokenizer = std::make_shared<TokenizerFiles>();
   tokenizer->hash = hash;
@@ -181,7 +185,7 @@ Result<std::shared_ptr<const TokenizerFiles>> read_tokenizer_files(std::span<con
     TRY(bytes, read_file(path));
     tokenizer->files.emplace_back(path.filename().string(), std::move(bytes));
   }
-  if (files.size() == 1) tokenizer->entry = files[0].filename().string();   // it may have been named by file
+  if (files.size() == 1) tokenizer->entry = files[0].filename().string();  // it may have been named by file
   return std::shared_ptr<const TokenizerFiles>(std::move(tokenizer));
 }
 

@@ -22,7 +22,8 @@ void pause_for(Duration time, const std::stop_token& stop) {
 
 Status RolloutWorker::run(std::stop_token stop) {
   TRY(connection, Connection::open(options_.learner));
-  std::minstd_rand jitter{std::random_device{}()};   // so that a hundred workers do not come back in one instant
+  std::minstd_rand jitter{
+      std::random_device{}()};  // so that a hundred workers do not come back in one instant
   std::uniform_real_distribution<double> part(0.5, 1.0);
   Duration backoff = options_.first_backoff;
   std::string last_told;
@@ -34,7 +35,7 @@ Status RolloutWorker::run(std::stop_token stop) {
       backoff = options_.first_backoff;
       last_told.clear();
     }
-    if (end.message() != last_told) {   // a learner that stays away is told of once
+    if (end.message() != last_told) {  // a learner that stays away is told of once
       log_warn("rollout: " + end.message() + "; trying again until it works");
       last_told = end.message();
     }

@@ -17,7 +17,8 @@ class PrivateFolder {
     std::error_code error;
     const Path base = std::filesystem::temp_directory_path(error);
     std::string pattern = (error ? Path("/tmp") : base) / "fulcrum-tokenizer-XXXXXX";
-    if (::mkdtemp(pattern.data()) == nullptr) return from_errno(errno, "cannot make a temporary folder", pattern);
+    if (::mkdtemp(pattern.data()) == nullptr)
+      return from_errno(errno, "cannot make a temporary folder", pattern);
     return PrivateFolder(pattern);
   }
   explicit PrivateFolder(Path path) : path_(std::move(path)) {}
@@ -36,11 +37,13 @@ class PrivateFolder {
 Result<std::shared_ptr<const Tokenizer>> load(const TokenizerFiles& tokenizer) {
   TRY(folder, PrivateFolder::make());
   for (const auto& [name, bytes] : tokenizer.files) {
-    const Path path = folder.path() / name;   // plain names: the assembler has checked
+    const Path path = folder.path() / name;  // plain names: the assembler has checked
     std::ofstream file(path, std::ios::binary);
     file.write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
     file.close();
-    if (!file) return resource_exhausted("cannot write the tokenizer to " + in_quotes(path.string()) + ": is the disk full?");
+    if (!file)
+      return resource_exhausted("cannot write the tokenizer to " + in_quotes(path.string()) +
+                                ": is the disk full?");
   }
   TRY(loaded, load_tokenizer(tokenizer.entry.empty() ? folder.path() : folder.path() / tokenizer.entry,
                              {.splitter = tokenizer.splitter}));
@@ -80,7 +83,8 @@ WorkerModelFactory generator_models(GeneratorOptions options) {
       *last = {files.hash, tokenizer};
     }
     TRY(model, DecodeModel::create(weights->spec, weights->tensors));
-    return std::shared_ptr<WorkerModel>(std::make_shared<GeneratorModel>(std::move(model), last->tokenizer, options));
+    return std::shared_ptr<WorkerModel>(
+        std::make_shared<GeneratorModel>(std::move(model), last->tokenizer, options));
   };
 }
 

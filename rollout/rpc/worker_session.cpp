@@ -24,7 +24,7 @@ Result<std::shared_ptr<WorkerModel>> WorkerModels::get(const Connection& learner
     if (id == weights_id) return model;
   }
   TRY(fetched, fetch_weights(learner, weights_id, tokenizer_hash_, std::move(stop)));
-  while (models_.size() >= kModels) models_.pop_front();   // before the new one takes its memory
+  while (models_.size() >= kModels) models_.pop_front();  // before the new one takes its memory
   TRY(model, factory_(fetched.weights, fetched.tokenizer));
   tokenizer_hash_ = fetched.tokenizer.hash;
   models_.emplace_back(weights_id, model);
@@ -44,7 +44,7 @@ Status WorkerSession::run(std::stop_token stop) {
     v1::LearnerMessage message;
     while (stream_->Read(&message)) read(std::move(message));
   } else if (hello.code() == Code::kInternal) {
-    context_.TryCancel();   // the stream is open, but not with a learner
+    context_.TryCancel();  // the stream is open, but not with a learner
   }
   const Status end = learner_.status(stream_->Finish());
   if (stop.stop_requested()) return cancelled();
@@ -59,16 +59,19 @@ Status WorkerSession::introduce() {
   message.mutable_register_()->set_fingerprint(to_valid_utf8(options_.fingerprint));
   message.mutable_register_()->set_capacity(options_.capacity);
   v1::LearnerMessage answer;
-  if (!stream_->Write(message) || !stream_->Read(&answer)) return unavailable("the learner did not take the worker in");
+  if (!stream_->Write(message) || !stream_->Read(&answer))
+    return unavailable("the learner did not take the worker in");
   if (!answer.has_registered()) return internal_error("the learner's first message is not the registration");
-  heartbeat_ = std::clamp<Duration>(std::chrono::milliseconds(answer.registered().heartbeat_ms()), kShortestHeartbeat,
-                                    kLongestHeartbeat);
+  heartbeat_ = std::clamp<Duration>(std::chrono::milliseconds(answer.registered().heartbeat_ms()),
+                                    kShortestHeartbeat, kLongestHeartbeat);
   return ok_status();
 }
 
 void WorkerSession::read(v1::LearnerMessage message) {
   const std::lock_guard lock(mutex_);
-  for (v1::Lease& lease : *message.mutable_leases()->mutable_leases()) waiting_.push_back(std::move(lease));
+  if (message.has_leases()) {
+    for (v1::Lease& lease : *message.mutable_leases()->mutable_leases()) waiting_.push_back(std::move(lease));
+  }
   for (const uint64_t fence : message.cancel().fences()) {
     std::erase_if(waiting_, [&](const v1::Lease& lease) { return lease.fence() == fence; });
     if (at_work_.erase(fence) > 0 && at_work_.empty()) batch_stop_.request_stop();
@@ -149,7 +152,7 @@ Status WorkerSession::generate(const std::vector<v1::Lease>& batch, std::stop_to
 
 void WorkerSession::send_group(const v1::Lease& lease, const RolloutGroup& group) {
   const std::lock_guard lock(mutex_);
-  if (at_work_.erase(lease.fence()) == 0) return;   // cancelled meanwhile
+  if (at_work_.erase(lease.fence()) == 0) return;  // cancelled meanwhile
   for (size_t g = 0; g < group.completions.size(); ++g) {
     v1::CompletionResult& result = *unsent_.emplace_back().mutable_completion();
     result.set_item(lease.item());

@@ -1,6 +1,6 @@
-// One stream of a worker to a learner, from registration to the end: three threads (the caller reads, one writes and
-// keeps the heartbeat, one generates) around two queues. Made anew for every connection; nothing of an old one survives
-// but the models.
+// One stream of a worker to a learner, from registration to the end: three threads (the caller reads, one
+// writes and keeps the heartbeat, one generates) around two queues. Made anew for every connection; nothing
+// of an old one survives but the models.
 #pragma once
 
 #include <condition_variable>
@@ -21,25 +21,26 @@ namespace fulcrum {
 
 struct RolloutWorkerOptions {
   ClientOptions learner;
-  std::string name;                // for people; a good one holds the host
-  std::string fingerprint;         // numeric_fingerprint()
-  int64_t capacity = 8;            // prompts at a time
-  Duration first_backoff = std::chrono::milliseconds(200);   // doubles up to the longest
+  std::string name;                                         // for people; a good one holds the host
+  std::string fingerprint;                                  // numeric_fingerprint()
+  int64_t capacity = 8;                                     // prompts at a time
+  Duration first_backoff = std::chrono::milliseconds(200);  // doubles up to the longest
   Duration longest_backoff = std::chrono::seconds(10);
 };
 
-// The models a worker holds: the last two sets of weights, so that training and evaluation can take turns. Used by one
-// thread.
+// The models a worker holds: the last two sets of weights, so that training and evaluation can take turns.
+// Used by one thread.
 class WorkerModels {
  public:
   explicit WorkerModels(WorkerModelFactory factory) : factory_(std::move(factory)) {}
   // Fetches them if they are not here.
-  Result<std::shared_ptr<WorkerModel>> get(const Connection& learner, int64_t weights_id, std::stop_token stop);
+  Result<std::shared_ptr<WorkerModel>> get(const Connection& learner, int64_t weights_id,
+                                           std::stop_token stop);
 
  private:
   WorkerModelFactory factory_;
   std::string tokenizer_hash_;
-  std::deque<std::pair<int64_t, std::shared_ptr<WorkerModel>>> models_;   // oldest first
+  std::deque<std::pair<int64_t, std::shared_ptr<WorkerModel>>> models_;  // oldest first
 };
 
 class WorkerSession {
@@ -74,11 +75,11 @@ class WorkerSession {
   std::mutex mutex_;
   std::condition_variable_any changed_;
   std::deque<v1::WorkerMessage> unsent_;
-  std::deque<v1::Lease> waiting_;          // leases nobody works on yet
-  std::set<uint64_t> at_work_;             // fences of the batch that is being generated
-  std::stop_source batch_stop_;            // of that batch
-  int64_t weights_id_ = 0;                 // held, as the heartbeat tells
-  Status failure_;                         // why this side ends the stream
+  std::deque<v1::Lease> waiting_;  // leases nobody works on yet
+  std::set<uint64_t> at_work_;     // fences of the batch that is being generated
+  std::stop_source batch_stop_;    // of that batch
+  int64_t weights_id_ = 0;         // held, as the heartbeat tells
+  Status failure_;                 // why this side ends the stream
 };
 
 }  // namespace fulcrum

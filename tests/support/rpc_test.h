@@ -22,13 +22,14 @@ inline const std::string kWorkerToken(40, 'w');
 
 inline std::filesystem::path write_secret(const std::filesystem::path& path, const std::string& text) {
   std::ofstream(path) << text;
-  std::filesystem::permissions(path, std::filesystem::perms::owner_read | std::filesystem::perms::owner_write);
+  std::filesystem::permissions(path,
+                               std::filesystem::perms::owner_read | std::filesystem::perms::owner_write);
   return path;
 }
 
 inline std::filesystem::path write_tokens(const std::filesystem::path& folder) {
-  return write_secret(folder / "tokens", "# who may what\noperator " + kOperatorToken + "\nviewer " + kViewerToken +
-                                             "\nworker " + kWorkerToken + "\n");
+  return write_secret(folder / "tokens", "# who may what\noperator " + kOperatorToken + "\nviewer " +
+                                             kViewerToken + "\nworker " + kWorkerToken + "\n");
 }
 
 inline std::unique_ptr<RpcServer> serve(std::vector<grpc::Service*> services, ServerOptions options = {}) {
@@ -52,8 +53,8 @@ inline void prepare(const Connection& connection, grpc::ClientContext& context) 
   connection.prepare(context, Deadline::in(std::chrono::seconds(10)));
 }
 
-// Any method with raw bytes: what a client of another language, or a hostile one, may send. The bytes are the answer
-// (of a stream: the first), the status is the call's.
+// Any method with raw bytes: what a client of another language, or a hostile one, may send. The bytes are the
+// answer (of a stream: the first), the status is the call's.
 struct RawAnswer {
   grpc::Status status;
   std::string bytes;
@@ -81,7 +82,8 @@ inline RawAnswer raw_call(const Connection& connection, const std::string& metho
   RawAnswer answer{call.done.get_future().get(), {}};
   std::vector<grpc::Slice> slices;
   if (call.got && call.response.Dump(&slices).ok()) {
-    for (const grpc::Slice& s : slices) answer.bytes.append(reinterpret_cast<const char*>(s.begin()), s.size());
+    for (const grpc::Slice& s : slices)
+      answer.bytes.append(reinterpret_cast<const char*>(s.begin()), s.size());
   }
   return answer;
 }

@@ -226,19 +226,22 @@ TEST_F(RunnerTest, APausedAndAQueuedJobCanBeCancelled) {
 
 TEST_F(RunnerTest, TheReasonOfAStopIsTold) {
   std::promise<Status> reason;
+  std::promise<void> inside;
   start([&](const Job&, JobControl& control) -> Status {
     expect_ok(control.stop_reason());
     TRY_DO(control.progress(0, 1));
     std::promise<void> stopped;
     const std::stop_callback on_stop(control.stop(), [&] { stopped.set_value(); });
+    inside.set_value();
     stopped.get_future().wait();
     reason.set_value(control.stop_reason());
     return control.point(no_save);
   });
   const Job job = submit();
-  await(job, kRunning);
+  inside.get_future().wait();
   value_of(runner->cancel(job.id));
   EXPECT_EQ(reason.get_future().get().code(), Code::kCancelled);
+  runner.reset();  // before the promises go
 }
 
 TEST_F(RunnerTest, AShutdownSavesAndTheNextStartResumes) {

@@ -20,8 +20,9 @@ using namespace ::fulcrum::testing;
 std::vector<std::string> every_method() {
   std::vector<std::string> methods;
   for (const google::protobuf::FileDescriptor* file :
-       {v1::Job::descriptor()->file(), v1::WorkerInfo::descriptor()->file(), v1::RewardItem::descriptor()->file(),
-        v1::Lease::descriptor()->file(), v1::Manifest::descriptor()->file()}) {
+       {v1::Job::descriptor()->file(), v1::WorkerInfo::descriptor()->file(),
+        v1::RewardItem::descriptor()->file(), v1::Lease::descriptor()->file(),
+        v1::Manifest::descriptor()->file()}) {
     for (int s = 0; s < file->service_count(); ++s) {
       for (int m = 0; m < file->service(s)->method_count(); ++m) {
         methods.push_back("/" + file->service(s)->full_name() + "/" + file->service(s)->method(m)->name());

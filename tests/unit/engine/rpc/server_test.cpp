@@ -1,7 +1,7 @@
 #include "engine/rpc/server.h"
 
-#include <grpcpp/grpcpp.h>
 #include <gmock/gmock.h>
+#include <grpcpp/grpcpp.h>
 
 #include "engine/rpc/reactor.h"
 #include "fulcrum/v1/reward.grpc.pb.h"
@@ -17,7 +17,9 @@ using namespace ::fulcrum::testing;
 // Answers every call with what the test wants.
 class Probe final : public v1::RewardService::CallbackService {
  public:
-  std::function<Result<v1::ScoreResponse>(std::stop_token)> handler = [](auto) { return v1::ScoreResponse(); };
+  std::function<Result<v1::ScoreResponse>(std::stop_token)> handler = [](auto) {
+    return v1::ScoreResponse();
+  };
   CallThreads threads{4};
 
   grpc::ServerUnaryReactor* Score(grpc::CallbackServerContext*, const v1::ScoreRequest*,
@@ -44,8 +46,10 @@ TEST(Address, IsHostAndPort) {
 }
 
 TEST(Address, OnlyThisMachineIsLoopback) {
-  for (const char* host : {"127.0.0.1", "127.255.0.9", "::1", "localhost"}) EXPECT_TRUE(is_loopback(host)) << host;
-  for (const char* host : {"0.0.0.0", "127.evil.example", "127.0.0.1.evil", "10.0.0.1", "::", "localhost.evil", "127.0.0"}) {
+  for (const char* host : {"127.0.0.1", "127.255.0.9", "::1", "localhost"})
+    EXPECT_TRUE(is_loopback(host)) << host;
+  for (const char* host :
+       {"0.0.0.0", "127.evil.example", "127.0.0.1.evil", "10.0.0.1", "::", "localhost.evil", "127.0.0"}) {
     EXPECT_FALSE(is_loopback(host)) << host;
   }
 }
@@ -108,17 +112,18 @@ TEST(Server, AnswersHealthToAnybody) {
   const TempFolder folder;
   const auto server = serve({}, {.token_file = write_tokens(folder.path())});
   const Connection connection = connect_to(server->address());
-  EXPECT_EQ(raw_call(connection, "/grpc.health.v1.Health/Check", "").bytes, "\x08\x01");   // SERVING
+  EXPECT_EQ(raw_call(connection, "/grpc.health.v1.Health/Check", "").bytes, "\x08\x01");  // SERVING
   server->set_serving(false);
-  EXPECT_EQ(raw_call(connection, "/grpc.health.v1.Health/Check", "").bytes, "\x08\x02");   // NOT_SERVING
+  EXPECT_EQ(raw_call(connection, "/grpc.health.v1.Health/Check", "").bytes, "\x08\x02");  // NOT_SERVING
 }
 
 TEST(Server, ReflectionNamesItsServices) {
   Probe probe;
   const auto server = serve({&probe});
   const std::string list_services("\x3a\x00", 2);
-  const RawAnswer answer = raw_call(connect_to(server->address()),
-                                    "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", list_services);
+  const RawAnswer answer =
+      raw_call(connect_to(server->address()),
+               "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", list_services);
   EXPECT_TRUE(answer.status.ok()) << answer.status.error_message();
   EXPECT_THAT(answer.bytes, HasSubstr("fulcrum.v1.RewardService"));
   EXPECT_THAT(answer.bytes, HasSubstr("grpc.health.v1.Health"));
@@ -133,15 +138,17 @@ TEST(Server, RefusesAnOversizedMessage) {
   Probe probe;
   const auto server = serve({&probe});
   const std::string huge(size_t{5} << 20, 'x');
-  EXPECT_EQ(raw_call(connect_to(server->address()), "/fulcrum.v1.RewardService/Score", huge).status.error_code(),
-            grpc::StatusCode::RESOURCE_EXHAUSTED);
+  EXPECT_EQ(
+      raw_call(connect_to(server->address()), "/fulcrum.v1.RewardService/Score", huge).status.error_code(),
+      grpc::StatusCode::RESOURCE_EXHAUSTED);
   EXPECT_TRUE(score(connect_to(server->address())).ok()) << "and goes on serving";
 }
 
 TEST(Server, SurvivesBytesThatAreNoMessage) {
   Probe probe;
   const auto server = serve({&probe});
-  EXPECT_FALSE(raw_call(connect_to(server->address()), "/fulcrum.v1.RewardService/Score", "\xff\xff\xff").status.ok());
+  EXPECT_FALSE(
+      raw_call(connect_to(server->address()), "/fulcrum.v1.RewardService/Score", "\xff\xff\xff").status.ok());
   EXPECT_TRUE(score(connect_to(server->address())).ok());
 }
 
@@ -170,8 +177,8 @@ TEST(Server, StopsInTimeThoughAHandlerWaits) {
 }
 
 TEST(Server, TurnsACallAwayWhenEveryThreadIsBusy) {
-  CallThreads one(1);
   std::promise<void> release;
+  CallThreads one(1);
   EXPECT_TRUE(one.run([&] { release.get_future().wait(); }));
   EXPECT_FALSE(one.run([] {}));
   release.set_value();

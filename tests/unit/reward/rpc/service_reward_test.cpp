@@ -18,14 +18,18 @@ using namespace ::fulcrum::testing;
 class LengthAndBonus final : public RewardFunction {
  public:
   std::string_view name() const override { return "bonus"; }
-  std::vector<Verdict> score(std::span<const RewardRequest> requests, Deadline, std::stop_token) const override {
+  std::vector<Verdict> score(std::span<const RewardRequest> requests, Deadline,
+                             std::stop_token) const override {
     std::vector<Verdict> verdicts;
     for (const RewardRequest& r : requests) {
       const auto bonus = get_double(*r.columns, "bonus");
       if (!bonus.ok()) {
         verdicts.push_back({std::nullopt, VerdictKind::kBadReference, "no bonus", {}});
       } else {
-        verdicts.push_back({static_cast<double>(r.completion.size()) + *bonus, VerdictKind::kScored, "fine", {{"bonus", *bonus}}});
+        verdicts.push_back({static_cast<double>(r.completion.size()) + *bonus,
+                            VerdictKind::kScored,
+                            "fine",
+                            {{"bonus", *bonus}}});
       }
     }
     return verdicts;
@@ -41,7 +45,8 @@ class Scripted final : public v1::RewardService::CallbackService {
   grpc::ServerUnaryReactor* Score(grpc::CallbackServerContext*, const v1::ScoreRequest* request,
                                   v1::ScoreResponse* response) override {
     ++calls;
-    return answer(threads, response, [this, request](std::stop_token stop) { return script(*request, stop); });
+    return answer(threads, response,
+                  [this, request](std::stop_token stop) { return script(*request, stop); });
   }
 };
 
@@ -102,7 +107,8 @@ TEST(ServiceReward, KeepsMessagesUnderTheLimitAndFailsOnlyWhatCannotBeSent) {
   const auto server = serve({&service});
   const Json row{{"bonus", 0.0}};
   const std::string large(size_t{1500} << 10, 'x'), huge(size_t{5} << 20, 'x');
-  const std::vector<RewardRequest> requests = {{"", large, &row}, {"", large, &row}, {"", huge, &row}, {"", "y", &row}};
+  const std::vector<RewardRequest> requests = {
+      {"", large, &row}, {"", large, &row}, {"", huge, &row}, {"", "y", &row}};
   const auto verdicts = score(client_of(*server), requests);
   ASSERT_EQ(verdicts.size(), 4u);
   EXPECT_EQ(verdicts[0].score, static_cast<double>(large.size()));
@@ -130,7 +136,7 @@ TEST(ServiceReward, ALyingServiceGivesFailedVerdicts) {
   service.script = [](auto&, auto) {
     v1::ScoreResponse odd;
     odd.add_results()->set_score(std::numeric_limits<double>::quiet_NaN());
-    odd.add_results()->set_verdict(v1::VERDICT_SCORED);   // and no score
+    odd.add_results()->set_verdict(v1::VERDICT_SCORED);  // and no score
     return odd;
   };
   for (const Verdict& v : score(reward, two)) {
@@ -189,11 +195,13 @@ TEST(ServiceReward, ReturnsTimeoutVerdictsWhenStoppedOrLate) {
   const ServiceReward reward = client_of(*server);
   const std::vector<RewardRequest> one = {{"", "a"}};
   std::stop_source stop;
-  auto call = std::async(std::launch::async, [&] { return reward.score(one, Deadline::never(), stop.get_token()); });
+  auto call =
+      std::async(std::launch::async, [&] { return reward.score(one, Deadline::never(), stop.get_token()); });
   entered.get_future().wait();
   stop.request_stop();
   EXPECT_EQ(call.get()[0].kind, VerdictKind::kTimeout);
-  EXPECT_EQ(reward.score(one, Deadline::in(std::chrono::milliseconds(30)), {})[0].kind, VerdictKind::kTimeout);
+  EXPECT_EQ(reward.score(one, Deadline::in(std::chrono::milliseconds(30)), {})[0].kind,
+            VerdictKind::kTimeout);
 }
 
 TEST(RewardService, ARowThatCannotBeReadIsAFailedVerdictAndTheOthersAreJudged) {

@@ -1,0 +1,49 @@
+#include "rollout/rpc/learner_services.h"
+
+#include <array>
+#include <optional>
+
+#include "engine/rpc/job_service.h"
+#include "engine/rpc/monitor_service.h"
+#include "engine/rpc/weight_service.h"
+#include "engine/rpc/worker_service.h"
+#include "rollout/rpc/fleet.h"
+
+namespace fulcrum {
+
+// In the order of their lives: the server goes first, the services before what they serve.
+struct LearnerServices::Parts {
+  Fleet fleet;
+  WorkerServiceServer workers{fleet};
+  WeightServiceServer weights{fleet};
+  std::optional<JobServiceServer> jobs;
+  std::optional<MonitorServiceServer> monitor;
+  std::unique_ptr<RpcServer> server;
+};
+
+LearnerServices::LearnerServices() : parts_(std::make_unique<Parts>()) {}
+LearnerServices::~LearnerServices() = default;
+
+Result<ClusterRollouts> LearnerServices::begin_job(FleetJobOptions options) {
+  TRY(job, parts_->fleet.begin_job(std::move(options)));
+  return ClusterRollouts{job, job};
+}
+
+Status LearnerServices::listen(const ServerOptions& options, JobServiceParts parts) {
+  if (parts_->server) return failed_precondition("this learner listens already");
+  parts_->monitor.emplace(parts.store, parts_->fleet);
+  parts_->jobs.emplace(std::move(parts));
+  const std::array<grpc::Service*, 4> services{&*parts_->jobs, &parts_->workers, &parts_->weights,
+                                               &*parts_->monitor};
+  TRY(server, RpcServer::start(options, services));
+  parts_->server = std::move(server);
+  return ok_status();
+}
+
+std::string LearnerServices::address() const { return parts_->server ? parts_->server->address() : ""; }
+
+void LearnerServices::stop() {
+  if (parts_->server) parts_->server->stop();
+}
+
+}  // namespace fulcrum
