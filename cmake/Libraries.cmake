@@ -29,6 +29,7 @@ fulcrum_library(engine/pipeline/config LAYER 4 DEPENDS engine/data reward rollou
 include(cmake/Protos.cmake)
 fulcrum_protos()
 fulcrum_library(engine/rpc LAYER 5 DEPENDS proto engine/jobs engine/publish LINK OpenSSL::Crypto)
+target_link_libraries(engine_rpc PRIVATE prometheus-cpp::core PkgConfig::HTTPLIB)  # of metrics_endpoint.cpp alone
 fulcrum_library(rollout/rpc LAYER 5 DEPENDS engine/rpc rollout rollout/dispatch)
 fulcrum_library(reward/rpc LAYER 5 DEPENDS engine/rpc reward)
 

@@ -14,3 +14,9 @@ if(FULCRUM_TORCH)
   fulcrum_test(e2e_cluster SOURCES ${PROJECT_SOURCE_DIR}/tests/e2e/cluster_test.cpp LINK engine_core LABEL e2e SERIAL)
   add_dependencies(e2e_cluster fulcrum fulcrum-engine)
 endif()
+
+# One run against another that must give the same numbers: stopped and resumed, cut otherwise into micro-batches.
+if(FULCRUM_TORCH)
+  file(GLOB parity_tests CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/tests/parity/*_test.cpp)
+  fulcrum_test(parity_runs SOURCES ${parity_tests} LINK engine_pipeline LABEL parity)
+endif()

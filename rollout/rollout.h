@@ -5,7 +5,6 @@
 #include <functional>
 #include <memory>
 #include <span>
-#include <span>
 #include <stop_token>
 #include <vector>
 

@@ -21,6 +21,7 @@ GUARDED = [
     (re.compile(r"^gmp"), lambda folder, file, torch: folder.startswith("reward"), "GMP"),
     (re.compile(r"^re2/"), lambda folder, file, torch: folder == "reward", "RE2"),
     (re.compile(r"^spdlog/"), lambda folder, file, torch: folder == "engine/core", "spdlog"),
+    (re.compile(r"^(prometheus/|httplib)"), lambda folder, file, torch: file == "metrics_endpoint.cpp", "the HTTP server"),
     (re.compile(r"^(hwy|immintrin)"), lambda folder, file, torch: folder.startswith("engine/kernels"), "SIMD"),
     (re.compile(r"^regex$"), lambda folder, file, torch: False, "std::regex (it recurses on hostile input)"),
 ]

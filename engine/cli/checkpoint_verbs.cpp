@@ -26,7 +26,9 @@ Status list(const Options& o) {
   Table table{{"step", "state", "MiB", "best", "folder"}, {}};
   for (const int64_t step : steps) {
     const auto c = store.verified(step);
-    Json row = {{"step", step}, {"state", c.ok() ? "whole" : c.status().message()}, {"folder", store.folder_of(step).string()}};
+    Json row = {{"step", step},
+                {"state", c.ok() ? "whole" : c.status().message()},
+                {"folder", store.folder_of(step).string()}};
     if (c.ok()) row["MiB"] = static_cast<double>(c->manifest.bytes()) / (1 << 20);
     if (best && best->step == step) row["best"] = best->metric + " " + std::to_string(best->value);
     table.rows.push_back(std::move(row));
@@ -52,9 +54,13 @@ Result<Checkpoint> chosen(const Options& o) {
 
 Status info(const Options& o) {
   TRY(checkpoint, chosen(o));
-  Json out = {{"folder", checkpoint.folder.string()}, {"step", checkpoint.manifest.step}, {"build", checkpoint.manifest.build},
-              {"bytes", checkpoint.manifest.bytes()}, {"facts", checkpoint.manifest.facts}};
-  for (const auto& [name, facts] : checkpoint.manifest.files) out["files"][name] = {{"size", facts.size}, {"sha256", facts.sha256}};
+  Json out = {{"folder", checkpoint.folder.string()},
+              {"step", checkpoint.manifest.step},
+              {"build", checkpoint.manifest.build},
+              {"bytes", checkpoint.manifest.bytes()},
+              {"facts", checkpoint.manifest.facts}};
+  for (const auto& [name, facts] : checkpoint.manifest.files)
+    out["files"][name] = {{"size", facts.size}, {"sha256", facts.sha256}};
   std::printf("%s\n", dump_json(out, 2).c_str());
   return ok_status();
 }
@@ -79,19 +85,26 @@ void choose_options(CLI::App& v, Options& o) {
 }  // namespace
 
 void add_checkpoint_verbs(CLI::App& app, Action& action) {
-  CLI::App* verbs = app.add_subcommand("checkpoint", "list, inspect and export the checkpoints of a run folder");
+  CLI::App* verbs =
+      app.add_subcommand("checkpoint", "list, inspect and export the checkpoints of a run folder");
   verbs->require_subcommand(1);
-  add_verb<Options>(*verbs, action, "list", "all checkpoints, each verified", [](const Options& o) { return report(list(o)); },
-                    [](CLI::App& v, Options& o) {
-                      v.add_option("run", o.run, "the run folder")->required();
-                      add_output_option(v, o.format);
-                    });
-  add_verb<Options>(*verbs, action, "info", "what one checkpoint holds", [](const Options& o) { return report(info(o)); }, choose_options);
-  add_verb<Options>(*verbs, action, "export", "write the model alone, as transformers loads it",
-                    [](const Options& o) { return report(export_model(o)); }, [](CLI::App& v, Options& o) {
-                      choose_options(v, o);
-                      v.add_option("--out", o.out, "folder to write")->required();
-                    });
+  add_verb<Options>(
+      *verbs, action, "list", "all checkpoints, each verified",
+      [](const Options& o) { return report(list(o)); },
+      [](CLI::App& v, Options& o) {
+        v.add_option("run", o.run, "the run folder")->required();
+        add_output_option(v, o.format);
+      });
+  add_verb<Options>(
+      *verbs, action, "info", "what one checkpoint holds", [](const Options& o) { return report(info(o)); },
+      choose_options);
+  add_verb<Options>(
+      *verbs, action, "export", "write the model alone, as transformers loads it",
+      [](const Options& o) { return report(export_model(o)); },
+      [](CLI::App& v, Options& o) {
+        choose_options(v, o);
+        v.add_option("--out", o.out, "folder to write")->required();
+      });
 }
 
 }  // namespace fulcrum::cli

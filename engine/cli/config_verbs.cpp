@@ -36,8 +36,9 @@ struct ExplainOptions {
 };
 
 void print_key(const KeyInfo& k) {
-  std::printf("%s  (%s%s%s%s%s)\n    %s\n", k.path.c_str(), k.type.c_str(), k.range.empty() ? "" : ", ", k.range.c_str(),
-              k.default_value.empty() ? "" : ", default ", k.default_value.c_str(), k.doc.c_str());
+  std::printf("%s  (%s%s%s%s%s)\n    %s\n", k.path.c_str(), k.type.c_str(), k.range.empty() ? "" : ", ",
+              k.range.c_str(), k.default_value.empty() ? "" : ", default ", k.default_value.c_str(),
+              k.doc.c_str());
 }
 
 int explain(const ExplainOptions& o) {
@@ -47,15 +48,21 @@ int explain(const ExplainOptions& o) {
   bool found = false;
   for (const KeyInfo& k : keys) {
     names.push_back(k.path);
-    const bool chosen = o.key.empty() || k.path == o.key || k.path.starts_with(o.key + ".") || k.path.starts_with(o.key + "[");
+    const bool chosen = o.key.empty() || k.path == o.key || k.path.starts_with(o.key + ".") ||
+                        k.path.starts_with(o.key + "[");
     if (!chosen) continue;
     found = true;
     if (o.format == "table") print_key(k);
-    table.rows.push_back({{"key", k.path}, {"type", k.type}, {"range", k.range}, {"default", k.default_value}, {"what it is", k.doc}});
+    table.rows.push_back({{"key", k.path},
+                          {"type", k.type},
+                          {"range", k.range},
+                          {"default", k.default_value},
+                          {"what it is", k.doc}});
   }
   if (!found) {
     const std::string near = nearest_name(o.key, names);
-    return report(not_found("there is no key " + in_quotes(o.key) + (near.empty() ? "" : "; did you mean " + in_quotes(near) + "?")));
+    return report(not_found("there is no key " + in_quotes(o.key) +
+                            (near.empty() ? "" : "; did you mean " + in_quotes(near) + "?")));
   }
   if (o.format != "table") std::fputs(render(table, o.format).c_str(), stdout);
   return 0;
@@ -66,14 +73,17 @@ int explain(const ExplainOptions& o) {
 void add_config_verbs(CLI::App& app, Action& action) {
   CLI::App* config = app.add_subcommand("config", "check a job file; list, describe and export its keys");
   config->require_subcommand(1);
-  add_verb<CheckOptions>(*config, action, "check", "say whether a job file is valid, with every complaint at once", check,
+  add_verb<CheckOptions>(*config, action, "check",
+                         "say whether a job file is valid, with every complaint at once", check,
                          [](CLI::App& v, CheckOptions& o) {
                            v.add_option("job", o.file, "the job file")->required();
                            v.add_option("--set", o.set, "override a key: a.b=value");
                          });
-  add_verb<SchemaOptions>(*config, action, "schema", "print the JSON Schema of job files", schema, [](CLI::App&, SchemaOptions&) {});
-  add_verb<ExplainOptions>(*config, action, "explain", "what a key means, its range and default; all keys without an argument",
-                           explain, [](CLI::App& v, ExplainOptions& o) {
+  add_verb<SchemaOptions>(*config, action, "schema", "print the JSON Schema of job files", schema,
+                          [](CLI::App&, SchemaOptions&) {});
+  add_verb<ExplainOptions>(*config, action, "explain",
+                           "what a key means, its range and default; all keys without an argument", explain,
+                           [](CLI::App& v, ExplainOptions& o) {
                              v.add_option("key", o.key, "the key, for example epsilon_high or presample.k");
                              add_output_option(v, o.format);
                            });

@@ -18,8 +18,13 @@ struct CheckOptions {
 
 Status check(const CheckOptions& o) {
   TRY(tokenizer, load_tokenizer(o.model));
-  const RowFormat format = o.trainer == "sft" ? RowFormat::kCompletion : o.trainer == "dpo" ? RowFormat::kPreference : RowFormat::kPrompt;
-  TRY(data, Dataset::open({.files = o.files, .format = format, .max_prompt_length = o.max_prompt_length, .max_length = o.max_length},
+  const RowFormat format = o.trainer == "sft"   ? RowFormat::kCompletion
+                           : o.trainer == "dpo" ? RowFormat::kPreference
+                                                : RowFormat::kPrompt;
+  TRY(data, Dataset::open({.files = o.files,
+                           .format = format,
+                           .max_prompt_length = o.max_prompt_length,
+                           .max_length = o.max_length},
                           *tokenizer, tokenizer->vocab_size()));
   int64_t tokens = 0, longest = 0;
   for (int64_t i = 0; i < data.size(); ++i) {
@@ -27,8 +32,10 @@ Status check(const CheckOptions& o) {
     tokens += n;
     longest = std::max(longest, n);
   }
-  std::printf("%lld rows fit trainer %s; prompts have %.1f tokens on average, %lld at most\n", static_cast<long long>(data.size()),
-              o.trainer.c_str(), static_cast<double>(tokens) / static_cast<double>(data.size()), static_cast<long long>(longest));
+  std::printf("%lld rows fit trainer %s; prompts have %.1f tokens on average, %lld at most\n",
+              static_cast<long long>(data.size()), o.trainer.c_str(),
+              static_cast<double>(tokens) / static_cast<double>(data.size()),
+              static_cast<long long>(longest));
   return ok_status();
 }
 
@@ -42,7 +49,8 @@ Status preview(const PreviewOptions& o) {
   Table table;
   for (size_t i = 0; i < rows.size() && i < o.rows; ++i) {
     for (const auto& [name, unused] : rows[i].columns.items()) {
-      if (std::find(table.columns.begin(), table.columns.end(), name) == table.columns.end()) table.columns.push_back(name);
+      if (std::find(table.columns.begin(), table.columns.end(), name) == table.columns.end())
+        table.columns.push_back(name);
     }
     table.rows.push_back(rows[i].columns);
   }
@@ -55,20 +63,26 @@ Status preview(const PreviewOptions& o) {
 void add_data_verbs(CLI::App& app, Action& action) {
   CLI::App* data = app.add_subcommand("data", "look at data files");
   data->require_subcommand(1);
-  add_verb<CheckOptions>(*data, action, "check", "whether a trainer can use the files; the first bad row is named",
-                         [](const CheckOptions& o) { return report(check(o)); }, [](CLI::App& v, CheckOptions& o) {
-                           v.add_option("files", o.files, "JSONL files")->required();
-                           v.add_option("--trainer", o.trainer)->required()->check(CLI::IsMember({"sft", "grpo", "dpo", "dph_rl"}));
-                           v.add_option("-m,--model", o.model, "model folder or tokenizer file")->required();
-                           v.add_option("--max-prompt-length", o.max_prompt_length)->capture_default_str();
-                           v.add_option("--max-length", o.max_length)->capture_default_str();
-                         });
-  add_verb<PreviewOptions>(*data, action, "preview", "the first rows of a file",
-                           [](const PreviewOptions& o) { return report(preview(o)); }, [](CLI::App& v, PreviewOptions& o) {
-                             v.add_option("file", o.file, "JSONL file")->required();
-                             v.add_option("-n,--rows", o.rows)->capture_default_str();
-                             add_output_option(v, o.format);
-                           });
+  add_verb<CheckOptions>(
+      *data, action, "check", "whether a trainer can use the files; the first bad row is named",
+      [](const CheckOptions& o) { return report(check(o)); },
+      [](CLI::App& v, CheckOptions& o) {
+        v.add_option("files", o.files, "JSONL files")->required();
+        v.add_option("--trainer", o.trainer)
+            ->required()
+            ->check(CLI::IsMember({"sft", "grpo", "dpo", "dph_rl"}));
+        v.add_option("-m,--model", o.model, "model folder or tokenizer file")->required();
+        v.add_option("--max-prompt-length", o.max_prompt_length)->capture_default_str();
+        v.add_option("--max-length", o.max_length)->capture_default_str();
+      });
+  add_verb<PreviewOptions>(
+      *data, action, "preview", "the first rows of a file",
+      [](const PreviewOptions& o) { return report(preview(o)); },
+      [](CLI::App& v, PreviewOptions& o) {
+        v.add_option("file", o.file, "JSONL file")->required();
+        v.add_option("-n,--rows", o.rows)->capture_default_str();
+        add_output_option(v, o.format);
+      });
 }
 
 }  // namespace fulcrum::cli

@@ -26,7 +26,8 @@ Check engine_check() {
   std::error_code error;
   const Path engine = std::filesystem::read_symlink("/proc/self/exe", error).parent_path() / "fulcrum-engine";
   const bool there = ::access(engine.c_str(), X_OK) == 0;
-  return {"engine", there ? "ok" : "error", there ? engine.string() : engine.string() + " is missing: run ./dev build"};
+  return {"engine", there ? "ok" : "error",
+          there ? engine.string() : engine.string() + " is missing: run ./dev build"};
 }
 
 Check disk_check(const std::string& folder) {
@@ -39,7 +40,8 @@ Check disk_check(const std::string& folder) {
 }
 
 Check memory_check() {
-  const double gib = static_cast<double>(::sysconf(_SC_PHYS_PAGES)) * static_cast<double>(::sysconf(_SC_PAGE_SIZE)) / (1 << 30);
+  const double gib = static_cast<double>(::sysconf(_SC_PHYS_PAGES)) *
+                     static_cast<double>(::sysconf(_SC_PAGE_SIZE)) / (1 << 30);
   char text[64];
   std::snprintf(text, sizeof text, "%.1f GiB", gib);
   return {"memory", gib < 2 ? "warning" : "ok", text};
@@ -58,7 +60,8 @@ int run(const Options& o) {
       {"version", "ok", FULCRUM_VERSION},
       {"decoder", "ok", describe_decoder(1)},
       {"fingerprint", "ok", numeric_fingerprint()},
-      {"cores", "ok", std::to_string(cores) + (omp != nullptr ? ", OMP_NUM_THREADS=" + std::string(omp) : "")},
+      {"cores", "ok",
+       std::to_string(cores) + (omp != nullptr ? ", OMP_NUM_THREADS=" + std::string(omp) : "")},
       memory_check(),
       disk_check(o.folder),
       files_check(),
@@ -77,10 +80,11 @@ int run(const Options& o) {
 }  // namespace
 
 void add_doctor(CLI::App& app, Action& action) {
-  add_verb<Options>(app, action, "doctor", "check this machine and this build", run, [](CLI::App& v, Options& o) {
-    v.add_option("--folder", o.folder, "where runs will be written")->capture_default_str();
-    add_output_option(v, o.format);
-  });
+  add_verb<Options>(app, action, "doctor", "check this machine and this build", run,
+                    [](CLI::App& v, Options& o) {
+                      v.add_option("--folder", o.folder, "where runs will be written")->capture_default_str();
+                      add_output_option(v, o.format);
+                    });
 }
 
 }  // namespace fulcrum::cli

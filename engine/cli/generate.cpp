@@ -1,6 +1,5 @@
 // `fulcrum generate`: continues prompts, from the command line (streaming) or from rows.
 #include <cstdio>
-#include <iostream>
 
 #include "engine/cli/rows.h"
 #include "engine/cli/verbs.h"
@@ -33,10 +32,15 @@ Result<Loaded> load(const Options& o) {
   return Loaded{std::move(decode), std::move(tokenizer)};
 }
 
-Result<RolloutRequest> request_for(const Options& o, const Tokenizer& tokenizer, const std::string& text, int64_t index) {
+Result<RolloutRequest> request_for(const Options& o, const Tokenizer& tokenizer, const std::string& text,
+                                   int64_t index) {
   TRY(ids, tokenizer.encode(text, /*add_special=*/true));
   if (ids.empty()) return invalid_argument("the prompt is empty and the tokenizer has no BOS");
-  RolloutRequest r{.seed = o.seed, .evaluation = true, .step = 0, .index = index, .num_generations = o.num_generations,
+  RolloutRequest r{.seed = o.seed,
+                   .evaluation = true,
+                   .step = 0,
+                   .index = index,
+                   .num_generations = o.num_generations,
                    .sampling = o.sampling};
   r.prompt.row = index;
   r.prompt.text = text;
@@ -49,8 +53,10 @@ Result<RolloutRequest> request_for(const Options& o, const Tokenizer& tokenizer,
 std::string terminal_text(const std::string& text) {
   std::string out;
   for (const char c : text) {
-    if (c == '\n' || c == '\t') out += c;
-    else out.push_back(static_cast<unsigned char>(c) < 0x20 || c == 0x7F ? '?' : c);
+    if (c == '\n' || c == '\t')
+      out += c;
+    else
+      out.push_back(static_cast<unsigned char>(c) < 0x20 || c == 0x7F ? '?' : c);
   }
   return out;
 }
@@ -88,8 +94,10 @@ void add_completions(const Options& o, const RolloutGroup& group, Json& row) {
   }
   Json completions = Json::array();
   for (const Completion& c : group.completions) {
-    completions.push_back({{"completion", c.text}, {"completion_ids", c.ids},
-                           {"logps", std::vector<double>(c.logps.begin(), c.logps.end())}, {"finish_reason", finish_reason_name(c.finish)}});
+    completions.push_back({{"completion", c.text},
+                           {"completion_ids", c.ids},
+                           {"logps", std::vector<double>(c.logps.begin(), c.logps.end())},
+                           {"finish_reason", finish_reason_name(c.finish)}});
   }
   row["completions"] = std::move(completions);
 }
@@ -97,13 +105,14 @@ void add_completions(const Options& o, const RolloutGroup& group, Json& row) {
 int rows(const Options& o, const Loaded& loaded, std::stop_token stop) {
   Generator generator(loaded.model, loaded.tokenizer, {.max_batch = o.max_batch, .threads = o.threads});
   int64_t next = 0;
-  return for_each_batch(o.files, 64, [&](std::span<Json> batch) {
+  const AddFields complete = [&](std::span<Json> batch) {
     std::vector<Status> status(batch.size());
     std::vector<RolloutRequest> requests;
     std::vector<size_t> place;
     for (size_t i = 0; i < batch.size(); ++i) {
       const auto text = get_string(batch[i], "prompt");
-      const auto request = text.ok() ? request_for(o, *loaded.tokenizer, *text, next++) : Result<RolloutRequest>(text.status());
+      const auto request = text.ok() ? request_for(o, *loaded.tokenizer, *text, next++)
+                                     : Result<RolloutRequest>(text.status());
       status[i] = request.status();
       if (!status[i].ok()) continue;
       requests.push_back(*request);
@@ -113,13 +122,17 @@ int rows(const Options& o, const Loaded& loaded, std::stop_token stop) {
     const auto groups = generator.generate(requests, {}, stop);
     const bool apart = groups.status().code() == Code::kInvalidArgument;
     for (size_t j = 0; j < place.size(); ++j) {
-      const auto alone = apart ? generator.generate(std::span(&requests[j], 1), {}, stop) : Result<std::vector<RolloutGroup>>(groups.status());
+      const auto alone = apart ? generator.generate(std::span(&requests[j], 1), {}, stop)
+                               : Result<std::vector<RolloutGroup>>(groups.status());
       const auto& made = apart ? alone : groups;
-      if (made.ok()) add_completions(o, (*made)[apart ? 0 : j], batch[place[j]]);
-      else status[place[j]] = made.status();
+      if (made.ok())
+        add_completions(o, (*made)[apart ? 0 : j], batch[place[j]]);
+      else
+        status[place[j]] = made.status();
     }
     return status;
-  });
+  };
+  return for_each_batch(o.files, 64, complete, stop);
 }
 
 int run(const Options& o) {
@@ -132,27 +145,48 @@ int run(const Options& o) {
 }  // namespace
 
 void add_generate(CLI::App& app, Action& action) {
-  add_verb<Options>(app, action, "generate", "continue a prompt, or the `prompt` of each row", run, [](CLI::App& v, Options& o) {
-    v.add_option_function<std::string>("prompt", [&o](const std::string& p) {
-      o.prompt = p;
-      o.has_prompt = true;
-    }, "a prompt; without one, JSONL rows are read");
-    v.add_option("-m,--model", o.model, "model folder or llama2.c file")->required();
-    v.add_option("--tokenizer", o.tokenizer, "tokenizer folder or file (default: the model's)");
-    v.add_option("--splitter", o.splitter, "pre-tokenisation where the files do not say");
-    v.add_flag("--greedy", o.greedy, "always the likeliest token");
-    v.add_option("--temperature", o.sampling.temperature)->check(CLI::NonNegativeNumber)->capture_default_str();
-    v.add_option("--top-k", o.sampling.top_k, "0: off")->check(CLI::NonNegativeNumber)->capture_default_str();
-    v.add_option("--top-p", o.sampling.top_p, "1: off")->check(CLI::Range(1e-6, 1.0))->capture_default_str();
-    v.add_option("--min-p", o.sampling.min_p, "0: off")->check(CLI::Range(0.0, 1.0))->capture_default_str();
-    v.add_option("--seed", o.seed)->capture_default_str();
-    v.add_option("--num-generations", o.num_generations)->check(CLI::Range(1, 65536))->capture_default_str();
-    v.add_option("--max-new-tokens", o.sampling.max_completion_length)->check(CLI::PositiveNumber)->capture_default_str();
-    v.add_option("--stop", o.sampling.stop, "texts that end a completion");
-    v.add_option("--max-batch", o.max_batch, "sequences at a time; changes no result")->check(CLI::Range(1, 65536))->capture_default_str();
-    v.add_option("--threads", o.threads, "changes no result")->check(CLI::Range(1, 1024))->capture_default_str();
-    add_row_options(v, o.files);
-  });
+  add_verb<Options>(app, action, "generate", "continue a prompt, or the `prompt` of each row", run,
+                    [](CLI::App& v, Options& o) {
+                      v.add_option_function<std::string>(
+                          "prompt",
+                          [&o](const std::string& p) {
+                            o.prompt = p;
+                            o.has_prompt = true;
+                          },
+                          "a prompt; without one, JSONL rows are read");
+                      v.add_option("-m,--model", o.model, "model folder or llama2.c file")->required();
+                      v.add_option("--tokenizer", o.tokenizer,
+                                   "tokenizer folder or file (default: the model's)");
+                      v.add_option("--splitter", o.splitter, "pre-tokenisation where the files do not say");
+                      v.add_flag("--greedy", o.greedy, "always the likeliest token");
+                      v.add_option("--temperature", o.sampling.temperature)
+                          ->check(CLI::NonNegativeNumber)
+                          ->capture_default_str();
+                      v.add_option("--top-k", o.sampling.top_k, "0: off")
+                          ->check(CLI::NonNegativeNumber)
+                          ->capture_default_str();
+                      v.add_option("--top-p", o.sampling.top_p, "1: off")
+                          ->check(CLI::Range(1e-6, 1.0))
+                          ->capture_default_str();
+                      v.add_option("--min-p", o.sampling.min_p, "0: off")
+                          ->check(CLI::Range(0.0, 1.0))
+                          ->capture_default_str();
+                      v.add_option("--seed", o.seed)->capture_default_str();
+                      v.add_option("--num-generations", o.num_generations)
+                          ->check(CLI::Range(1, 65536))
+                          ->capture_default_str();
+                      v.add_option("--max-new-tokens", o.sampling.max_completion_length)
+                          ->check(CLI::PositiveNumber)
+                          ->capture_default_str();
+                      v.add_option("--stop", o.sampling.stop, "texts that end a completion");
+                      v.add_option("--max-batch", o.max_batch, "sequences at a time; changes no result")
+                          ->check(CLI::Range(1, 65536))
+                          ->capture_default_str();
+                      v.add_option("--threads", o.threads, "changes no result")
+                          ->check(CLI::Range(1, 1024))
+                          ->capture_default_str();
+                      add_row_options(v, o.files);
+                    });
 }
 
 }  // namespace fulcrum::cli

@@ -12,7 +12,8 @@ namespace {
 
 struct Options {
   std::string folder, characters, model_type = "llama";
-  int64_t hidden_size = 128, layers = 4, heads = 4, kv_heads = 4, intermediate_size = 344, max_positions = 512;
+  int64_t hidden_size = 128, layers = 4, heads = 4, kv_heads = 4, intermediate_size = 344,
+          max_positions = 512;
   uint64_t seed = 0;
   bool tied = false;
 };
@@ -42,28 +43,37 @@ Status make(const Options& o) {
   TRY_DO(write_model(o.folder, model, tokenizer->files()));
   int64_t parameters = 0;
   for (const auto& [name, tensor] : model.tensors) parameters += tensor.numel();
-  std::printf("%s: %s with %lld parameters, %lld tokens, seed %llu\n", printable(o.folder).c_str(), o.model_type.c_str(),
-              static_cast<long long>(parameters), static_cast<long long>(spec.vocab_size), static_cast<unsigned long long>(o.seed));
+  std::printf("%s: %s with %lld parameters, %lld tokens, seed %llu\n", printable(o.folder).c_str(),
+              o.model_type.c_str(), static_cast<long long>(parameters),
+              static_cast<long long>(spec.vocab_size), static_cast<unsigned long long>(o.seed));
   return ok_status();
 }
 
 }  // namespace
 
 void add_init_model(CLI::App& app, Action& action) {
-  add_verb<Options>(app, action, "init-model", "make a model with random weights and a character tokenizer",
-                    [](const Options& o) { return report(make(o)); }, [](CLI::App& v, Options& o) {
-                      v.add_option("folder", o.folder, "where to write it")->required();
-                      v.add_option("--characters", o.characters, "the alphabet: one token a character")->required();
-                      v.add_option("--model-type", o.model_type, "architecture")->check(CLI::IsMember({"llama", "mistral", "qwen2"}))->capture_default_str();
-                      v.add_option("--hidden-size", o.hidden_size)->check(CLI::Range(8, 1 << 16))->capture_default_str();
-                      v.add_option("--layers", o.layers)->check(CLI::Range(1, 1024))->capture_default_str();
-                      v.add_option("--heads", o.heads)->check(CLI::Range(1, 1024))->capture_default_str();
-                      v.add_option("--kv-heads", o.kv_heads)->check(CLI::Range(1, 1024))->capture_default_str();
-                      v.add_option("--intermediate-size", o.intermediate_size)->check(CLI::Range(8, 1 << 18))->capture_default_str();
-                      v.add_option("--max-positions", o.max_positions)->check(CLI::Range(8, 1 << 22))->capture_default_str();
-                      v.add_option("--seed", o.seed)->capture_default_str();
-                      v.add_flag("--tied", o.tied, "one matrix for embedding and output");
-                    });
+  add_verb<Options>(
+      app, action, "init-model", "make a model with random weights and a character tokenizer",
+      [](const Options& o) { return report(make(o)); },
+      [](CLI::App& v, Options& o) {
+        v.add_option("folder", o.folder, "where to write it")->required();
+        v.add_option("--characters", o.characters, "the alphabet: one token a character")->required();
+        v.add_option("--model-type", o.model_type, "architecture")
+            ->check(CLI::IsMember({"llama", "mistral", "qwen2"}))
+            ->capture_default_str();
+        v.add_option("--hidden-size", o.hidden_size)->check(CLI::Range(8, 1 << 16))->capture_default_str();
+        v.add_option("--layers", o.layers)->check(CLI::Range(1, 1024))->capture_default_str();
+        v.add_option("--heads", o.heads)->check(CLI::Range(1, 1024))->capture_default_str();
+        v.add_option("--kv-heads", o.kv_heads)->check(CLI::Range(1, 1024))->capture_default_str();
+        v.add_option("--intermediate-size", o.intermediate_size)
+            ->check(CLI::Range(8, 1 << 18))
+            ->capture_default_str();
+        v.add_option("--max-positions", o.max_positions)
+            ->check(CLI::Range(8, 1 << 22))
+            ->capture_default_str();
+        v.add_option("--seed", o.seed)->capture_default_str();
+        v.add_flag("--tied", o.tied, "one matrix for embedding and output");
+      });
 }
 
 }  // namespace fulcrum::cli

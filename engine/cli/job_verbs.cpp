@@ -27,8 +27,8 @@ Result<std::unique_ptr<JobClient>> connect(const Options& o) {
 }
 
 Json job_row(const Job& job) {
-  return {{"id", job.id}, {"name", job.name}, {"state", job_state_name(job.state)}, {"step", job.step},
-          {"max_steps", job.max_steps}, {"why", job.why}};
+  return {{"id", job.id},     {"name", job.name},           {"state", job_state_name(job.state)},
+          {"step", job.step}, {"max_steps", job.max_steps}, {"why", job.why}};
 }
 
 void print_jobs(const std::vector<Job>& jobs, const std::string& format) {
@@ -41,7 +41,9 @@ void print_jobs(const std::vector<Job>& jobs, const std::string& format) {
 Status submit(const Options& o) {
   TRY(config, load_job(o.file, o.set));
   TRY(client, connect(o));
-  NewJob job{.name = o.name.empty() ? Path(o.file).stem().string() : o.name, .config = dump_json(write_config(config), 2), .request_id = {}};
+  NewJob job{.name = o.name.empty() ? Path(o.file).stem().string() : o.name,
+             .config = dump_json(write_config(config), 2),
+             .request_id = {}};
   TRY(submitted, client->submit(std::move(job)));
   std::printf("%s\n", submitted.id.c_str());
   return ok_status();
@@ -82,7 +84,8 @@ Status watch(const Options& o) {
       for (const auto& [key, value] : event.data.items()) {
         if (value.is_number()) add_metric(metrics, key, value.get<double>());
       }
-      progress.update(event.data.value("step", int64_t{0}), std::max<int64_t>(job.max_steps, 1), metrics_note(metrics));
+      progress.update(event.data.value("step", int64_t{0}), std::max<int64_t>(job.max_steps, 1),
+                      metrics_note(metrics));
     } else {
       progress.finish();
       std::printf("%s\n", printable(event.message, 2000).c_str());
@@ -92,7 +95,8 @@ Status watch(const Options& o) {
   }));
   progress.finish();
   TRY(ended, client->get(o.id));
-  if (ended.state == JobState::kFailed) return internal_error(o.id + " failed: " + printable(ended.why, 2000));
+  if (ended.state == JobState::kFailed)
+    return internal_error(o.id + " failed: " + printable(ended.why, 2000));
   return ok_status();
 }
 
@@ -122,22 +126,23 @@ Status remove(const Options& o) {
 
 void add_job(CLI::App& app, Action& action, const std::string& name, const std::string& doc,
              std::function<Status(const Options&)> run) {
-  add_verb<Options>(app, action, name, doc, [run = std::move(run)](const Options& o) { return report(run(o)); },
-                    [name](CLI::App& v, Options& o) {
-                      add_connection_options(v, o.learner);
-                      if (name == "submit") {
-                        v.add_option("job", o.file, "the job file")->required();
-                        v.add_option("--name", o.name, "for people (default: the file's name)");
-                        v.add_option("--set", o.set, "override a key: a.b=value");
-                      } else if (name != "list") {
-                        v.add_option("id", o.id, "the job, for example job-000001")->required();
-                      }
-                      if (name == "logs") {
-                        v.add_flag("-f,--follow", o.follow, "go on until the job ends");
-                        v.add_option("-n,--lines", o.lines)->capture_default_str();
-                      }
-                      if (name == "list" || name == "get" || name == "watch") add_output_option(v, o.format);
-                    });
+  add_verb<Options>(
+      app, action, name, doc, [run = std::move(run)](const Options& o) { return report(run(o)); },
+      [name](CLI::App& v, Options& o) {
+        add_connection_options(v, o.learner);
+        if (name == "submit") {
+          v.add_option("job", o.file, "the job file")->required();
+          v.add_option("--name", o.name, "for people (default: the file's name)");
+          v.add_option("--set", o.set, "override a key: a.b=value");
+        } else if (name != "list") {
+          v.add_option("id", o.id, "the job, for example job-000001")->required();
+        }
+        if (name == "logs") {
+          v.add_flag("-f,--follow", o.follow, "go on until the job ends");
+          v.add_option("-n,--lines", o.lines)->capture_default_str();
+        }
+        if (name == "list" || name == "get" || name == "watch") add_output_option(v, o.format);
+      });
 }
 
 }  // namespace
@@ -150,7 +155,8 @@ void add_job_verbs(CLI::App& app, Action& action) {
   add_job(*job, action, "get", "one job", get);
   add_job(*job, action, "watch", "progress until the job ends", watch);
   add_job(*job, action, "logs", "what happened to a job", logs);
-  add_job(*job, action, "pause", "stop at the next step boundary, with a checkpoint", [](const Options& o) { return steer(o, &JobClient::pause); });
+  add_job(*job, action, "pause", "stop at the next step boundary, with a checkpoint",
+          [](const Options& o) { return steer(o, &JobClient::pause); });
   add_job(*job, action, "resume", "go on", [](const Options& o) { return steer(o, &JobClient::resume); });
   add_job(*job, action, "cancel", "stop now", [](const Options& o) { return steer(o, &JobClient::cancel); });
   add_job(*job, action, "delete", "forget a job that has ended", remove);

@@ -1,6 +1,5 @@
-// `fulcrum`: the program users type. Links no LibTorch, so that it answers at once; verbs that train hand over to
-// fulcrum-engine, which lies beside it.
-#include <signal.h>
+// `fulcrum`: the program users type. Links no LibTorch, so that it answers at once; verbs that train hand
+// over to fulcrum-engine, which lies beside it.
 #include <unistd.h>
 
 #include <array>
@@ -32,14 +31,14 @@ int run_engine(char** argv) {
   const auto self = std::filesystem::read_symlink("/proc/self/exe", error);
   const std::string engine = (self.parent_path() / "fulcrum-engine").string();
   ::execv(engine.c_str(), argv);
-  std::fprintf(stderr, "fulcrum: cannot start %s: %s\n", fulcrum::printable(engine).c_str(), std::strerror(errno));
+  std::fprintf(stderr, "fulcrum: cannot start %s: %s\n", fulcrum::printable(engine).c_str(),
+               std::strerror(errno));
   return 3;
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
-  ::signal(SIGPIPE, SIG_IGN);
   if (argc > 1) {
     for (const EngineVerb& verb : kEngineVerbs) {
       if (std::strcmp(argv[1], verb.name) == 0) return run_engine(argv);
@@ -61,10 +60,5 @@ int main(int argc, char** argv) {
   fulcrum::cli::add_config_verbs(app, action);
   fulcrum::cli::add_explain(app, action);
   fulcrum::cli::add_doctor(app, action);
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& e) {
-    return app.exit(e) == 0 ? 0 : 2;
-  }
-  return action ? action() : 0;
+  return fulcrum::cli::run_program(app, action, argc, argv);
 }

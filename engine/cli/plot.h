@@ -1,4 +1,5 @@
-// Line charts as SVG: curves with error bands, nothing else.
+// Line charts as SVG: curves with error bands, nothing else. Names may be any text; points that are not
+// finite are left out. Called by the demo. Pure.
 #pragma once
 
 #include <string>
@@ -8,7 +9,7 @@ namespace fulcrum::cli {
 
 struct Curve {
   std::string name;
-  std::string colour;              // "#rrggbb"
+  std::string colour;                   // "#rrggbb"
   std::vector<double> x, y, low, high;  // low and high: the band; may be empty
 };
 

@@ -32,11 +32,12 @@ Progress::Progress(std::string label, bool terminal, const Clock& clock)
 
 Progress::~Progress() { finish(); }
 
-std::string Progress::line(const std::string& label, int64_t done, int64_t total, double elapsed, int64_t first,
-                           const std::string& note) {
+std::string Progress::line(const std::string& label, int64_t done, int64_t total, double elapsed,
+                           int64_t first, const std::string& note) {
   const double rate = elapsed > 0 ? static_cast<double>(done - first) / elapsed : 0;
   char numbers[96];
-  std::snprintf(numbers, sizeof numbers, " %lld/%lld  ", static_cast<long long>(done), static_cast<long long>(total));
+  std::snprintf(numbers, sizeof numbers, " %lld/%lld  ", static_cast<long long>(done),
+                static_cast<long long>(total));
   std::string text = label + numbers;
   if (rate > 0) {
     std::snprintf(numbers, sizeof numbers, "%.2f steps/s  ", rate);
@@ -77,7 +78,8 @@ bool stderr_is_terminal() {
 
 std::string metrics_note(const Metrics& metrics) {
   std::string out;
-  for (const char* name : {"loss", "reward", "eval_reward", "rewards/accuracies", "kl", "completions/mean_length"}) {
+  for (const char* name :
+       {"loss", "reward", "eval_reward", "rewards/accuracies", "kl", "completions/mean_length"}) {
     const auto it = metrics.find(name);
     if (it == metrics.end()) continue;
     char text[80];

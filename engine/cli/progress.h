@@ -1,5 +1,5 @@
-// Progress of a job: a bar with rate and time left on a terminal, a plain line every few seconds elsewhere. One thread
-// at a time; writes to stderr only.
+// Progress of a job: a bar with rate and time left on a terminal, a plain line every few seconds elsewhere.
+// One thread at a time; writes to stderr only.
 #pragma once
 
 #include <string>
@@ -23,8 +23,8 @@ class Progress {
   void finish();
 
   // The text of one update, without escape codes. For tests and for the plain form.
-  static std::string line(const std::string& label, int64_t done, int64_t total, double seconds, int64_t first,
-                          const std::string& note);
+  static std::string line(const std::string& label, int64_t done, int64_t total, double seconds,
+                          int64_t first, const std::string& note);
 
  private:
   std::string label_;

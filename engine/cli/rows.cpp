@@ -1,7 +1,8 @@
 #include "engine/cli/rows.h"
 
-#include <fstream>
-#include <iostream>
+#include <cerrno>
+#include <cstdio>
+#include <utility>
 
 #include "engine/core/text.h"
 #include "engine/data/jsonl.h"
@@ -9,16 +10,55 @@
 namespace fulcrum::cli {
 namespace {
 
+// Where rows go: a file or stdout. A row is written when write() returns ok, not before close().
+class RowWriter {
+ public:
+  static Result<RowWriter> open(const RowFiles& files) {
+    if (files.output == "-") return RowWriter("standard output", stdout);
+    std::error_code ignored;
+    if (std::filesystem::equivalent(files.input, files.output, ignored)) {
+      return invalid_argument(in_quotes(files.output) + " is read and cannot be written at the same time");
+    }
+    std::FILE* file = std::fopen(files.output.c_str(), "wbe");
+    if (file == nullptr) return from_errno(errno, "cannot write", files.output);
+    return RowWriter(files.output, file);
+  }
+  Status write(const std::string& text) {
+    const bool whole = std::fwrite(text.data(), 1, text.size(), file_.get()) == text.size();
+    return whole && std::fflush(file_.get()) == 0 ? ok_status() : from_errno(errno, "cannot write", name_);
+  }
+
+ private:
+  struct Close {
+    void operator()(std::FILE* file) const {
+      if (file != stdout) std::fclose(file);
+    }
+  };
+  RowWriter(std::string name, std::FILE* file) : name_(std::move(name)), file_(file) {}
+
+  std::string name_;
+  std::unique_ptr<std::FILE, Close> file_;
+};
+
 // A row as it goes out: parsed or, if that failed, the error in its place.
 struct Row {
   Json json;
   Status status;
 };
 
-Row as_row(const std::string& line, int64_t number) {
-  Result<Json> json = fulcrum::parse_row(line);
-  if (!json.ok()) return {{{"line", printable(line)}}, json.status().with_context("line " + std::to_string(number))};
-  return {std::move(json).value(), ok_status()};
+// At most `batch` rows; none at the end of the input.
+std::vector<Row> read_batch(JsonlReader& reader, size_t batch) {
+  std::vector<Row> rows;
+  while (rows.size() < batch) {
+    std::optional<Result<Json>> row = reader.next();
+    if (!row) break;
+    if (row->ok()) {
+      rows.push_back({std::move(*row).value(), ok_status()});
+    } else {
+      rows.push_back({{{"line", reader.line()}}, row->status()});
+    }
+  }
+  return rows;
 }
 
 // Runs `add` over the rows that could be parsed; false if any row of the batch failed.
@@ -41,54 +81,48 @@ bool add_fields(std::vector<Row>& rows, const AddFields& add) {
   return all;
 }
 
+// Whether every row was used.
+Result<bool> copy_rows(const RowFiles& files, size_t batch, const AddFields& add, std::stop_token stop) {
+  TRY(reader, JsonlReader::open(files.input));
+  TRY(writer, RowWriter::open(files));
+  bool all = true;
+  int64_t written = 0;
+  for (;;) {
+    std::vector<Row> rows = read_batch(reader, batch);
+    if (rows.empty()) return all;
+    const bool fine = stop.stop_requested() || add_fields(rows, add);
+    if (stop.stop_requested())
+      return cancelled("stopped by a signal; " + std::to_string(written) + " rows are written");
+    all = all && fine;
+    std::string text;
+    for (const Row& row : rows) text += dump_json(row.json) + "\n";
+    TRY_DO(writer.write(text));
+    written += static_cast<int64_t>(rows.size());
+  }
+}
+
 }  // namespace
 
 void add_row_options(CLI::App& verb, RowFiles& files) {
   verb.add_option("-i,--input", files.input, "JSONL file to read; - is stdin")->capture_default_str();
   verb.add_option("--to", files.output, "file to write; - is stdout")->capture_default_str();
-  verb.add_option("-o,--output", files.format, "output format; rows go out as JSONL")->check(CLI::IsMember({"jsonl"}));
+  verb.add_option("-o,--output", files.format, "output format; rows go out as JSONL")
+      ->check(CLI::IsMember({"jsonl"}));
 }
 
-int for_each_batch(const RowFiles& files, size_t batch, const AddFields& add) {
-  std::ifstream in_file;
-  std::ofstream out_file;
-  if (files.input != "-") {
-    in_file.open(files.input);
-    if (!in_file) return report(not_found("cannot read " + in_quotes(files.input)));
-  }
-  if (files.output != "-") {
-    out_file.open(files.output, std::ios::trunc);
-    if (!out_file) return report(unavailable("cannot write " + in_quotes(files.output)));
-  }
-  std::istream& in = files.input == "-" ? std::cin : in_file;
-  std::ostream& out = files.output == "-" ? std::cout : out_file;
-
-  bool all = true;
-  std::vector<Row> rows;
-  auto flush = [&] {
-    all = add_fields(rows, add) && all;
-    for (const Row& row : rows) out << dump_json(row.json) << '\n';
-    out.flush();
-    rows.clear();
-    return static_cast<bool>(out);
-  };
-  std::string line;
-  for (int64_t number = 1; std::getline(in, line); ++number) {
-    if (trim(line).empty()) continue;
-    rows.push_back(as_row(line, number));
-    if (rows.size() == batch && !flush()) break;
-  }
-  if (!flush()) return report(unavailable("cannot write " + in_quotes(files.output) + ": disk full or pipe closed"));
-  if (in.bad()) return report(unavailable("cannot read " + in_quotes(files.input)));
-  return all ? 0 : 1;
+int for_each_batch(const RowFiles& files, size_t batch, const AddFields& add, std::stop_token stop) {
+  const Result<bool> all = copy_rows(files, batch, add, std::move(stop));
+  if (!all.ok()) return report(all.status());
+  return *all ? 0 : 1;
 }
 
-int for_each_row(const RowFiles& files, const std::function<Status(Json& row)>& add) {
-  return for_each_batch(files, 1, [&](std::span<Json> rows) {
+int for_each_row(const RowFiles& files, const std::function<Status(Json& row)>& add, std::stop_token stop) {
+  const AddFields one = [&](std::span<Json> rows) {
     std::vector<Status> out;
     for (Json& row : rows) out.push_back(add(row));
     return out;
-  });
+  };
+  return for_each_batch(files, 1, one, std::move(stop));
 }
 
 }  // namespace fulcrum::cli

@@ -1,9 +1,10 @@
-// JSONL in, JSONL out: how tokenize, generate, logps and score treat files. Rows keep their order; a row that cannot
-// be used keeps its fields, gains `error`, and makes the exit code 1 at the end.
+// JSONL in, JSONL out: how tokenize, generate, logps and score treat files. Rows keep their order; a row that
+// cannot be used keeps its fields, gains `error`, and makes the exit code 1 at the end. One thread.
 #pragma once
 
 #include <functional>
 #include <span>
+#include <stop_token>
 #include <string>
 #include <vector>
 
@@ -24,11 +25,13 @@ void add_row_options(CLI::App& verb, RowFiles& files);
 // Adds fields to a batch of rows: one status a row, in order.
 using AddFields = std::function<std::vector<Status>(std::span<Json> rows)>;
 
-// Feeds the rows in batches of at most `batch`. Returns the exit code: 0, 1 when some rows failed, or that of a file
-// or pipe that broke.
-int for_each_batch(const RowFiles& files, size_t batch, const AddFields& add);
+// Feeds the rows in batches of at most `batch`; a line that is no row goes out as {"line": its number,
+// "error": what}. Returns the exit code: 0, 1 when some rows failed, that of a file or pipe that broke, or
+// 130 after a stop request: rows that were written stay, those of the batch it cut are not written.
+int for_each_batch(const RowFiles& files, size_t batch, const AddFields& add, std::stop_token stop = {});
 
 // The same, row by row.
-int for_each_row(const RowFiles& files, const std::function<Status(Json& row)>& add);
+int for_each_row(const RowFiles& files, const std::function<Status(Json& row)>& add,
+                 std::stop_token stop = {});
 
 }  // namespace fulcrum::cli

@@ -43,13 +43,16 @@ int run(const Options& o) {
 }  // namespace
 
 void add_score(CLI::App& app, Action& action) {
-  add_verb<Options>(app, action, "score", "judge completions: rows with `prompt`, `completion`, `solution`", run,
-                    [](CLI::App& v, Options& o) {
-                      v.add_option("--reward", o.reward, "name of the reward, as in `reward_funcs`")->required();
-                      v.add_option("--set", o.set, "a key of the reward: extract=boxed");
-                      v.add_option("--timeout", o.timeout_s, "seconds a row may take")->check(CLI::PositiveNumber)->capture_default_str();
-                      add_row_options(v, o.files);
-                    });
+  add_verb<Options>(
+      app, action, "score", "judge completions: rows with `prompt`, `completion`, `solution`", run,
+      [](CLI::App& v, Options& o) {
+        v.add_option("--reward", o.reward, "name of the reward, as in `reward_funcs`")->required();
+        v.add_option("--set", o.set, "a key of the reward: extract=boxed");
+        v.add_option("--timeout", o.timeout_s, "seconds a row may take")
+            ->check(CLI::PositiveNumber)
+            ->capture_default_str();
+        add_row_options(v, o.files);
+      });
 }
 
 }  // namespace fulcrum::cli

@@ -21,7 +21,8 @@ std::string cell_text(const Json& row, const std::string& column) {
 
 // Columns a terminal shows: continuation bytes of UTF-8 take no room.
 size_t width(const std::string& text) {
-  return static_cast<size_t>(std::count_if(text.begin(), text.end(), [](char c) { return (c & 0xC0) != 0x80; }));
+  return static_cast<size_t>(
+      std::count_if(text.begin(), text.end(), [](char c) { return (c & 0xC0) != 0x80; }));
 }
 
 bool is_number(const Json& row, const std::string& column) {
@@ -53,7 +54,8 @@ std::string as_columns(const Table& table) {
     out += text + "\n";
   };
   const auto numeric = [&](size_t c) {
-    return std::any_of(table.rows.begin(), table.rows.end(), [&](const Json& r) { return is_number(r, table.columns[c]); });
+    return std::any_of(table.rows.begin(), table.rows.end(),
+                       [&](const Json& r) { return is_number(r, table.columns[c]); });
   };
   line([&](size_t c) { return table.columns[c]; }, numeric);
   for (const auto& row : cells) line([&](size_t c) { return row[c]; }, numeric);

@@ -1,5 +1,5 @@
-// Tables for people, JSON for programs, from the same rows. Cells are made printable here, so untrusted text may be
-// put in as it is.
+// Tables for people, JSON for programs, from the same rows. Cells are made printable here, so untrusted text
+// may be put in as it is.
 #pragma once
 
 #include <string>

@@ -53,15 +53,17 @@ int run(const Options& o) {
 }  // namespace
 
 void add_tokenize(CLI::App& app, Action& action) {
-  add_verb<Options>(app, action, "tokenize", "turn text into token ids, or ids into text", run, [](CLI::App& v, Options& o) {
-    v.add_option("text", o.text, "a text; without one, JSONL rows with `text` (or `ids`) are read");
-    v.add_option("-m,--model", o.model, "model folder or tokenizer file")->required();
-    v.add_option("--splitter", o.splitter, "pre-tokenisation where the files do not say")
-        ->check(CLI::IsMember({"gpt2", "cl100k", "llama3", "qwen2"}));
-    v.add_flag("--decode", o.decode, "ids to text");
-    v.add_flag("--no-special", o.no_special, "the bare text, without BOS");
-    add_row_options(v, o.files);
-  });
+  add_verb<Options>(app, action, "tokenize", "turn text into token ids, or ids into text", run,
+                    [](CLI::App& v, Options& o) {
+                      v.add_option("text", o.text,
+                                   "a text; without one, JSONL rows with `text` (or `ids`) are read");
+                      v.add_option("-m,--model", o.model, "model folder or tokenizer file")->required();
+                      v.add_option("--splitter", o.splitter, "pre-tokenisation where the files do not say")
+                          ->check(CLI::IsMember({"gpt2", "cl100k", "llama3", "qwen2"}));
+                      v.add_flag("--decode", o.decode, "ids to text");
+                      v.add_flag("--no-special", o.no_special, "the bare text, without BOS");
+                      add_row_options(v, o.files);
+                    });
 }
 
 }  // namespace fulcrum::cli

@@ -1,8 +1,64 @@
 #include "engine/cli/verb.h"
 
+#include <signal.h>
+
+#include <cerrno>
 #include <cstdio>
+#include <exception>
+#include <new>
+
+#include "engine/core/files.h"
+#include "engine/core/text.h"
 
 namespace fulcrum::cli {
+namespace {
+
+// "fulcrum job submit": the verb that was reached, as a user would type it.
+std::string typed(const CLI::App& app) {
+  const auto chosen = app.get_subcommands();
+  return app.get_name() + (chosen.empty() ? "" : " " + typed(*chosen.front()));
+}
+
+const CLI::App& innermost(const CLI::App& app) {
+  const auto chosen = app.get_subcommands();
+  return chosen.empty() ? app : innermost(*chosen.front());
+}
+
+std::vector<std::string> verb_names(const CLI::App& app) {
+  std::vector<std::string> out;
+  for (const CLI::App* verb : app.get_subcommands({})) out.push_back(verb->get_name());
+  return out;
+}
+
+int bad_usage(const CLI::App& app, const CLI::ParseError& error) {
+  const CLI::App& where = innermost(app);
+  const std::string command = typed(app);
+  std::string what = printable(error.what(), 1000);
+  if (!where.get_subcommands({}).empty()) {
+    const std::vector<std::string> left = where.remaining(/*recurse=*/false);
+    if (left.empty()) {
+      std::fputs(app.help().c_str(), stderr);
+      return exit_code(Code::kInvalidArgument);
+    }
+    const std::string near = nearest_name(left.front(), verb_names(where));
+    what = in_quotes(left.front()) + " is no verb of `" + command + "`" +
+           (near.empty() ? "" : "; did you mean " + in_quotes(near) + "?");
+  }
+  return report(invalid_argument(what + "; see `" + command + " --help`"));
+}
+
+// What no other function turned into a Status: standard library exceptions, memory above all.
+int guarded(const Action& action) {
+  try {
+    return action();
+  } catch (const std::bad_alloc&) {
+    return report(resource_exhausted("out of memory"));
+  } catch (const std::exception& e) {
+    return report(internal_error("a defect of Fulcrum, please report it: " + printable(e.what(), 500)));
+  }
+}
+
+}  // namespace
 
 int report(const Status& status) {
   if (!status.ok()) std::fprintf(stderr, "fulcrum: %s\n", status.message().c_str());
@@ -13,6 +69,27 @@ void add_output_option(CLI::App& verb, std::string& format) {
   verb.add_option("-o,--output", format, "how to print: table, json or jsonl")
       ->check(CLI::IsMember({"table", "json", "jsonl"}))
       ->capture_default_str();
+}
+
+void add_examples(CLI::App& verb, const std::vector<std::string>& examples) {
+  std::string text = examples.size() == 1 ? "Example:" : "Examples:";
+  for (const std::string& example : examples) text += "\n  " + example;
+  verb.footer(text);
+}
+
+int run_program(CLI::App& app, Action& action, int argc, char** argv) {
+  ::signal(SIGPIPE, SIG_IGN);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::Success& e) {  // --help, --version
+    return app.exit(e);
+  } catch (const CLI::ParseError& e) {
+    return bad_usage(app, e);
+  }
+  const int code = action ? guarded(action) : 0;
+  if (std::fflush(stdout) != 0 && code == 0)
+    return report(from_errno(errno, "cannot write", "standard output"));
+  return code;
 }
 
 }  // namespace fulcrum::cli

@@ -1,11 +1,13 @@
-// The command line: each verb is one file with an add_<verb>() that declares its options and, when it was chosen,
-// sets the action to run. `fulcrum` (no LibTorch) has the client verbs and hands the others to `fulcrum-engine`.
+// The command line: each verb is one file with an add_<verb>() that declares its options and, when it was
+// chosen, sets the action to run. `fulcrum` (no LibTorch) has the client verbs and hands the others to
+// `fulcrum-engine`.
 #pragma once
 
 #include <CLI/CLI.hpp>
 #include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "engine/core/json.h"
 #include "engine/core/status.h"
@@ -22,7 +24,8 @@ CLI::App* add_verb(CLI::App& app, Action& action, const std::string& name, const
   auto options = std::make_shared<Options>();
   CLI::App* verb = app.add_subcommand(name, doc);
   declare(*verb, *options);
-  verb->callback([options, run = std::move(run), &action] { action = [options, run] { return run(*options); }; });
+  verb->callback(
+      [options, run = std::move(run), &action] { action = [options, run] { return run(*options); }; });
   return verb;
 }
 
@@ -31,5 +34,13 @@ int report(const Status& status);
 
 // Adds -o/--output with table, json and jsonl.
 void add_output_option(CLI::App& verb, std::string& format);
+
+// Command lines that `--help` shows at its end.
+void add_examples(CLI::App& verb, const std::vector<std::string>& examples);
+
+// The whole of a program's main: reads the command line, runs what was chosen and sees that all of it reached
+// stdout. A program or group without a verb shows its help and gives 2; anything else that is wrong is one
+// line on stderr.
+int run_program(CLI::App& app, Action& action, int argc, char** argv);
 
 }  // namespace fulcrum::cli

@@ -7,9 +7,9 @@
 //       }
 //     };
 //
-// and everything else follows from that one line: reading a job file, unknown-key errors with the nearest name,
-// ranges, JSON Schema, `fulcrum config explain`, the echo written into the run folder and its fingerprint.
-// Not thread-safe; configs are values.
+// and everything else follows from that one line: reading a job file, unknown-key errors with the nearest
+// name, ranges, JSON Schema, `fulcrum config explain`, the echo written into the run folder and its
+// fingerprint. Not thread-safe; configs are values.
 #pragma once
 
 #include <cstdint>
@@ -51,13 +51,18 @@ class ConfigVisitor {
   virtual void field(std::string_view key, int64_t& value, const Range& range, std::string_view doc) = 0;
   virtual void field(std::string_view key, double& value, const Range& range, std::string_view doc) = 0;
   virtual void field(std::string_view key, std::string& value, std::string_view doc) = 0;
-  virtual void field(std::string_view key, std::string& value, const Choices& choices, std::string_view doc) = 0;
+  virtual void field(std::string_view key, std::string& value, const Choices& choices,
+                     std::string_view doc) = 0;
   // null or absent: no value.
-  virtual void field(std::string_view key, std::optional<int64_t>& value, const Range& range, std::string_view doc) = 0;
-  virtual void field(std::string_view key, std::optional<double>& value, const Range& range, std::string_view doc) = 0;
+  virtual void field(std::string_view key, std::optional<int64_t>& value, const Range& range,
+                     std::string_view doc) = 0;
+  virtual void field(std::string_view key, std::optional<double>& value, const Range& range,
+                     std::string_view doc) = 0;
   virtual void field(std::string_view key, std::vector<std::string>& value, std::string_view doc) = 0;
-  virtual void field(std::string_view key, std::vector<int64_t>& value, const Range& each, std::string_view doc) = 0;
-  virtual void field(std::string_view key, std::vector<double>& value, const Range& each, std::string_view doc) = 0;
+  virtual void field(std::string_view key, std::vector<int64_t>& value, const Range& each,
+                     std::string_view doc) = 0;
+  virtual void field(std::string_view key, std::vector<double>& value, const Range& each,
+                     std::string_view doc) = 0;
 
   // An object of its own.
   template <class C>
@@ -82,7 +87,8 @@ class ConfigVisitor {
  protected:
   virtual bool enter(std::string_view key, std::string_view doc) = 0;  // false: skip the section
   virtual void leave() = 0;
-  virtual size_t enter_list(std::string_view key, size_t size, std::string_view doc) = 0;  // how many items to visit
+  virtual size_t enter_list(std::string_view key, size_t size,
+                            std::string_view doc) = 0;  // how many items to visit
   virtual void enter_item(size_t index) = 0;
   virtual void leave_list() = 0;
 };
@@ -108,8 +114,8 @@ void visit_as(void* config, ConfigVisitor& visitor) {
 }
 }  // namespace config_detail
 
-// Fills a config from JSON over its defaults. All errors at once, in one line, separated by "; ": unknown keys (with
-// the nearest known name), wrong types, values out of range. kInvalidArgument.
+// Fills a config from JSON over its defaults. All errors at once, in one line, separated by "; ": unknown
+// keys (with the nearest known name), wrong types, values out of range. kInvalidArgument.
 template <class C>
 Result<C> read_config(const Json& json) {
   C config;

@@ -49,20 +49,28 @@ Status write_all(int fd, std::string_view bytes, const Path& path) {
 }  // namespace
 
 Status from_errno(int error, std::string_view what, const Path& path) {
-  const std::string message = std::string(what) + " " + in_quotes(path.string()) + ": " + std::strerror(error);
+  const std::string message =
+      std::string(what) + " " + in_quotes(path.string()) + ": " + std::strerror(error);
   switch (error) {
     case ENOENT:
-    case ENOTDIR: return not_found(message);
+    case ENOTDIR:
+      return not_found(message);
     case ENOSPC:
+    case EFBIG:  // ulimit -f, or more than the file system takes
     case EDQUOT:
     case EMFILE:
-    case ENFILE: return resource_exhausted(message);
+    case ENFILE:
+      return resource_exhausted(message);
     case EACCES:
     case EPERM:
-    case EROFS: return {Code::kPermissionDenied, message};
-    case EEXIST: return already_exists(message);
-    case EISDIR: return invalid_argument(message);
-    default: return unavailable(message);
+    case EROFS:
+      return {Code::kPermissionDenied, message};
+    case EEXIST:
+      return already_exists(message);
+    case EISDIR:
+      return invalid_argument(message);
+    default:
+      return unavailable(message);
   }
 }
 
@@ -71,8 +79,8 @@ Result<std::string> read_file(const Path& path, uint64_t max_bytes) {
   if (!fd.valid()) return from_errno(errno, "cannot open", path);
   TRY(size, regular_size(fd.get(), path));
   if (size > max_bytes) {
-    return invalid_argument(in_quotes(path.string()) + " has " + std::to_string(size) + " bytes; the limit is " +
-                            std::to_string(max_bytes));
+    return invalid_argument(in_quotes(path.string()) + " has " + std::to_string(size) +
+                            " bytes; the limit is " + std::to_string(max_bytes));
   }
   std::string out(size, '\0');
   size_t done = 0;
@@ -87,7 +95,9 @@ Result<std::string> read_file(const Path& path, uint64_t max_bytes) {
   return out;
 }
 
-Status write_file_atomic(const Path& path, std::string_view bytes) { return write_file_atomic(path, {&bytes, 1}); }
+Status write_file_atomic(const Path& path, std::string_view bytes) {
+  return write_file_atomic(path, {&bytes, 1});
+}
 
 Status write_file_atomic(const Path& path, std::span<const std::string_view> pieces) {
   const Path folder = path.has_parent_path() ? path.parent_path() : Path(".");
@@ -115,7 +125,8 @@ Status make_folders(const Path& path) {
   std::error_code error;
   std::filesystem::create_directories(path, error);
   if (error) return from_errno(error.value(), "cannot create folder", path);
-  if (!std::filesystem::is_directory(path, error)) return invalid_argument(in_quotes(path.string()) + " is not a folder");
+  if (!std::filesystem::is_directory(path, error))
+    return invalid_argument(in_quotes(path.string()) + " is not a folder");
   return ok_status();
 }
 

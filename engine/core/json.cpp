@@ -83,7 +83,8 @@ class Builder {
   std::string error_;
 };
 
-// nlohmann's messages read "[json.exception.parse_error.101] parse error at line 1, column 2: syntax error ...".
+// nlohmann's messages read "[json.exception.parse_error.101] parse error at line 1, column 2: syntax error
+// ...".
 std::string readable(const std::string& what) {
   size_t at = what.find("line ");
   if (at == std::string::npos) {
@@ -106,7 +107,8 @@ Result<J> parse(std::string_view text, JsonOptions options) {
 }
 
 Status wrong_type(std::string_view key, std::string_view wanted, const Json& got) {
-  return invalid_argument("key " + in_quotes(key) + " must be " + std::string(wanted) + ", not " + got.type_name());
+  return invalid_argument("key " + in_quotes(key) + " must be " + std::string(wanted) + ", not " +
+                          got.type_name());
 }
 
 }  // namespace

@@ -23,10 +23,18 @@ spdlog::logger& logger() {
 void log_line(LogLevel level, std::string_view message) {
   const spdlog::string_view_t text(message.data(), message.size());
   switch (level) {
-    case LogLevel::kDebug: logger().debug(text); break;
-    case LogLevel::kInfo: logger().info(text); break;
-    case LogLevel::kWarn: logger().warn(text); break;
-    case LogLevel::kError: logger().error(text); break;
+    case LogLevel::kDebug:
+      logger().debug(text);
+      break;
+    case LogLevel::kInfo:
+      logger().info(text);
+      break;
+    case LogLevel::kWarn:
+      logger().warn(text);
+      break;
+    case LogLevel::kError:
+      logger().error(text);
+      break;
   }
 }
 

@@ -1,4 +1,5 @@
-// Logging: one line an event on stderr, through spdlog. Thread-safe. Untrusted text goes through printable() first.
+// Logging: one line an event on stderr, through spdlog. Thread-safe. Untrusted text goes through printable()
+// first.
 #pragma once
 
 #include <string_view>

@@ -1,5 +1,5 @@
-// Metrics as (sum, count), so that micro-batches and ranks are merged by adding both; the mean is taken once, when
-// the step is recorded. Values, not thread-safe.
+// Metrics as (sum, count), so that micro-batches and ranks are merged by adding both; the mean is taken once,
+// when the step is recorded. Values, not thread-safe.
 #pragma once
 
 #include <map>

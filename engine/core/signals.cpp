@@ -21,6 +21,7 @@ SignalStop::SignalStop() {
   const sigset_t set = stop_signals();
   ::pthread_sigmask(SIG_BLOCK, &set, nullptr);
   ::signal(SIGPIPE, SIG_IGN);
+  ::signal(SIGXFSZ, SIG_IGN);  // a file limit is an error of write(), as a full disk is
   waiter_ = std::thread([this] {
     const sigset_t waited = stop_signals();
     int number = 0;

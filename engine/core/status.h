@@ -72,7 +72,7 @@ inline Status deadline_exceeded(std::string m) { return {Code::kDeadlineExceeded
 template <class T>
 class [[nodiscard]] Result {
  public:
-  Result(T value) : state_(std::in_place_index<0>, std::move(value)) {}  // NOLINT: implicit on purpose
+  Result(T value) : state_(std::in_place_index<0>, std::move(value)) {}        // NOLINT: implicit on purpose
   Result(Status status) : state_(std::in_place_index<1>, std::move(status)) {  // NOLINT
     if (std::get<1>(state_).ok()) state_.template emplace<1>(Code::kInternal, "an ok Status is not a value");
   }
@@ -80,12 +80,13 @@ class [[nodiscard]] Result {
   bool ok() const { return state_.index() == 0; }
   const T& value() const& { return std::get<0>(state_); }
   T& value() & { return std::get<0>(state_); }
-  T&& value() && { return std::get<0>(std::move(state_)); }
+  // By value, so that `for (auto x : f().value())` holds on to what it walks.
+  T value() && { return std::get<0>(std::move(state_)); }
   const T* operator->() const { return &value(); }
   T* operator->() { return &value(); }
   const T& operator*() const& { return value(); }
   T& operator*() & { return value(); }
-  T&& operator*() && { return std::move(*this).value(); }
+  T operator*() && { return std::move(*this).value(); }
 
   Status status() const { return ok() ? Status{} : std::get<1>(state_); }
 
@@ -98,15 +99,17 @@ class [[nodiscard]] Result {
 #define FULCRUM_CONCAT_(a, b) a##b
 #define FULCRUM_CONCAT(a, b) FULCRUM_CONCAT_(a, b)
 
-// TRY(name, expression): declares `name` from the Result or returns its Status. `auto&&`-free: name is a value.
-#define TRY(name, ...)                                                                       \
-  auto FULCRUM_CONCAT(try_result_, __LINE__) = (__VA_ARGS__);                                \
+// TRY(name, expression): declares `name` from the Result or returns its Status. `auto&&`-free: name is a
+// value.
+#define TRY(name, ...)                                                                                    \
+  auto FULCRUM_CONCAT(try_result_, __LINE__) = (__VA_ARGS__);                                             \
   if (!FULCRUM_CONCAT(try_result_, __LINE__).ok()) return FULCRUM_CONCAT(try_result_, __LINE__).status(); \
   auto name = std::move(FULCRUM_CONCAT(try_result_, __LINE__)).value()
 
-// TRY_DO(expression): returns the Status if it is not ok; for Status and for a Result whose value is not wanted.
-#define TRY_DO(...)                                                                 \
-  do {                                                                              \
+// TRY_DO(expression): returns the Status if it is not ok; for Status and for a Result whose value is not
+// wanted.
+#define TRY_DO(...)                                                                                    \
+  do {                                                                                                 \
     if (auto try_status_ = ::fulcrum::to_status((__VA_ARGS__)); !try_status_.ok()) return try_status_; \
   } while (false)
 

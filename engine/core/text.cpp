@@ -154,8 +154,8 @@ std::string_view trim(std::string_view text) {
 
 bool starts_with_icase(std::string_view text, std::string_view prefix) {
   auto lower = [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; };
-  return text.size() >= prefix.size() &&
-         std::equal(prefix.begin(), prefix.end(), text.begin(), [&](char a, char b) { return lower(a) == lower(b); });
+  return text.size() >= prefix.size() && std::equal(prefix.begin(), prefix.end(), text.begin(),
+                                                    [&](char a, char b) { return lower(a) == lower(b); });
 }
 
 }  // namespace fulcrum

@@ -9,8 +9,8 @@
 
 namespace fulcrum {
 
-// Untrusted bytes made safe for a terminal or a log line: control characters, DEL, invalid UTF-8, C1 controls and
-// bidirectional overrides become \n, \t, \xNN or \u{...}; longer than `max_bytes` is cut with "...".
+// Untrusted bytes made safe for a terminal or a log line: control characters, DEL, invalid UTF-8, C1 controls
+// and bidirectional overrides become \n, \t, \xNN or \u{...}; longer than `max_bytes` is cut with "...".
 std::string printable(std::string_view untrusted, size_t max_bytes = 200);
 
 // printable() in single quotes: how names and paths appear in error messages.
@@ -22,7 +22,8 @@ bool is_valid_utf8(std::string_view bytes);
 // Replaces every malformed sequence by U+FFFD.
 std::string to_valid_utf8(std::string_view bytes);
 
-// The candidate with the smallest edit distance to `name`, if it is close enough to be a likely typo, else "".
+// The candidate with the smallest edit distance to `name`, if it is close enough to be a likely typo, else
+// "".
 std::string nearest_name(std::string_view name, std::span<const std::string> candidates);
 
 std::vector<std::string> split(std::string_view text, char separator);

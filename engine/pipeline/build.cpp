@@ -5,6 +5,7 @@
 #include "engine/core/text.h"
 #include "engine/objective/objective.h"
 #include "engine/pipeline/job.h"
+#include "engine/pipeline/one_at_a_time.h"
 #include "engine/reference/reference.h"
 
 namespace fulcrum {
@@ -25,7 +26,8 @@ Result<Dataset> open_data(const JobConfig& config, const std::vector<std::string
                            .shuffle = training && config.data.shuffle,
                            .seed = static_cast<uint64_t>(config.seed)},
                           tokenizer, spec.vocab_size));
-  if (data.dropped() > 0) log_warn(std::to_string(data.dropped()) + " rows were longer than allowed and were dropped");
+  if (data.dropped() > 0)
+    log_warn(std::to_string(data.dropped()) + " rows were longer than allowed and were dropped");
   return data;
 }
 
@@ -46,23 +48,30 @@ Result<std::unique_ptr<Learner>> make_learner(const JobConfig& config, const Mod
 
 Status attach_rollouts(BuiltJob& job, const Backends& backends) {
   TRY(judge, make_rewards(job.config.reward_funcs, backends.reward_service));
-  const auto deadline = std::chrono::duration_cast<Duration>(std::chrono::duration<double>(job.config.reward_timeout_s));
-  job.rewards = std::make_unique<RewardPool>(std::move(judge), RewardPoolOptions{.threads = static_cast<int>(job.config.reward_threads),
-                                                                                 .deadline = deadline});
+  const auto deadline =
+      std::chrono::duration_cast<Duration>(std::chrono::duration<double>(job.config.reward_timeout_s));
+  job.rewards = std::make_unique<RewardPool>(
+      std::move(judge),
+      RewardPoolOptions{.threads = static_cast<int>(job.config.reward_threads), .deadline = deadline});
   TRY(backend, backends.rollouts(job.config, job.learner->spec(), job.tokenizer));
-  job.backend = std::move(backend);
+  job.backend = {.rollouts = std::make_shared<OneAtATime>(std::move(backend.rollouts)),
+                 .publisher = std::move(backend.publisher)};
   return ok_status();
 }
 
 }  // namespace
 
-Result<std::unique_ptr<BuiltJob>> build_job(const JobConfig& config, const Path& run_folder, const Backends& backends,
-                                            JobControl& control) {
+Result<std::unique_ptr<BuiltJob>> build_job(const JobConfig& config, const Path& run_folder,
+                                            const Backends& backends, JobControl& control) {
   TRY(model, load_model(config.model_name_or_path));
   const std::string tokenizer_path = config.tokenizer.empty() ? config.model_name_or_path : config.tokenizer;
   TRY(tokenizer, load_tokenizer(tokenizer_path, {.splitter = config.splitter}));
   TRY(train, open_data(config, config.data.train_files, true, *tokenizer, model.spec));
-  std::unique_ptr<BuiltJob> job(new BuiltJob{.config = config, .control = control, .tokenizer = tokenizer, .train = std::move(train)});
+  std::unique_ptr<BuiltJob> job(new BuiltJob{.config = config,
+                                             .control = control,
+                                             .tokenizer = tokenizer,
+                                             .train = std::move(train),
+                                             .history = WeightHistory(config.max_staleness)});
   if (!config.data.val_files.empty()) {
     TRY(validation, open_data(config, config.data.val_files, false, *tokenizer, model.spec));
     job->validation = std::move(validation);
@@ -73,7 +82,11 @@ Result<std::unique_ptr<BuiltJob>> build_job(const JobConfig& config, const Path&
   // Last, so that a job that cannot start leaves no run folder behind.
   TRY(journal, Journal::open(run_folder, config, control));
   job->journal = std::move(journal);
-  TRY(first, job->journal->resume(*job->learner));
+  TRY(first, job->journal->resume(job->state()));
+  if (first > config.max_steps) {
+    return failed_precondition("the run folder's last checkpoint is of step " + std::to_string(first) +
+                               ", beyond 'max_steps' " + std::to_string(config.max_steps));
+  }
   job->first_step = first;
   return job;
 }
@@ -81,12 +94,23 @@ Result<std::unique_ptr<BuiltJob>> build_job(const JobConfig& config, const Path&
 Status BuiltJob::publish(int64_t step) {
   auto weights = std::make_shared<WeightSet>();
   *weights = {.version = version(step), .spec = learner->spec(), .tensors = learner->weights()};
+  history.add(weights);
   return backend.publisher->publish(std::move(weights));
 }
 
+Status BuiltJob::republish() {
+  for (const auto& weights : history.versions()) TRY_DO(backend.publisher->publish(weights));
+  return ok_status();
+}
+
 RolloutRequest BuiltJob::request(const Prompt& prompt, int64_t step, int64_t index) const {
-  return {.seed = static_cast<uint64_t>(config.seed), .evaluation = false, .step = step, .index = index, .prompt = prompt,
-          .num_generations = config.sampling.num_generations, .sampling = config.sampling.params()};
+  return {.seed = static_cast<uint64_t>(config.seed),
+          .evaluation = false,
+          .step = step,
+          .index = index,
+          .prompt = prompt,
+          .num_generations = config.sampling.num_generations,
+          .sampling = config.sampling.params()};
 }
 
 }  // namespace fulcrum

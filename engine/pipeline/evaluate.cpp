@@ -9,14 +9,20 @@ namespace {
 std::vector<RolloutRequest> requests_for(std::span<const Prompt> prompts, const EvalPlan& plan) {
   std::vector<RolloutRequest> requests;
   for (size_t i = 0; i < prompts.size(); ++i) {
-    requests.push_back({.seed = plan.seed, .evaluation = true, .step = plan.step, .index = static_cast<int64_t>(i),
-                        .prompt = prompts[i], .num_generations = plan.num_generations, .sampling = plan.sampling});
+    requests.push_back({.seed = plan.seed,
+                        .evaluation = true,
+                        .step = plan.step,
+                        .index = static_cast<int64_t>(i),
+                        .prompt = prompts[i],
+                        .num_generations = plan.num_generations,
+                        .sampling = plan.sampling});
   }
   return requests;
 }
 
 // The scored completions of one prompt as votes for their texts.
-std::vector<Vote> votes_of(const RolloutGroup& group, const std::vector<Verdict>& verdicts, double correct_reward) {
+std::vector<Vote> votes_of(const RolloutGroup& group, const std::vector<Verdict>& verdicts,
+                           double correct_reward) {
   std::vector<Vote> votes;
   for (size_t i = 0; i < verdicts.size(); ++i) {
     if (!verdicts[i].score) continue;
@@ -50,7 +56,8 @@ Result<EvalReport> evaluate(RolloutClient& rollouts, RewardPool& rewards, std::s
     for (const Verdict& v : verdicts[g]) {
       if (v.score) reward = {reward.sum + *v.score, reward.count + 1};
     }
-    for (const Completion& c : groups[g].completions) length = {length.sum + static_cast<double>(c.ids.size()), length.count + 1};
+    for (const Completion& c : groups[g].completions)
+      length = {length.sum + static_cast<double>(c.ids.size()), length.count + 1};
   }
   report.mean_reward = reward.mean();
   report.mean_length = length.mean();

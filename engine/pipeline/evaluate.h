@@ -1,5 +1,5 @@
-// Measures a policy on problems: pass@k (unbiased, with intervals), maj@k, mean reward. Called by the online loop on
-// its cadence, by the `eval` verb and by the demo. Pure given the clients; one call at a time.
+// Measures a policy on problems: pass@k (unbiased, with intervals), maj@k, mean reward. Called by the online
+// loop on its cadence, by the `eval` verb and by the demo. Pure given the clients; one call at a time.
 #pragma once
 
 #include <optional>
@@ -18,24 +18,24 @@ namespace fulcrum {
 
 struct EvalPlan {
   uint64_t seed = 0;
-  int64_t step = 0;                    // part of the sampling key, so that each evaluation draws anew
+  int64_t step = 0;  // part of the sampling key, so that each evaluation draws anew
   int64_t num_generations = 4;
   std::vector<int64_t> k = {1, 4};
   SamplingParams sampling;
-  double correct_reward = 1.0;         // reward from which a completion counts as correct
+  double correct_reward = 1.0;  // reward from which a completion counts as correct
 };
 
 struct AtK {
   int64_t k = 1;
-  std::optional<Estimate> pass;        // pass@k with its interval; none: fewer than k completions
-  std::optional<Estimate> majority;    // maj@k
+  std::optional<Estimate> pass;      // pass@k with its interval; none: fewer than k completions
+  std::optional<Estimate> majority;  // maj@k
 };
 
 struct EvalReport {
-  std::vector<SolveCount> problems;    // judged completions of each prompt, and how many are correct
+  std::vector<SolveCount> problems;  // judged completions of each prompt, and how many are correct
   double mean_reward = 0;
-  double mean_length = 0;              // tokens
-  std::vector<AtK> at_k;               // parallel to plan.k
+  double mean_length = 0;  // tokens
+  std::vector<AtK> at_k;   // parallel to plan.k
   std::vector<RolloutGroup> groups;
   std::vector<std::vector<Verdict>> verdicts;
 

@@ -8,7 +8,8 @@ namespace fulcrum {
 Generation::Generation(Make make, int64_t first_step, int64_t last_step, int64_t max_staleness)
     : make_(std::move(make)), max_staleness_(max_staleness) {
   if (max_staleness_ > 0) {
-    worker_ = std::jthread([this, first_step, last_step](std::stop_token stop) { work(stop, first_step, last_step); });
+    worker_ = std::jthread(
+        [this, first_step, last_step](std::stop_token stop) { work(stop, first_step, last_step); });
   }
 }
 

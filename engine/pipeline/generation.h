@@ -1,6 +1,6 @@
-// Judged rollouts, step by step, in order. Synchronous with max_staleness 0; else a thread of its own works ahead, so
-// that generation overlaps training: step s is drawn by exactly version max(0, s - max_staleness), whoever is faster
-// waits. Called by the online loop only.
+// Judged rollouts, step by step, in order. Synchronous with max_staleness 0; else a thread of its own works
+// ahead, so that generation overlaps training: step s is drawn by exactly version max(0, s - max_staleness),
+// whoever is faster waits. Called by the online loop only.
 #pragma once
 
 #include <condition_variable>
@@ -39,7 +39,9 @@ class Generation {
   // The rollouts of `step`; steps are asked for in order, each once.
   Result<JudgedStep> take(int64_t step, std::stop_token stop);
 
-  static int64_t version_for(int64_t step, int64_t max_staleness) { return std::max<int64_t>(0, step - max_staleness); }
+  static int64_t version_for(int64_t step, int64_t max_staleness) {
+    return std::max<int64_t>(0, step - max_staleness);
+  }
 
  private:
   void work(std::stop_token stop, int64_t first_step, int64_t last_step);
@@ -48,9 +50,9 @@ class Generation {
   const int64_t max_staleness_;
   std::mutex mutex_;
   std::condition_variable_any changed_;
-  int64_t newest_ = -1;                              // newest published version
-  std::map<int64_t, Result<JudgedStep>> ready_;      // made and not yet taken
-  std::jthread worker_;                              // last: joins before the rest goes
+  int64_t newest_ = -1;                          // newest published version
+  std::map<int64_t, Result<JudgedStep>> ready_;  // made and not yet taken
+  std::jthread worker_;                          // last: joins before the rest goes
 };
 
 }  // namespace fulcrum

@@ -1,5 +1,5 @@
-// What a run leaves behind: metrics, events, completions and checkpoints in its run folder, and the way back from the
-// last checkpoint. Called by the loops, step by step. One thread.
+// What a run leaves behind: metrics, events, completions and checkpoints in its run folder, and the way back
+// from the last checkpoint. Called by the loops, step by step. One thread.
 #pragma once
 
 #include <memory>
@@ -11,8 +11,8 @@
 #include "engine/jobs/checkpoint.h"
 #include "engine/jobs/control.h"
 #include "engine/jobs/run_folder.h"
-#include "engine/learner/learner.h"
 #include "engine/pipeline/config/job_config.h"
+#include "engine/pipeline/run_state.h"
 #include "engine/types/verdict.h"
 #include "policy/text/tokenizer.h"
 
@@ -20,25 +20,28 @@ namespace fulcrum {
 
 class Journal {
  public:
-  // Opens (or makes) the run folder and writes config.json. kFailedPrecondition: it belongs to a job with another
-  // fingerprint, or another process has it open.
-  static Result<std::unique_ptr<Journal>> open(const Path& run_folder, const JobConfig& config, JobControl& control);
+  // Opens (or makes) the run folder and writes config.json. kFailedPrecondition: it belongs to a job with
+  // another fingerprint, or another process has it open.
+  static Result<std::unique_ptr<Journal>> open(const Path& run_folder, const JobConfig& config,
+                                               JobControl& control);
 
-  // Loads the last whole checkpoint into the learner, if there is one and the config says so; returns the step to go
-  // on from (0: a fresh start). Damaged checkpoints are passed over with a warning.
-  Result<int64_t> resume(Learner& learner);
+  // Loads the last whole checkpoint into the state, if there is one and the config says so; returns the step
+  // to go on from (0: a fresh start). Damaged checkpoints are passed over with a warning.
+  Result<int64_t> resume(const RunState& state);
 
   // The metrics of a finished step (counted from 1): metrics.jsonl, TensorBoard, watchers.
   Status record(int64_t step, const Metrics& metrics);
-  Status completions(int64_t step, std::span<const RolloutGroup> groups, const std::vector<std::vector<Verdict>>& verdicts);
+  Status completions(int64_t step, std::span<const RolloutGroup> groups,
+                     const std::vector<std::vector<Verdict>>& verdicts);
 
-  // Whether these metrics are better than those of the best checkpoint so far: worth one of its own.
-  Result<bool> is_best(const Metrics& metrics) const;
+  // Whether the metrics of `step` are better than those of the best checkpoint so far: worth one of its own.
+  Result<bool> is_best(int64_t step, const Metrics& metrics) const;
   // Whether a checkpoint is due after `step`.
   bool due(int64_t step) const;
-  // Writes checkpoint-<step>: a folder that transformers loads, plus the learner's state. Nothing if it is there
-  // already. `metrics` decide whether it is the best one.
-  Status checkpoint(int64_t step, const Learner& learner, const Tokenizer& tokenizer, const Metrics& metrics);
+  // Writes checkpoint-<step>, unless it is there already: a folder that transformers loads, plus the run's
+  // state. `metrics` decide whether it is the best one. kResourceExhausted: the disk is full; the checkpoints
+  // before it stay.
+  Status checkpoint(int64_t step, const RunState& state, const Tokenizer& tokenizer, const Metrics& metrics);
 
   const Path& folder() const { return folder_->path(); }
   // How often a process has begun to work on this run: the epoch of its weight versions.
@@ -48,6 +51,7 @@ class Journal {
   Journal(std::unique_ptr<RunFolder> folder, CheckpointStore store, JobConfig config, JobControl& control)
       : folder_(std::move(folder)), store_(std::move(store)), config_(std::move(config)), control_(control) {}
   Status begin_epoch();
+  Status write_checkpoint(int64_t step, const RunState& state, const Tokenizer& tokenizer);
 
   std::unique_ptr<RunFolder> folder_;
   CheckpointStore store_;
@@ -56,9 +60,5 @@ class Journal {
   int64_t epoch_ = 0;
   int64_t last_checkpoint_ = -1;
 };
-
-// The learner's state inside a checkpoint folder. Errors name the file.
-Status write_learner_state(const Path& folder, const LearnerState& state);
-Result<LearnerState> read_learner_state(const Path& folder);
 
 }  // namespace fulcrum

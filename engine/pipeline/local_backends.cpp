@@ -3,8 +3,10 @@
 
 namespace fulcrum {
 
-Result<RolloutBackend> local_rollouts(const JobConfig& config, const ModelSpec&, std::shared_ptr<const Tokenizer> tokenizer) {
-  const GeneratorOptions options{.max_batch = config.sampling.rollout_max_batch, .threads = config.sampling.rollout_threads};
+Result<RolloutBackend> local_rollouts(const JobConfig& config, const ModelSpec&,
+                                      std::shared_ptr<const Tokenizer> tokenizer) {
+  const GeneratorOptions options{.max_batch = config.sampling.rollout_max_batch,
+                                 .threads = config.sampling.rollout_threads};
   auto local = std::make_shared<LocalRollout>(std::move(tokenizer), options, config.max_staleness + 1);
   return RolloutBackend{.rollouts = local, .publisher = local};
 }

@@ -7,13 +7,15 @@ namespace fulcrum {
 
 Status offline_loop(BuiltJob& job) {
   const bool pairs = job.config.objective.trainer == "dpo";
+  TRY_DO(finish_interrupted(job));
   for (int64_t s = job.first_step; s < job.config.max_steps; ++s) {
     TRY_DO(job.control.point([&] { return save_point(job, s); }));
     const std::vector<const DataRow*> rows = job.train.step_rows(s, job.config.data.prompts_per_step);
     Stopwatch watch;
     TRY(metrics, job.learner->step(pairs ? pack_pairs(rows) : pack_completions(rows), job.stop()));
     add_metric(metrics, "timing_s/update_actor", watch.lap());
-    TRY_DO(finish_step(job, s + 1, std::move(metrics)));
+    job.unrecorded = std::move(metrics);
+    TRY_DO(finish_step(job, s + 1));
   }
   return ok_status();
 }

@@ -30,7 +30,8 @@ TrainBatch pack_step(const BuiltJob& job, int64_t step, const JudgedStep& made) 
   add_groups(builder, made.groups, made.verdicts);
   if (job.rehearsal) {
     const auto seed = static_cast<uint64_t>(job.config.seed);
-    for (const PresampledPrompt* p : job.rehearsal->samples(seed, step, job.config.presample.rehearsal_per_step)) {
+    for (const PresampledPrompt* p :
+         job.rehearsal->samples(seed, step, job.config.presample.rehearsal_per_step)) {
       builder.begin_group(job.train.row(p->row).prompt.ids);
       builder.add_row(p->ids, {.prompt_row = p->row, .rehearsal = true}, {}, p->logps);
     }
@@ -53,20 +54,24 @@ void add_timing(Metrics& metrics, const JudgedStep& made, double update_seconds)
 
 Status online_loop(BuiltJob& job) {
   const int64_t first = job.first_step, last = job.config.max_steps;
-  Generation generation([&](int64_t s, int64_t v, std::stop_token stop) { return make_step(job, s, v, stop); }, first, last,
-                        job.config.max_staleness);
+  Generation generation(
+      [&](int64_t s, int64_t v, std::stop_token stop) { return make_step(job, s, v, stop); }, first, last,
+      job.config.max_staleness);
+  TRY_DO(job.republish());
   TRY_DO(job.publish(first));
   generation.published(first);
+  TRY_DO(finish_interrupted(job));
   for (int64_t s = first; s < last; ++s) {
     TRY_DO(job.control.point([&] { return save_point(job, s); }));  // pause and cancel take effect here
     TRY(made, generation.take(s, job.stop()));
     Stopwatch watch;
     TRY(metrics, job.learner->step(pack_step(job, s, made), job.stop()));
     add_timing(metrics, made, watch.lap());
+    job.unrecorded = std::move(metrics);
     TRY_DO(job.publish(s + 1));
     generation.published(s + 1);
     TRY_DO(job.journal->completions(s + 1, made.groups, made.verdicts));
-    TRY_DO(finish_step(job, s + 1, std::move(metrics)));
+    TRY_DO(finish_step(job, s + 1));
   }
   return ok_status();
 }

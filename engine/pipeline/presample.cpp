@@ -1,5 +1,6 @@
-// DPH-RL's data construction: k samples of the initial policy for each prompt, one fresh sample for those that reach
-// the threshold (a known-correct one of the k would be a biased choice), and the learner's own log-probs of it.
+// DPH-RL's data construction: k samples of the initial policy for each prompt, one fresh sample for those
+// that reach the threshold (a known-correct one of the k would be a biased choice), and the learner's own
+// log-probs of it.
 #include <map>
 
 #include "engine/core/log.h"
@@ -13,10 +14,12 @@ namespace {
 constexpr int64_t kSampleStep = -1, kConfirmStep = -2;
 constexpr int64_t kPromptsAtATime = 64;
 
-bool is_correct(const Verdict& v, double correct_reward) { return v.score && *v.score >= correct_reward - 1e-9; }
+bool is_correct(const Verdict& v, double correct_reward) {
+  return v.score && *v.score >= correct_reward - 1e-9;
+}
 
-Result<std::vector<std::vector<Verdict>>> draw(BuiltJob& job, const std::vector<int64_t>& rows, int64_t step, int64_t n,
-                                               std::vector<RolloutGroup>& groups) {
+Result<std::vector<std::vector<Verdict>>> draw(BuiltJob& job, const std::vector<int64_t>& rows, int64_t step,
+                                               int64_t n, std::vector<RolloutGroup>& groups) {
   std::vector<RolloutRequest> requests;
   for (const int64_t row : rows) {
     requests.push_back(job.request(job.train.row(row).prompt, step, row));
@@ -28,8 +31,8 @@ Result<std::vector<std::vector<Verdict>>> draw(BuiltJob& job, const std::vector<
   return job.rewards->score(groups, job.stop());
 }
 
-// Log-probs of the stored samples by the learner's forward pass: a worker's could differ in the last digits and would
-// show as a divergence at step 0.
+// Log-probs of the stored samples by the learner's forward pass: a worker's could differ in the last digits
+// and would show as a divergence at step 0.
 Status add_logps(BuiltJob& job, std::vector<PresampledPrompt>& prompts) {
   BatchBuilder builder;
   for (const PresampledPrompt& p : prompts) {
@@ -43,7 +46,8 @@ Status add_logps(BuiltJob& job, std::vector<PresampledPrompt>& prompts) {
   size_t next = 0;
   for (PresampledPrompt& p : prompts) {
     if (!p.mastered) continue;
-    p.logps.assign(logps.begin() + static_cast<int64_t>(next), logps.begin() + static_cast<int64_t>(next + p.ids.size()));
+    p.logps.assign(logps.begin() + static_cast<int64_t>(next),
+                   logps.begin() + static_cast<int64_t>(next + p.ids.size()));
     next += p.ids.size();
   }
   return ok_status();
@@ -67,7 +71,9 @@ Result<std::vector<PresampledPrompt>> sample_chunk(BuiltJob& job, const std::vec
   for (size_t i = 0; i < rows.size(); ++i) at[rows[i]] = i;
   for (size_t i = 0; i < candidates.size(); ++i) {
     const Completion& fresh = groups[i].completions.front();
-    if (!is_correct(confirmed[i].front(), job.config.correct_from()) || fresh.finish == FinishReason::kLength || fresh.ids.empty()) continue;
+    if (!is_correct(confirmed[i].front(), job.config.correct_from()) ||
+        fresh.finish == FinishReason::kLength || fresh.ids.empty())
+      continue;
     PresampledPrompt& p = out[at[candidates[i]]];
     p.mastered = true;
     p.ids = fresh.ids;
@@ -82,9 +88,15 @@ Status presample(BuiltJob& job) {
   TRY(rehearsal, Rehearsal::open(job.journal->folder() / "presample.jsonl"));
   const int64_t total = job.train.size();
   int64_t next = static_cast<int64_t>(rehearsal.prompts().size());
-  if (next > total) return data_loss("presample.jsonl has more prompts than the training data; delete it to sample again");
+  if (next > total)
+    return data_loss("presample.jsonl has more prompts than the training data; delete it to sample again");
   if (next < total) {
-    if (job.first_step > 0) return data_loss("presample.jsonl is incomplete, but training has begun: its samples are lost");
+    if (job.first_step > 0)
+      return data_loss("presample.jsonl is incomplete, but training has begun: its samples are lost");
+    // A portion that a kill or a full disk cut short is sampled again whole: the last bits of the learner's
+    // log-probs depend on what they are computed together with.
+    next -= next % kPromptsAtATime;
+    TRY_DO(rehearsal.keep(next));
     TRY_DO(job.publish(0));
   }
   for (; next < total; next += kPromptsAtATime) {
@@ -94,16 +106,17 @@ Status presample(BuiltJob& job) {
     TRY(sampled, sample_chunk(job, rows));
     TRY_DO(rehearsal.append(sampled));
     TRY_DO(job.control.event(EventLevel::kInfo, "presample",
-                             "presample: " + std::to_string(next + static_cast<int64_t>(rows.size())) + " of " +
-                                 std::to_string(total) + " prompts"));
+                             "presample: " + std::to_string(next + static_cast<int64_t>(rows.size())) +
+                                 " of " + std::to_string(total) + " prompts"));
   }
   std::vector<int64_t> explore = rehearsal.exploration_rows();
   const int64_t mastered = total - static_cast<int64_t>(explore.size());
-  log_info("presample: " + std::to_string(mastered) + " of " + std::to_string(total) + " prompts are near-perfect (D_pef), " +
-           std::to_string(explore.size()) + " are explored (D_exp)");
+  log_info("presample: " + std::to_string(mastered) + " of " + std::to_string(total) +
+           " prompts are near-perfect (D_pef), " + std::to_string(explore.size()) + " are explored (D_exp)");
   if (mastered == 0) log_warn("presample: D_pef is empty; the divergence term is 0 in every step");
   if (explore.empty()) {
-    return failed_precondition("the initial policy masters every prompt; raise 'presample.threshold' or add harder prompts");
+    return failed_precondition(
+        "the initial policy masters every prompt; raise 'presample.threshold' or add harder prompts");
   }
   TRY_DO(job.train.keep_rows(std::move(explore)));
   job.rehearsal = std::move(rehearsal);

@@ -30,15 +30,23 @@ Result<PresampledPrompt> from_json(const Json& j) {
   p.mastered = j.value("mastered", false);
   if (!p.mastered) return p;
   const auto ids = j.find("ids"), logps = j.find("logps");
-  if (ids == j.end() || logps == j.end() || !ids->is_array() || !logps->is_array() || ids->size() != logps->size()) {
+  if (ids == j.end() || logps == j.end() || !ids->is_array() || !logps->is_array() ||
+      ids->size() != logps->size()) {
     return invalid_argument("'ids' and 'logps' must be lists of one length");
   }
   for (size_t i = 0; i < ids->size(); ++i) {
-    if (!(*ids)[i].is_number_integer() || !(*logps)[i].is_number()) return invalid_argument("'ids' or 'logps' holds no number");
+    if (!(*ids)[i].is_number_integer() || !(*logps)[i].is_number())
+      return invalid_argument("'ids' or 'logps' holds no number");
     p.ids.push_back((*ids)[i].get<TokenId>());
     p.logps.push_back(static_cast<float>((*logps)[i].get<double>()));
   }
   return p;
+}
+
+std::string lines_of(const std::vector<PresampledPrompt>& prompts) {
+  std::string lines;
+  for (const PresampledPrompt& p : prompts) lines += dump_json(to_json(p)) + "\n";
+  return lines;
 }
 
 }  // namespace
@@ -60,6 +68,7 @@ Result<Rehearsal> Rehearsal::open(const Path& file) {
     const std::string where = in_quotes(file.string()) + " line " + std::to_string(line);
     Result<Json> j = parse_json(row);
     Result<PresampledPrompt> p = j.ok() ? from_json(*j) : Result<PresampledPrompt>(j.status());
+    if (p.ok() && p->row != std::ssize(out.prompts_)) p = invalid_argument("'row' is not the line's place");
     if (!p.ok()) return data_loss(where + ": " + p.status().message() + "; delete the file to sample again");
     out.prompts_.push_back(std::move(p).value());
   }
@@ -67,11 +76,15 @@ Result<Rehearsal> Rehearsal::open(const Path& file) {
 }
 
 Status Rehearsal::append(const std::vector<PresampledPrompt>& prompts) {
-  std::string lines;
-  for (const PresampledPrompt& p : prompts) lines += dump_json(to_json(p)) + "\n";
-  TRY_DO(append_file(file_, lines, /*durable=*/true));
+  TRY_DO(append_file(file_, lines_of(prompts), /*durable=*/true));
   prompts_.insert(prompts_.end(), prompts.begin(), prompts.end());
   return ok_status();
+}
+
+Status Rehearsal::keep(int64_t count) {
+  if (count >= std::ssize(prompts_)) return ok_status();
+  prompts_.resize(static_cast<size_t>(count));
+  return write_file_atomic(file_, lines_of(prompts_));
 }
 
 std::vector<int64_t> Rehearsal::exploration_rows() const {

@@ -1,7 +1,8 @@
-// DPH-RL's two data sets (methods: "The Choice of Divergence", arXiv 2509.07430, section on data construction): which
-// prompts the initial policy already masters (D_pef, each with one freshly drawn correct sample and the learner's own
-// log-probs of it) and which are left to explore (D_exp). Kept as presample.jsonl in the run folder, one line a prompt,
-// appended as it is made, so that an interrupted stage goes on where it was. Values; one thread.
+// DPH-RL's two data sets (methods: "The Choice of Divergence", arXiv 2509.07430, section on data
+// construction): which prompts the initial policy already masters (D_pef, each with one freshly drawn correct
+// sample and the learner's own log-probs of it) and which are left to explore (D_exp). Kept as
+// presample.jsonl in the run folder, one line a prompt, appended as it is made, so that an interrupted stage
+// goes on where it was. Values; one thread.
 #pragma once
 
 #include <cstdint>
@@ -17,23 +18,27 @@ namespace fulcrum {
 // What the stage found out about one prompt.
 struct PresampledPrompt {
   int64_t row = 0;
-  int64_t correct = 0;               // of the k samples
-  bool mastered = false;             // threshold reached and the fresh sample is correct: belongs to D_pef
-  std::vector<TokenId> ids;          // the fresh sample, EOS included; only if mastered
-  std::vector<float> logps;          // log-probs of the initial policy by the learner's forward pass; only if mastered
+  int64_t correct = 0;       // of the k samples
+  bool mastered = false;     // threshold reached and the fresh sample is correct: belongs to D_pef
+  std::vector<TokenId> ids;  // the fresh sample, EOS included; only if mastered
+  std::vector<float>
+      logps;  // log-probs of the initial policy by the learner's forward pass; only if mastered
 };
 
 class Rehearsal {
  public:
-  // Reads the file if it is there. A torn last line (a crash in the middle of an append) is dropped; anything else
-  // that cannot be read is kDataLoss naming file and line.
+  // Reads the file if it is there. A torn last line (a crash in the middle of an append) is dropped; anything
+  // else that cannot be read, or does not stand in its place, is kDataLoss naming file and line.
   static Result<Rehearsal> open(const Path& file);
 
   Status append(const std::vector<PresampledPrompt>& prompts);
+  // Forgets all but the first `count` prompts, in the file too.
+  Status keep(int64_t count);
   const std::vector<PresampledPrompt>& prompts() const { return prompts_; }
 
   std::vector<int64_t> exploration_rows() const;
-  // The stored samples of a step: consecutive ones in an order that is reshuffled each epoch, pure in (seed, step).
+  // The stored samples of a step: consecutive ones in an order that is reshuffled each epoch, pure in (seed,
+  // step).
   std::vector<const PresampledPrompt*> samples(uint64_t seed, int64_t step, int64_t count) const;
 
  private:

@@ -52,7 +52,8 @@ bool evaluation_due(const BuiltJob& job, int64_t step) {
 
 }  // namespace
 
-Status finish_step(BuiltJob& job, int64_t step, Metrics metrics) {
+Status finish_step(BuiltJob& job, int64_t step) {
+  Metrics metrics = job.unrecorded.value_or(Metrics{});
   Stopwatch watch;
   if (evaluation_due(job, step)) {
     TRY(evaluated, job.config.online() ? evaluate_online(job, step) : evaluate_offline(job));
@@ -60,24 +61,34 @@ Status finish_step(BuiltJob& job, int64_t step, Metrics metrics) {
     add_metric(metrics, "timing_s/testing", watch.lap());
   }
   TRY_DO(job.journal->record(step, metrics));
-  TRY(best, job.journal->is_best(metrics));
-  if (best || job.journal->due(step)) TRY_DO(job.journal->checkpoint(step, *job.learner, *job.tokenizer, metrics));
+  job.unrecorded.reset();
+  TRY(best, job.journal->is_best(step, metrics));
+  if (best || job.journal->due(step))
+    TRY_DO(job.journal->checkpoint(step, job.state(), *job.tokenizer, metrics));
   return ok_status();
 }
 
-Status save_point(BuiltJob& job, int64_t step) { return job.journal->checkpoint(step, *job.learner, *job.tokenizer, {}); }
+Status finish_interrupted(BuiltJob& job) {
+  return job.unrecorded ? finish_step(job, job.first_step) : ok_status();
+}
 
-Status run_job(const JobConfig& config, const Path& run_folder, const Backends& backends, JobControl& control) {
+Status save_point(BuiltJob& job, int64_t step) {
+  return job.journal->checkpoint(step, job.state(), *job.tokenizer, {});
+}
+
+Status run_job(const JobConfig& config, const Path& run_folder, const Backends& backends,
+               JobControl& control) {
   TRY(job, build_job(config, run_folder, backends, control));
   TRY_DO(control.progress(job->first_step, config.max_steps));
   Status status = ok_status();
   if (config.objective.trainer == "dph_rl") status = presample(*job);
   if (status.ok()) status = config.online() ? online_loop(*job) : offline_loop(*job);
   if (status.ok() || control.stop_reason().ok()) return status;
-  // Stopped in the middle of a step: the learner stands at the end of the last finished one; keep it.
+  // Stopped in the middle of a step: the learner stands at the end of the last one it did; keep that.
   const int64_t done = job->learner->steps_done();
   if (done > job->first_step) {
-    if (Status saved = save_point(*job, done); !saved.ok()) return saved.with_context("stopped, and the checkpoint failed");
+    if (Status saved = save_point(*job, done); !saved.ok())
+      return saved.with_context("stopped, and the checkpoint failed");
   }
   return control.stop_reason();
 }

@@ -1,5 +1,6 @@
-// Runs one job from its config to its last checkpoint: the wiring. Called by `fulcrum run`, by a learner for each job it
-// takes, and by the demo; they differ only in the backends they hand in. One thread; blocks until the job ends.
+// Runs one job from its config to its last checkpoint: the wiring. Called by `fulcrum run`, by a learner for
+// each job it takes, and by the demo; they differ only in the backends they hand in. One thread; blocks until
+// the job ends.
 #pragma once
 
 #include <functional>
@@ -22,16 +23,20 @@ struct RolloutBackend {
 
 // What a job is handed: in one process or over gRPC, the job does not know.
 struct Backends {
-  std::function<Result<RolloutBackend>(const JobConfig&, const ModelSpec&, std::shared_ptr<const Tokenizer>)> rollouts;
+  std::function<Result<RolloutBackend>(const JobConfig&, const ModelSpec&, std::shared_ptr<const Tokenizer>)>
+      rollouts;
   ServiceFactory reward_service;
 };
 
 // Generation in this process.
-Result<RolloutBackend> local_rollouts(const JobConfig& config, const ModelSpec& spec, std::shared_ptr<const Tokenizer> tokenizer);
+Result<RolloutBackend> local_rollouts(const JobConfig& config, const ModelSpec& spec,
+                                      std::shared_ptr<const Tokenizer> tokenizer);
 
-// ok: all steps are done and the last checkpoint is written. The control's stop_reason(): it was stopped; a checkpoint of
-// the last finished step was written before, so the job can go on. Anything else: the job failed, in words.
-Status run_job(const JobConfig& config, const Path& run_folder, const Backends& backends, JobControl& control);
+// ok: all steps are done and the last checkpoint is written. The control's stop_reason(): it was stopped; a
+// checkpoint of the last finished step was written before, so the job can go on. Anything else: the job
+// failed, in words.
+Status run_job(const JobConfig& config, const Path& run_folder, const Backends& backends,
+               JobControl& control);
 
 // The folder of the last checkpoint of a finished run.
 Path final_checkpoint(const Path& run_folder, const JobConfig& config);

@@ -11,8 +11,8 @@ namespace fulcrum {
 class WeightPublisher {
  public:
   virtual ~WeightPublisher() = default;
-  // Makes the version usable by the next generate(). Does not wait for workers. Versions only grow, except that a
-  // restarted job begins a new epoch. The set is shared, never changed.
+  // Makes the version usable by the next generate(). Does not wait for workers. Versions only grow, except
+  // that a restarted job begins a new epoch. The set is shared, never changed.
   virtual Status publish(std::shared_ptr<const WeightSet> weights) = 0;
 };
 

@@ -63,16 +63,6 @@ std::vector<std::string> names_in_one_only(const TensorMap& a, const TensorMap& 
   return out;
 }
 
-bool is_float(DType dtype) {
-  return dtype == DType::kF16 || dtype == DType::kBF16 || dtype == DType::kF32 || dtype == DType::kF64;
-}
-
-std::string shape_text(const TensorView& tensor) {
-  std::vector<std::string> sizes;
-  for (int64_t size : tensor.shape) sizes.push_back(std::to_string(size));
-  return "[" + join(sizes, ", ") + "]";
-}
-
 Comparison compare_tensors(const TensorMap& a, const TensorMap& b) {
   const std::vector<std::string> lone = names_in_one_only(a, b);
   if (!lone.empty()) return {Mismatch::kKeys, lone, "only one has tensor " + in_quotes(lone[0])};
@@ -81,11 +71,12 @@ Comparison compare_tensors(const TensorMap& a, const TensorMap& b) {
     if (left.shape == right.shape) continue;
     return {Mismatch::kShape,
             {name},
-            "tensor " + in_quotes(name) + " has shape " + shape_text(left) + " and " + shape_text(right)};
+            "tensor " + in_quotes(name) + " has shape " + shape_text(left.shape) + " and " +
+                shape_text(right.shape)};
   }
   for (const auto& [name, left] : a) {
     const TensorView& right = b.at(name);
-    if (left.dtype == right.dtype || (is_float(left.dtype) && is_float(right.dtype))) continue;
+    if (left.dtype == right.dtype || (is_floating(left.dtype) && is_floating(right.dtype))) continue;
     return {Mismatch::kDtypeClass,
             {name},
             "tensor " + in_quotes(name) + " holds " + std::string(dtype_name(left.dtype)) + " and " +

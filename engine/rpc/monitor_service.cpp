@@ -9,6 +9,7 @@
 
 #include "engine/core/text.h"
 #include "engine/rpc/event_stream.h"
+#include "engine/rpc/job_counts.h"
 #include "engine/rpc/limits.h"
 #include "engine/rpc/reactor.h"
 
@@ -54,13 +55,10 @@ Result<v1::StatsResponse> stats(JobStore& store, const WorkerHub& hub, Duration 
   response.set_version(FULCRUM_VERSION);
   response.set_uptime_seconds(std::chrono::duration_cast<std::chrono::seconds>(uptime).count());
   for (const auto& [name, count] : hub.counters()) (*response.mutable_counters())[name] = count;
-  ListQuery query{.page_size = 1000};
-  do {
-    TRY(page, store.list(query));
-    for (const Job& job : page.jobs)
-      ++(*response.mutable_jobs_by_state())[std::string(job_state_name(job.state))];
-    query.page_token = page.next_page_token;
-  } while (!query.page_token.empty());
+  TRY(jobs, jobs_by_state(store));
+  for (const auto& [state, count] : jobs) {
+    if (count > 0) (*response.mutable_jobs_by_state())[std::string(job_state_name(state))] = count;
+  }
   return response;
 }
 

@@ -1,10 +1,12 @@
-// What the learner trains on: many completions packed into one row of tokens, each prompt stored once and shared by
-// its completions. Plain host arrays; engine/data packs it, objectives add their numbers, the learner slices it.
+// What the learner trains on: many completions packed into one row of tokens, each prompt stored once and
+// shared by its completions. Plain host arrays; engine/data packs it, objectives add their numbers, the
+// learner slices it.
 //
 // Layout for a group with prompt p and completions a, b:   tokens = p0 p1 p2 | a0 a1 | b0 b1 b2
-// A completion token attends to its group's whole prompt and to its own past; its position continues the prompt's.
-// Every completion token is one *target*: it is predicted from the hidden state of the token before it (for the first
-// one, the last token of the prompt). All per-target arrays below are parallel: N targets, row by row.
+// A completion token attends to its group's whole prompt and to its own past; its position continues the
+// prompt's. Every completion token is one *target*: it is predicted from the hidden state of the token before
+// it (for the first one, the last token of the prompt). All per-target arrays below are parallel: N targets,
+// row by row.
 #pragma once
 
 #include <cstdint>
@@ -17,10 +19,10 @@ namespace fulcrum {
 
 // What an objective asks the learner to fetch before its loss; the learner fetches exactly these.
 struct Needs {
-  bool old_logps = false;         // log-probs of the policy at the start of the update
-  bool reference_logps = false;   // log-probs of the reference model
-  bool entropy = false;           // entropy of the policy at each target (a metric; no gradient)
-  bool pairs = false;             // rows 2i and 2i+1 are chosen and rejected and stay in one micro-batch
+  bool old_logps = false;        // log-probs of the policy at the start of the update
+  bool reference_logps = false;  // log-probs of the reference model
+  bool entropy = false;          // entropy of the policy at each target (a metric; no gradient)
+  bool pairs = false;            // rows 2i and 2i+1 are chosen and rejected and stay in one micro-batch
 };
 
 struct BatchGroup {
@@ -34,9 +36,9 @@ struct BatchRow {
   int64_t target_begin = 0, target_end = 0;  // its targets; as many as tokens
   int64_t prompt_row = -1;                   // Prompt::row, for messages
   bool truncated = false;                    // ended by length, not by EOS or a stop
-  bool rehearsal = false;                    // DPH-RL: a stored sample of the initial policy, not an exploration row
+  bool rehearsal = false;  // DPH-RL: a stored sample of the initial policy, not an exploration row
   bool has_reward = false;
-  double reward = 0;                         // the verdict's score
+  double reward = 0;  // the verdict's score
 };
 
 struct TrainBatch {
@@ -47,15 +49,15 @@ struct TrainBatch {
   std::vector<BatchRow> rows;
 
   // Targets, N of them.
-  std::vector<int64_t> target_source;   // index of the token whose hidden state predicts the target
+  std::vector<int64_t> target_source;  // index of the token whose hidden state predicts the target
   std::vector<TokenId> target_ids;
   std::vector<int64_t> target_row;
-  std::vector<uint8_t> target_mask;     // 1: enters the loss
-  std::vector<float> sampling_logps;    // as the rollout reported them; empty if the data has none
-  std::vector<float> stored_logps;      // DPH-RL: learner-side log-probs of the initial policy; 0 on other rows
-  std::vector<float> old_logps;         // filled by the learner when asked for
-  std::vector<float> reference_logps;   // filled by the learner when asked for
-  std::vector<float> advantages;        // filled by Objective::prepare; empty if the objective has none
+  std::vector<uint8_t> target_mask;   // 1: enters the loss
+  std::vector<float> sampling_logps;  // as the rollout reported them; empty if the data has none
+  std::vector<float> stored_logps;    // DPH-RL: learner-side log-probs of the initial policy; 0 on other rows
+  std::vector<float> old_logps;       // filled by the learner when asked for
+  std::vector<float> reference_logps;  // filled by the learner when asked for
+  std::vector<float> advantages;       // filled by Objective::prepare; empty if the objective has none
 
   // Totals over the whole optimizer step, set by Objective::prepare: what loss sums are divided by.
   double denominator = 1;

@@ -13,12 +13,6 @@ namespace {
 using kernels::AlignedFloats;
 using kernels::PackedMatrix;
 
-std::string shape_text(const std::vector<int64_t>& shape) {
-  std::vector<std::string> parts;
-  for (const int64_t d : shape) parts.push_back(std::to_string(d));
-  return "[" + join(parts, ", ") + "]";
-}
-
 Status check_spec(const ModelSpec& s) {
   const std::pair<const char*, int64_t> sizes[] = {{"vocab_size", s.vocab_size},
                                                    {"hidden_size", s.hidden_size},
@@ -39,19 +33,6 @@ Status check_spec(const ModelSpec& s) {
   if (s.head_dim % 2 != 0) {
     return invalid_argument("model config: head_dim " + std::to_string(s.head_dim) +
                             " is odd; rotary embeddings turn pairs");
-  }
-  return ok_status();
-}
-
-Status check_tensors(const ModelSpec& spec, const TensorMap& tensors) {
-  for (const auto& [name, shape] : expected_tensors(spec)) {
-    const auto found = tensors.find(name);
-    if (found == tensors.end()) return invalid_argument("weights: tensor " + in_quotes(name) + " is missing");
-    if (found->second.shape != shape) {
-      return invalid_argument("weights: tensor " + in_quotes(name) + " has shape " +
-                              shape_text(found->second.shape) + ", the model config asks for " +
-                              shape_text(shape));
-    }
   }
   return ok_status();
 }
@@ -87,7 +68,7 @@ Status add_bias(const TensorMap& tensors, const std::string& name, int64_t first
 Result<std::shared_ptr<const DecodeModel>> DecodeModel::create(const ModelSpec& spec,
                                                                const TensorMap& tensors) {
   TRY_DO(check_spec(spec));
-  TRY_DO(check_tensors(spec, tensors));
+  TRY_DO(check_tensors(spec, tensors).with_context("weights"));
   std::shared_ptr<DecodeModel> model(new DecodeModel());
   model->spec_ = spec;
   model->attention_ = {spec.num_attention_heads, spec.num_key_value_heads, spec.head_dim,

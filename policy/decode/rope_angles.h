@@ -9,8 +9,6 @@
 namespace fulcrum {
 
 // cos and sin of position * frequency, computed in double and rounded once, for the positions seen so far.
-// The frequencies are theta^(-2i / head_dim) (Su et al., "RoFormer", 2021, eq. 15), slowed down as Llama 3.1
-// does where the spec has rope_scaling.
 class RopeAngles {
  public:
   explicit RopeAngles(const ModelSpec& spec);

@@ -33,22 +33,6 @@ struct LayerWeights {
   std::vector<Plain> qkv_bias;  // q, k, v; empty without biases
 };
 
-Status check_tensors(const Model& model) {
-  const auto expected = expected_tensors(model.spec);
-  for (const auto& [name, shape] : expected) {
-    const auto at = model.tensors.find(name);
-    if (at == model.tensors.end()) return invalid_argument("the model has no tensor " + in_quotes(name));
-    if (at->second.shape != shape)
-      return invalid_argument("tensor " + in_quotes(name) +
-                              " has another shape than the model's config says");
-  }
-  for (const auto& [name, tensor] : model.tensors) {
-    if (!expected.contains(name))
-      return invalid_argument("the model has a tensor it should not have: " + in_quotes(name));
-  }
-  return ok_status();
-}
-
 // Leaves by name, made out of the model's tensors.
 class Leaves {
  public:
@@ -191,7 +175,7 @@ Result<std::unique_ptr<Policy>> Policy::create(const Model& model, const PolicyO
   if (options.dtype != at::kFloat && options.dtype != at::kBFloat16) {
     return invalid_argument("the model can learn in float32 or bfloat16 only");
   }
-  TRY_DO(check_tensors(model));
+  TRY_DO(check_tensors(model.spec, model.tensors));
   return catch_torch("cannot build the model", [&]() -> Result<std::unique_ptr<Policy>> {
     Leaves leaves(model.tensors);
     std::unique_ptr<Policy> policy = std::make_unique<Llama>(model.spec, options, leaves);

@@ -5,33 +5,10 @@
 #include <ATen/ops/mul.h>
 
 #include <cmath>
-#include <numbers>
+
+#include "policy/weights/rope_frequencies.h"
 
 namespace fulcrum {
-namespace {
-
-// Llama 3.1's scaling, as transformers computes it (modeling_rope_utils, "llama3"): long waves are slowed
-// down by `factor`, short ones kept, those between are interpolated.
-double scale_frequency(double frequency, const RopeScaling& s) {
-  const auto context = static_cast<double>(s.original_max_position_embeddings);
-  const double wave = 2 * std::numbers::pi / frequency;
-  if (wave < context / s.high_freq_factor) return frequency;
-  if (wave > context / s.low_freq_factor) return frequency / s.factor;
-  const double smooth = (context / wave - s.low_freq_factor) / (s.high_freq_factor - s.low_freq_factor);
-  return (1 - smooth) * frequency / s.factor + smooth * frequency;
-}
-
-}  // namespace
-
-std::vector<double> rope_frequencies(const ModelSpec& spec) {
-  std::vector<double> out;
-  for (int64_t i = 0; i < spec.head_dim / 2; ++i) {
-    const double exponent = 2.0 * static_cast<double>(i) / static_cast<double>(spec.head_dim);
-    const double frequency = std::pow(spec.rope_theta, -exponent);
-    out.push_back(spec.rope_scaling ? scale_frequency(frequency, *spec.rope_scaling) : frequency);
-  }
-  return out;
-}
 
 RopeTable make_rope_table(const ModelSpec& spec, const std::vector<int64_t>& positions) {
   const std::vector<double> frequencies = rope_frequencies(spec);

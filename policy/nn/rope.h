@@ -10,9 +10,6 @@
 
 namespace fulcrum {
 
-// The head_dim / 2 angular frequencies, with Llama 3's scaling where the spec has one.
-std::vector<double> rope_frequencies(const ModelSpec& spec);
-
 // Angles of a batch: computed in double, kept in fp32.
 struct RopeTable {
   at::Tensor cos_T1D, sin_T1D;  // [T, 1, head_dim / 2]

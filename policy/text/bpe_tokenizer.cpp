@@ -306,6 +306,11 @@ std::optional<TokenId> find_token(const BpeSpec& spec, std::string_view content)
   return std::nullopt;
 }
 
+void use_splitter(BpeSpec& spec, Splitter splitter) {
+  spec.splitters.push_back(splitter);
+  if (splitter == Splitter::kQwen2) spec.normalizer.push_back({.kind = TextStep::kNfc});
+}
+
 void use_flags_as_template(BpeSpec& spec) {
   if (spec.special.add_bos && spec.special.bos) spec.prefix = {*spec.special.bos};
   if (spec.special.add_eos && spec.special.eos) spec.suffix = {*spec.special.eos};

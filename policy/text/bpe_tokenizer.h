@@ -85,6 +85,10 @@ Status add_token(BpeSpec& spec, AddedToken token);
 // The id of a token by its text.
 std::optional<TokenId> find_token(const BpeSpec& spec, std::string_view content);
 
+// Adds a splitter and the normalisation that its vocabularies were trained with (Qwen2: NFC), for files that
+// do not say it.
+void use_splitter(BpeSpec& spec, Splitter splitter);
+
 // Puts BOS and EOS around as `special` says, for files without a template of their own.
 void use_flags_as_template(BpeSpec& spec);
 

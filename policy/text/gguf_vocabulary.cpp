@@ -116,8 +116,7 @@ Status choose_splitters(const GgufMetadata& metadata, std::optional<Splitter> ch
         "the GGUF file's pre-tokenizer " + in_quotes(pre == nullptr ? "" : *pre, 60) +
         " is not known; if it is like a known one, say which with --splitter gpt2|cl100k|llama3|qwen2");
   }
-  spec.splitters.push_back(*chosen);
-  if (*chosen == Splitter::kQwen2) spec.normalizer.push_back({.kind = TextStep::kNfc});
+  use_splitter(spec, *chosen);
   spec.whole_word_first = pre != nullptr && (*pre == "llama-bpe" || *pre == "llama3" || *pre == "llama-v3");
   return ok_status();
 }

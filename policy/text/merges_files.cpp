@@ -14,9 +14,7 @@ Result<BpeSpec> read_merges_files(std::string_view vocab_json, std::string_view 
   TRY(vocab, parse_sorted_json(vocab_json));
   BpeSpec spec;
   spec.byte_level = true;
-  spec.splitters = {splitter};
-  if (splitter == Splitter::kQwen2)
-    spec.normalizer.push_back({.kind = TextStep::kNfc});  // Qwen2 was trained on NFC
+  use_splitter(spec, splitter);
   TRY(list, MergeList::from_vocabulary(vocab, spec));
   int64_t line_number = 0;
   while (!merges.empty()) {

@@ -97,8 +97,7 @@ Result<BpeSpec> read_tiktoken(std::string_view text, std::string_view name, Spli
   spec.byte_level = true;
   spec.order = MergeOrder::kScore;
   spec.whole_word_first = true;
-  spec.splitters = {splitter};
-  if (splitter == Splitter::kQwen2) spec.normalizer.push_back({.kind = TextStep::kNfc});
+  use_splitter(spec, splitter);
   int64_t line_number = 0;
   while (!text.empty()) {
     const size_t end = text.find('\n');

@@ -16,10 +16,6 @@ Result<Model> load_hf_folder(const Path& folder);
 // A llama2.c "version 0" checkpoint: seven int32 and float32 arrays.
 Result<Model> load_llama2c(const Path& file);
 
-// The tensors are exactly expected_tensors(spec), each of a floating type. The error names the first that is
-// not.
-Status check_tensors(const ModelSpec& spec, const TensorMap& tensors);
-
 // Rows of a q or k projection from adjacent rotary pairs (2i, 2i+1 of each head) to halves (i, i + head_dim /
 // 2). [heads * head_dim, columns], any element size.
 TensorView rotary_halves(const TensorView& interleaved, int64_t head_dim);

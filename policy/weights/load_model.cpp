@@ -7,43 +7,6 @@
 #include "policy/weights/formats.h"
 
 namespace fulcrum {
-namespace {
-
-std::string shape_text(const std::vector<int64_t>& shape) {
-  std::vector<std::string> parts;
-  for (const int64_t d : shape) parts.push_back(std::to_string(d));
-  return "[" + join(parts, ", ") + "]";
-}
-
-bool is_floating(DType dtype) {
-  return dtype == DType::kF32 || dtype == DType::kF16 || dtype == DType::kBF16 || dtype == DType::kF64;
-}
-
-}  // namespace
-
-Status check_tensors(const ModelSpec& spec, const TensorMap& tensors) {
-  const auto expected = expected_tensors(spec);
-  for (const auto& [name, shape] : expected) {
-    const auto it = tensors.find(name);
-    if (it == tensors.end()) return invalid_argument("tensor " + in_quotes(name) + " is missing");
-    if (it->second.shape != shape) {
-      return invalid_argument("tensor " + in_quotes(name) + " has shape " + shape_text(it->second.shape) +
-                              "; the config says " + shape_text(shape));
-    }
-    if (!is_floating(it->second.dtype)) {
-      return invalid_argument("tensor " + in_quotes(name) + " has type " +
-                              std::string(dtype_name(it->second.dtype)) +
-                              "; weights must be F32, F16, BF16 or F64");
-    }
-  }
-  for (const auto& [name, tensor] : tensors) {
-    if (!expected.contains(name)) {
-      return invalid_argument("tensor " + in_quotes(name) + " is not one of a " + spec.model_type + " model");
-    }
-  }
-  return ok_status();
-}
-
 TensorView rotary_halves(const TensorView& interleaved, int64_t head_dim) {
   const size_t rows = static_cast<size_t>(interleaved.shape.at(0)), dim = static_cast<size_t>(head_dim),
                half = dim / 2;

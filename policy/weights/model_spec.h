@@ -1,5 +1,5 @@
-// What a Llama-family checkpoint says of itself, and the checkpoint as tensors under Hugging Face names with the
-// halves layout of rotary embeddings, whatever file they came from. Torch-free.
+// What a Llama-family checkpoint says of itself, and the checkpoint as tensors under Hugging Face names with
+// the halves layout of rotary embeddings, whatever file they came from. Torch-free.
 #pragma once
 
 #include <memory>
@@ -20,7 +20,7 @@ struct RopeScaling {
 };
 
 struct ModelSpec {
-  std::string model_type = "llama";      // llama, mistral, qwen2
+  std::string model_type = "llama";  // llama, mistral, qwen2
   int64_t vocab_size = 0;
   int64_t hidden_size = 0;
   int64_t intermediate_size = 0;
@@ -33,10 +33,10 @@ struct ModelSpec {
   double rope_theta = 10000;
   std::optional<RopeScaling> rope_scaling;
   bool tie_word_embeddings = false;
-  bool attention_bias = false;           // biases on q, k, v (Qwen2)
+  bool attention_bias = false;  // biases on q, k, v (Qwen2)
   std::optional<TokenId> bos_token_id, pad_token_id;
   std::vector<TokenId> eos_token_ids;
-  DType dtype = DType::kF32;             // what the files hold
+  DType dtype = DType::kF32;  // what the files hold
 };
 
 // config.json -> spec. Unsupported architectures, activations, rope types and sizes that do not fit are
@@ -47,28 +47,33 @@ Json model_config_json(const ModelSpec& spec);
 
 // Every tensor of the architecture with its shape, in HF names ("model.layers.0.self_attn.q_proj.weight").
 std::map<std::string, std::vector<int64_t>> expected_tensors(const ModelSpec& spec);
+// The tensors are exactly expected_tensors(spec), each of a floating type. The error names the first that is
+// not.
+Status check_tensors(const ModelSpec& spec, const TensorMap& tensors);
 
 struct Model {
   ModelSpec spec;
-  TensorMap tensors;                     // exactly expected_tensors(spec)
-  Path folder;                           // where it came from (for the tokenizer); empty if it was made
+  TensorMap tensors;  // exactly expected_tensors(spec)
+  Path folder;        // where it came from (for the tokenizer); empty if it was made
 };
 
-// A Hugging Face folder (model.safetensors, or sharded with its index) or a llama2.c .bin file. Missing, surplus or
-// misshapen tensors are errors that name the tensor. Surplus rotary buffers are ignored.
+// A Hugging Face folder (model.safetensors, or sharded with its index) or a llama2.c .bin file. Missing,
+// surplus or misshapen tensors are errors that name the tensor. Surplus rotary buffers are ignored.
 Result<Model> load_model(const Path& path);
 
-// Writes config.json, model.safetensors and the tokenizer's files into an existing folder; transformers loads it.
+// Writes config.json, model.safetensors and the tokenizer's files into an existing folder; transformers loads
+// it.
 Status write_model(const Path& folder, const Model& model, std::span<const Path> tokenizer_files);
 
-// A model with random weights: normal(0, 0.02) from Rng(seed, kInitialWeights, name order), norms 1, biases 0.
+// A model with random weights: normal(0, 0.02) from Rng(seed, kInitialWeights, name order), norms 1, biases
+// 0.
 Model random_model(const ModelSpec& spec, uint64_t seed);
 
 // One version of the policy's weights on its way to those who generate.
 struct WeightSet {
   PolicyVersion version;
   ModelSpec spec;
-  TensorMap tensors;                     // fp32
+  TensorMap tensors;  // fp32
 };
 
 }  // namespace fulcrum

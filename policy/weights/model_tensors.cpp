@@ -1,7 +1,8 @@
-// The tensors of a Llama-family model: their names and shapes, and a model with random ones.
+// The tensors of a Llama-family model: their names and shapes, the check, and a model with random ones.
 #include <utility>
 
 #include "engine/core/rng.h"
+#include "engine/core/text.h"
 #include "policy/weights/model_spec.h"
 
 namespace fulcrum {
@@ -35,6 +36,29 @@ std::map<std::string, std::vector<int64_t>> expected_tensors(const ModelSpec& sp
     out[layer + "self_attn.v_proj.bias"] = {kv};
   }
   return out;
+}
+
+Status check_tensors(const ModelSpec& spec, const TensorMap& tensors) {
+  const auto expected = expected_tensors(spec);
+  for (const auto& [name, shape] : expected) {
+    const auto it = tensors.find(name);
+    if (it == tensors.end()) return invalid_argument("tensor " + in_quotes(name) + " is missing");
+    if (it->second.shape != shape) {
+      return invalid_argument("tensor " + in_quotes(name) + " has shape " + shape_text(it->second.shape) +
+                              "; the config says " + shape_text(shape));
+    }
+    if (!is_floating(it->second.dtype)) {
+      return invalid_argument("tensor " + in_quotes(name) + " has type " +
+                              std::string(dtype_name(it->second.dtype)) +
+                              "; weights must be F32, F16, BF16 or F64");
+    }
+  }
+  for (const auto& [name, tensor] : tensors) {
+    if (!expected.contains(name)) {
+      return invalid_argument("tensor " + in_quotes(name) + " is not one of a " + spec.model_type + " model");
+    }
+  }
+  return ok_status();
 }
 
 Model random_model(const ModelSpec& spec, uint64_t seed) {

@@ -61,6 +61,16 @@ Result<DType> parse_dtype(std::string_view name) {
   return invalid_argument("unsupported tensor type " + in_quotes(name, 40));
 }
 
+bool is_floating(DType dtype) {
+  return dtype == DType::kF32 || dtype == DType::kF16 || dtype == DType::kBF16 || dtype == DType::kF64;
+}
+
+std::string shape_text(std::span<const int64_t> shape) {
+  std::vector<std::string> sizes;
+  for (const int64_t d : shape) sizes.push_back(std::to_string(d));
+  return "[" + join(sizes, ", ") + "]";
+}
+
 int64_t TensorView::numel() const {
   int64_t n = 1;
   for (const int64_t d : shape) n *= d;

@@ -1,5 +1,5 @@
-// Named tensors as bytes: what files hold and what travels from learner to worker. Torch-free. A view keeps its bytes
-// alive through `owner`; views are immutable and may be shared between threads.
+// Named tensors as bytes: what files hold and what travels from learner to worker. Torch-free. A view keeps
+// its bytes alive through `owner`; views are immutable and may be shared between threads.
 #pragma once
 
 #include <cstddef>
@@ -19,13 +19,16 @@ namespace fulcrum {
 enum class DType { kF32, kF16, kBF16, kF64, kI64, kI32, kI16, kI8, kU8, kBool };
 
 size_t dtype_size(DType dtype);
-std::string_view dtype_name(DType dtype);               // safetensors' names: "F32", "BF16", ...
+std::string_view dtype_name(DType dtype);  // safetensors' names: "F32", "BF16", ...
 Result<DType> parse_dtype(std::string_view name);
+bool is_floating(DType dtype);
+
+std::string shape_text(std::span<const int64_t> shape);  // "[2, 3]"
 
 struct TensorView {
   DType dtype = DType::kF32;
   std::vector<int64_t> shape;
-  std::span<const std::byte> bytes;                     // row-major, little endian, aligned as the file had it
+  std::span<const std::byte> bytes;  // row-major, little endian, aligned as the file had it
   std::shared_ptr<const void> owner;
 
   int64_t numel() const;

@@ -1,5 +1,5 @@
-// How programs that know nothing of gRPC get the reward named `service`: no generated header is seen here, so it may
-// stand beside LibTorch's.
+// How programs that know nothing of gRPC get the reward named `service`: no generated header is seen here, so
+// it may stand beside LibTorch's.
 #pragma once
 
 #include "reward/make_rewards.h"

@@ -33,7 +33,7 @@ Status check_hello(const v1::Register& hello) {
 Fleet::Fleet(const Clock& clock)
     : clock_(clock), last_epoch_(random_start(22)), last_weights_id_(random_start(61)) {
   for (const char* name : {"workers_joined", "workers_refused", "results_accepted", "results_duplicate",
-                           "results_fenced", "results_invalid"}) {
+                           "results_fenced", "results_invalid", "messages_refused"}) {
     counters_[name] = 0;
   }
 }
@@ -98,10 +98,12 @@ Status Fleet::received(int64_t worker, v1::WorkerMessage message) {
                " leaves: " + printable(message.failure().reason(), 1000));
       return ok_status();
     case v1::WorkerMessage::kRegister:
+      ++counters_["messages_refused"];
       return invalid_argument("a worker registers once");
     case v1::WorkerMessage::MESSAGE_NOT_SET:
       break;
   }
+  ++counters_["messages_refused"];
   return invalid_argument("a message without content");
 }
 
@@ -128,9 +130,8 @@ Status Fleet::on_completion(Peer& peer, const v1::CompletionResult& result) {
   Partial& partial = found->second;
   Result<Completion> completion = completion_for(partial, result);
   if (!completion.ok()) {
-    log_warn("rollout: worker " + in_quotes(peer.name) + ": " + completion.status().message());
     partial.group.completions.clear();  // which the book refuses
-    return on_group(peer, result.fence());
+    return on_group(peer, result.fence(), completion.status());
   }
   const auto g = static_cast<size_t>(result.generation());
   partial.arrived[g] = true;
@@ -153,11 +154,12 @@ Result<Completion> Fleet::completion_for(const Partial& partial, const v1::Compl
   return completion_from_wire(result);
 }
 
-Status Fleet::on_group(Peer& peer, uint64_t fence) {
+Status Fleet::on_group(Peer& peer, uint64_t fence, const Status& seen) {
   auto node = peer.leases.extract(fence);
   Partial& partial = node.mapped();
   const ResultVerdict verdict =
       job_->book.complete(peer.in_book, partial.item, fence, std::move(partial.group));
+  const std::string why = seen.ok() ? verdict.why : "worker " + in_quotes(peer.name) + ": " + seen.message();
   switch (verdict.kind) {
     case ResultKind::kAccepted:
       ++counters_["results_accepted"];
@@ -172,7 +174,7 @@ Status Fleet::on_group(Peer& peer, uint64_t fence) {
     case ResultKind::kInvalid:
       ++counters_["results_invalid"];
       ++peer.bad;
-      log_warn("rollout: " + verdict.why);
+      log_warn("rollout: " + why);
       break;
   }
   if (verdict.quarantined) {  // the book has let go of it already
@@ -182,7 +184,7 @@ Status Fleet::on_group(Peer& peer, uint64_t fence) {
   hand_out();
   changed();
   if (!verdict.quarantined) return ok_status();
-  return {Code::kPermissionDenied, "this worker has sent too many bad results: " + verdict.why};
+  return {Code::kPermissionDenied, "this worker has sent too many bad results: " + why};
 }
 
 std::vector<v1::WorkerInfo> Fleet::workers() const {

@@ -65,6 +65,7 @@ class Fleet final : public WorkerHub, public WeightSource {
     Instant last_heard;
     int64_t weights_id = 0;
     int64_t completed = 0, bad = 0;
+    bool stalled = false;                // a lease of this batch ran out on it
     std::map<uint64_t, Partial> leases;  // by fence
   };
   struct Published {
@@ -90,12 +91,14 @@ class Fleet final : public WorkerHub, public WeightSource {
   // All of these under the mutex.
   Status enlist(Peer& peer);
   void hand_out();
+  std::vector<Peer*> takers();
   void lease_to(Peer& peer, int64_t capacity);
   void take_back(const std::vector<Revoked>& revoked);
   void drop_silent();
   Status on_completion(Peer& peer, const v1::CompletionResult& result);
   static Result<Completion> completion_for(const Partial& partial, const v1::CompletionResult& result);
-  Status on_group(Peer& peer, uint64_t fence);
+  // `seen`: what was wrong with it already, if anything was.
+  Status on_group(Peer& peer, uint64_t fence, const Status& seen = {});
   bool is_current(const std::shared_ptr<Job>& job) const { return job_ == job; }
   void changed();
 

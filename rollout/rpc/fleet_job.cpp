@@ -74,6 +74,7 @@ Result<std::vector<RolloutGroup>> Fleet::generate(const std::shared_ptr<Job>& jo
   }
   job->weights_id = published->image->manifest().weights_id();
   TRY_DO(job->book.begin(requests, version));
+  for (auto& [id, peer] : peers_) peer.stalled = false;
   const auto report_waiting = [&](bool waiting) {
     job->waiting = waiting;
     if (!job->options.on_waiting) return;
@@ -102,14 +103,27 @@ void Fleet::hand_out() {
   if (!job_) return;
   const BookCounts counts = job_->book.counts();
   if (counts.waiting == 0) return;
-  const auto workers = static_cast<int64_t>(job_->book.workers().size());
-  if (workers == 0) return;
+  const std::vector<Peer*> peers = takers();
+  if (peers.empty()) return;
+  const auto workers = static_cast<int64_t>(peers.size());
   const int64_t share = (counts.waiting + counts.leased + workers - 1) / workers;
-  for (auto& [id, peer] : peers_) {
-    const int64_t capacity = std::min(peer.capacity, share);
-    const auto held = static_cast<int64_t>(peer.leases.size());
-    if (peer.in_book != 0 && held * 2 <= capacity) lease_to(peer, capacity);
+  for (Peer* peer : peers) {
+    const int64_t capacity = std::min(peer->capacity, share);
+    const auto held = static_cast<int64_t>(peer->leases.size());
+    if (held * 2 <= capacity) lease_to(*peer, capacity);
   }
+}
+
+// Who gets leases: a worker that lives but does not finish would take the same request again and again, so
+// while others do finish it gets none until the next batch.
+std::vector<Fleet::Peer*> Fleet::takers() {
+  std::vector<Peer*> all, moving;
+  for (auto& [id, peer] : peers_) {
+    if (peer.in_book == 0) continue;
+    all.push_back(&peer);
+    if (!peer.stalled) moving.push_back(&peer);
+  }
+  return moving.empty() ? all : moving;
 }
 
 void Fleet::lease_to(Peer& peer, int64_t capacity) {
@@ -150,7 +164,12 @@ void Fleet::take_back(const std::vector<Revoked>& revoked) {
 }
 
 void Fleet::drop_silent() {
-  take_back(job_->book.expire());
+  const std::vector<Revoked> revoked = job_->book.expire();
+  for (auto& [id, peer] : peers_) {
+    peer.stalled = peer.stalled || std::any_of(revoked.begin(), revoked.end(),
+                                               [&](const Revoked& r) { return r.worker == peer.in_book; });
+  }
+  take_back(revoked);
   const std::vector<Worker> known = job_->book.workers();
   for (auto& [id, peer] : peers_) {
     const bool lost = peer.in_book != 0 && std::none_of(known.begin(), known.end(), [&](const Worker& w) {

@@ -18,6 +18,7 @@ struct LearnerServices::Parts {
   WeightServiceServer weights{fleet};
   std::optional<JobServiceServer> jobs;
   std::optional<MonitorServiceServer> monitor;
+  std::unique_ptr<MetricsEndpoint> metrics;
   std::unique_ptr<RpcServer> server;
 };
 
@@ -29,20 +30,36 @@ Result<ClusterRollouts> LearnerServices::begin_job(FleetJobOptions options) {
   return ClusterRollouts{job, job};
 }
 
-Status LearnerServices::listen(const ServerOptions& options, JobServiceParts parts) {
+Status LearnerServices::listen(const ServerOptions& options, JobServiceParts parts,
+                               const MetricsEndpointOptions& metrics) {
   if (parts_->server) return failed_precondition("this learner listens already");
+  std::unique_ptr<MetricsEndpoint> endpoint;
+  if (!metrics.listen.empty()) {
+    TRY(started, MetricsEndpoint::start(metrics, parts.store, parts_->fleet));
+    endpoint = std::move(started);
+  }
   parts_->monitor.emplace(parts.store, parts_->fleet);
   parts_->jobs.emplace(std::move(parts));
   const std::array<grpc::Service*, 4> services{&*parts_->jobs, &parts_->workers, &parts_->weights,
                                                &*parts_->monitor};
   TRY(server, RpcServer::start(options, services));
   parts_->server = std::move(server);
+  parts_->metrics = std::move(endpoint);
   return ok_status();
 }
 
 std::string LearnerServices::address() const { return parts_->server ? parts_->server->address() : ""; }
 
+std::string LearnerServices::metrics_address() const {
+  return parts_->metrics ? parts_->metrics->address() : "";
+}
+
+void LearnerServices::set_serving(bool serving) {
+  if (parts_->server) parts_->server->set_serving(serving);
+}
+
 void LearnerServices::stop() {
+  parts_->metrics.reset();
   if (parts_->server) parts_->server->stop();
 }
 

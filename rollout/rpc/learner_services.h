@@ -8,6 +8,7 @@
 
 #include "engine/publish/publisher.h"
 #include "engine/rpc/job_service_parts.h"
+#include "engine/rpc/metrics_endpoint.h"
 #include "engine/rpc/server.h"
 #include "rollout/rollout.h"
 #include "rollout/rpc/fleet_job.h"
@@ -31,9 +32,14 @@ class LearnerServices {
   // object.
   Result<ClusterRollouts> begin_job(FleetJobOptions options);
 
-  // Once; what can go wrong is RpcServer::start's.
-  Status listen(const ServerOptions& options, JobServiceParts parts);
-  std::string address() const;  // after listen()
+  // Once; what can go wrong is RpcServer::start's and MetricsEndpoint::start's, and then nothing listens.
+  Status listen(const ServerOptions& options, JobServiceParts parts,
+                const MetricsEndpointOptions& metrics = {});
+  // After listen().
+  std::string address() const;
+  std::string metrics_address() const;  // empty: no endpoint
+  // What the health service answers.
+  void set_serving(bool serving);
   // No call is served afterwards. Call it before the runner and the store go.
   void stop();
 

@@ -27,11 +27,14 @@ Status RolloutWorker::run(std::stop_token stop) {
   std::uniform_real_distribution<double> part(0.5, 1.0);
   Duration backoff = options_.first_backoff;
   std::string last_told;
+  bool told_of_absence = false;
   while (!stop.stop_requested()) {
     WorkerSession session(connection, options_, models_);
-    const Status end = session.run(stop);
+    const Instant began = system_clock().now();
+    const Status end = session.run(stop, told_of_absence);
     if (stop.stop_requested()) break;
-    if (session.registered()) {
+    // One that is let in and fails at once must not come back at once, for ever.
+    if (session.registered() && system_clock().now() - began > options_.longest_backoff) {
       backoff = options_.first_backoff;
       last_told.clear();
     }
@@ -39,6 +42,9 @@ Status RolloutWorker::run(std::stop_token stop) {
       log_warn("rollout: " + end.message() + "; trying again until it works");
       last_told = end.message();
     }
+    // From now on gRPC calls for it, at its own pace; asking in between would only be told again that it is
+    // away.
+    told_of_absence = end.code() == Code::kUnavailable;
     pause_for(std::chrono::duration_cast<Duration>(backoff * part(jitter)), stop);
     backoff = std::min(backoff * 2, options_.longest_backoff);
   }

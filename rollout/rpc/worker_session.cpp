@@ -31,8 +31,9 @@ Result<std::shared_ptr<WorkerModel>> WorkerModels::get(const Connection& learner
   return model;
 }
 
-Status WorkerSession::run(std::stop_token stop) {
+Status WorkerSession::run(std::stop_token stop, bool patient) {
   learner_.prepare(context_, Deadline::never());
+  context_.set_wait_for_ready(patient);
   const std::stop_callback cancel(stop, [&] { context_.TryCancel(); });
   const auto stub = v1::WorkerService::NewStub(learner_.channel());
   stream_ = stub->Work(&context_);

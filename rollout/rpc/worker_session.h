@@ -25,7 +25,7 @@ struct RolloutWorkerOptions {
   std::string fingerprint;                                  // numeric_fingerprint()
   int64_t capacity = 8;                                     // prompts at a time
   Duration first_backoff = std::chrono::milliseconds(200);  // doubles up to the longest
-  Duration longest_backoff = std::chrono::seconds(10);
+  Duration longest_backoff = std::chrono::seconds(3);
 };
 
 // The models a worker holds: the last two sets of weights, so that training and evaluation can take turns.
@@ -48,8 +48,9 @@ class WorkerSession {
   WorkerSession(const Connection& learner, const RolloutWorkerOptions& options, WorkerModels& models)
       : learner_(learner), options_(options), models_(models) {}
 
-  // Until the stream ends or a stop request; says why it ended.
-  Status run(std::stop_token stop);
+  // Until the stream ends or a stop request; says why it ended. `patient`: waits for a learner that cannot be
+  // reached, instead of saying so.
+  Status run(std::stop_token stop, bool patient);
   // Whether the learner has taken the worker in: what follows is not a refusal.
   bool registered() const { return registered_; }
 

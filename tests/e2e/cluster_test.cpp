@@ -1,5 +1,5 @@
-// The real programs on loopback: a job gives the same numbers in one process and on a cluster, also when a worker is
-// killed in the middle.
+// The real programs on loopback: a job gives the same numbers in one process and on a cluster, also when a
+// worker is killed in the middle.
 #include <gtest/gtest.h>
 
 #include "engine/core/files.h"
@@ -16,24 +16,31 @@ using std::chrono::seconds;
 class Cluster : public ::testing::Test {
  protected:
   void SetUp() override {
-    ASSERT_EQ(run({fulcrum(), "init-model", path("model"), "--characters", "0123456789+=", "--hidden-size", "32", "--layers", "2",
-                   "--intermediate-size", "64", "--heads", "2", "--kv-heads", "2", "--max-positions", "64"},
+    ASSERT_EQ(run({fulcrum(), "init-model", path("model"), "--characters", "0123456789+=", "--hidden-size",
+                   "32", "--layers", "2", "--intermediate-size", "64", "--heads", "2", "--kv-heads", "2",
+                   "--max-positions", "64"},
                   path("init"))
                   .code,
               0);
     std::string rows;
-    for (int i = 10; i < 40; ++i) rows += R"({"prompt": ")" + std::to_string(i) + R"(+1=", "solution": ")" + std::to_string(i + 1) + "\"}\n";
+    for (int i = 10; i < 40; ++i)
+      rows +=
+          R"({"prompt": ")" + std::to_string(i) + R"(+1=", "solution": ")" + std::to_string(i + 1) + "\"}\n";
     ASSERT_TRUE(write_file_atomic(path("train.jsonl"), rows).ok());
-    ASSERT_TRUE(write_file_atomic(path("job.json"), R"({"trainer": "grpo", "model_name_or_path": "model", "train_files": ["train.jsonl"],
+    ASSERT_TRUE(write_file_atomic(
+                    path("job.json"),
+                    R"({"trainer": "grpo", "model_name_or_path": "model", "train_files": ["train.jsonl"],
       "max_steps": 12, "prompts_per_step": 8, "num_generations": 4, "max_completion_length": 16, "learning_rate": 1e-3, "save_steps": 4,
-      "reward_funcs": [{"name": "length", "target": 4}]})").ok());
+      "reward_funcs": [{"name": "length", "target": 4}]})")
+                    .ok());
   }
   std::string fulcrum() const { return program("fulcrum").string(); }
   std::string path(const std::string& name) const { return (folder_.path() / name).string(); }
 
   std::unique_ptr<Process> learner() {
-    auto p = std::make_unique<Process>(std::vector<std::string>{fulcrum(), "learner", "--state", path("state"), "--listen", listen_},
-                                       folder_.path() / ("learner" + std::to_string(++learners_)));
+    auto p = std::make_unique<Process>(
+        std::vector<std::string>{fulcrum(), "learner", "--state", path("state"), "--listen", listen_},
+        folder_.path() / ("learner" + std::to_string(++learners_)));
     EXPECT_TRUE(eventually([&] { return p->out().find("listens on ") != std::string::npos; })) << p->err();
     const std::string out = p->out();
     const size_t at = out.find("listens on ") + 11;
@@ -41,14 +48,19 @@ class Cluster : public ::testing::Test {
     return p;
   }
   std::unique_ptr<Process> worker(const std::string& name) {
-    return std::make_unique<Process>(std::vector<std::string>{fulcrum(), "rollout", "--learner", listen_, "--name", name}, folder_.path() / name);
+    return std::make_unique<Process>(
+        std::vector<std::string>{fulcrum(), "rollout", "--learner", listen_, "--name", name},
+        folder_.path() / name);
   }
   std::string submit() {
-    const Finished f = run({fulcrum(), "job", "submit", path("job.json"), "--learner", listen_}, path("submit"));
+    const Finished f =
+        run({fulcrum(), "job", "submit", path("job.json"), "--learner", listen_}, path("submit"));
     EXPECT_EQ(f.code, 0) << f.err;
     return f.out.substr(0, f.out.find('\n'));
   }
-  Finished watch(const std::string& job) { return run({fulcrum(), "job", "watch", job, "--learner", listen_}, path("watch")); }
+  Finished watch(const std::string& job) {
+    return run({fulcrum(), "job", "watch", job, "--learner", listen_}, path("watch"));
+  }
   std::string metrics_of(const std::string& job) { return path("state/runs/" + job + "/metrics.jsonl"); }
 
   // Lines without what measures the machine.
@@ -105,7 +117,9 @@ TEST_F(Cluster, AKilledLearnerGoesOnFromItsCheckpointWithTheSameBits) {
   auto l = learner();
   const auto w = worker("one");
   const std::string job = submit();
-  ASSERT_TRUE(eventually([&] { return std::filesystem::exists(path("state/runs/" + job + "/checkpoints/checkpoint-4/MANIFEST.json")); }));
+  ASSERT_TRUE(eventually([&] {
+    return std::filesystem::exists(path("state/runs/" + job + "/checkpoints/checkpoint-4/MANIFEST.json"));
+  }));
   l->signal(SIGKILL);
   l->wait(seconds(10));
   l = learner();

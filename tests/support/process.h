@@ -97,8 +97,10 @@ inline Finished run(const std::vector<std::string>& command, const std::filesyst
   return {code, p.out(), p.err()};
 }
 
-// Asks again every 20 ms until it is true or the limit has passed: for what other processes do, which no fake clock moves.
-inline bool eventually(const std::function<bool()>& condition, std::chrono::seconds limit = std::chrono::seconds(60)) {
+// Asks again every 20 ms until it is true or the limit has passed: for what other processes do, which no fake
+// clock moves.
+inline bool eventually(const std::function<bool()>& condition,
+                       std::chrono::seconds limit = std::chrono::seconds(60)) {
   const auto end = std::chrono::steady_clock::now() + limit;
   while (!condition()) {
     if (std::chrono::steady_clock::now() > end) return false;

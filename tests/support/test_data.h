@@ -1,5 +1,5 @@
-// Where tests find data. Data of others is never in the repository: FULCRUM_TEST_DATA names its folder, and a test
-// that needs it skips, with a word, where it is not there.
+// Where tests find data. Data of others is never in the repository: FULCRUM_TEST_DATA names its folder, and a
+// test that needs it skips, with a word, where it is not there.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -40,7 +40,7 @@ class TempFolder {
 }  // namespace fulcrum::testing
 
 // First line of a test on foreign data: FULCRUM_NEEDS_DATA("tinyllama-260k/stories260K.bin");
-#define FULCRUM_NEEDS_DATA(relative)                                                      \
-  if (::fulcrum::testing::test_data().empty() ||                                          \
-      !std::filesystem::exists(::fulcrum::testing::test_data() / (relative)))             \
+#define FULCRUM_NEEDS_DATA(relative)                                          \
+  if (::fulcrum::testing::test_data().empty() ||                              \
+      !std::filesystem::exists(::fulcrum::testing::test_data() / (relative))) \
   GTEST_SKIP() << "needs " << (relative) << " under FULCRUM_TEST_DATA"

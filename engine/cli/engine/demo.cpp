@@ -1,6 +1,7 @@
-// `fulcrum demo`: the main job on a task that needs no download. A small Llama is made, warmed up by SFT on sums whose
-// answers come in several correct forms, then trained twice with verifiable rewards from the same start: GRPO without a
-// divergence, and DPH-RL with JS. Prints pass@k of the three side by side and draws it. Whatever the run gives is shown.
+// `fulcrum demo`: the main job on a task that needs no download. A small Llama is made, warmed up by SFT on
+// sums whose answers come in several correct forms, then trained twice with verifiable rewards from the same
+// start: GRPO without a divergence, and DPH-RL with JS. Prints pass@k of the three side by side and draws it.
+// Whatever the run gives is shown.
 #include <cstdio>
 
 #include "engine/cli/engine/demo_task.h"
@@ -59,9 +60,17 @@ Status write_inputs(const Path& folder, uint64_t seed) {
 
 // The job files lie in the demo's folder: `fulcrum run` takes them as they are.
 Json sft_job(const Options& o) {
-  return {{"trainer", "sft"}, {"model_name_or_path", "model"}, {"train_files", {"data/warm_up.jsonl"}}, {"output_dir", "sft"},
-          {"seed", o.seed}, {"max_steps", o.warm_up_steps}, {"prompts_per_step", 64}, {"learning_rate", 2e-3},
-          {"lr_scheduler_type", "cosine"}, {"warmup_steps", 10}, {"save_steps", 0}};
+  return {{"trainer", "sft"},
+          {"model_name_or_path", "model"},
+          {"train_files", {"data/warm_up.jsonl"}},
+          {"output_dir", "sft"},
+          {"seed", o.seed},
+          {"max_steps", o.warm_up_steps},
+          {"prompts_per_step", 64},
+          {"learning_rate", 2e-3},
+          {"lr_scheduler_type", "cosine"},
+          {"warmup_steps", 10},
+          {"save_steps", 0}};
 }
 
 Json rewards() {
@@ -69,10 +78,20 @@ Json rewards() {
 }
 
 Json rl_job(const Options& o, const std::string& trainer) {
-  Json job = {{"trainer", trainer}, {"model_name_or_path", "sft/checkpoints/checkpoint-" + std::to_string(o.warm_up_steps)},
-              {"train_files", {"data/train.jsonl"}}, {"output_dir", trainer}, {"seed", o.seed + 1}, {"max_steps", o.steps},
-              {"prompts_per_step", 32}, {"num_generations", 8}, {"max_completion_length", 10}, {"epsilon_high", 0.28},
-              {"learning_rate", 3e-4}, {"beta", 0.0}, {"reward_funcs", rewards()}, {"save_steps", 0}};
+  Json job = {{"trainer", trainer},
+              {"model_name_or_path", "sft/checkpoints/checkpoint-" + std::to_string(o.warm_up_steps)},
+              {"train_files", {"data/train.jsonl"}},
+              {"output_dir", trainer},
+              {"seed", o.seed + 1},
+              {"max_steps", o.steps},
+              {"prompts_per_step", 32},
+              {"num_generations", 8},
+              {"max_completion_length", 10},
+              {"epsilon_high", 0.28},
+              {"learning_rate", 3e-4},
+              {"beta", 0.0},
+              {"reward_funcs", rewards()},
+              {"save_steps", 0}};
   if (trainer == "dph_rl") {
     job["f_divergence_type"] = "js_divergence";
     job["dph_eta"] = 0.2;
@@ -92,10 +111,15 @@ struct Measured {
   EvalReport report;
 };
 
-Result<EvalReport> measure_model(const Options& o, const Path& folder, const Path& model, const JobConfig& config,
-                                 std::stop_token stop) {
-  MeasureOptions m{.model = model.string(), .files = {(folder / "data/test.jsonl").string()}, .rewards = config.reward_funcs,
-                   .correct_reward = config.correct_from(), .num_generations = kSamples, .k = kAttempts, .seed = o.seed + 2};
+Result<EvalReport> measure_model(const Options& o, const Path& folder, const Path& model,
+                                 const JobConfig& config, std::stop_token stop) {
+  MeasureOptions m{.model = model.string(),
+                   .files = {(folder / "data/test.jsonl").string()},
+                   .rewards = config.reward_funcs,
+                   .correct_reward = config.correct_from(),
+                   .num_generations = kSamples,
+                   .k = kAttempts,
+                   .seed = o.seed + 2};
   m.sampling.max_completion_length = config.sampling.max_completion_length;
   return measure(m, stop);
 }
@@ -119,7 +143,10 @@ Table pass_table(const std::vector<Measured>& all) {
 }
 
 Chart pass_chart(const std::vector<Measured>& all) {
-  Chart chart{.title = "pass@k on held-out sums", .x_label = "k (samples)", .y_label = "problems solved", .log2_x = true};
+  Chart chart{.title = "pass@k on held-out sums",
+              .x_label = "k (samples)",
+              .y_label = "problems solved",
+              .log2_x = true};
   for (const Measured& m : all) {
     Curve curve{.name = m.name, .colour = m.colour};
     for (const AtK& a : m.report.at_k) {
@@ -136,8 +163,9 @@ Chart pass_chart(const std::vector<Measured>& all) {
 
 Status demo(const Options& o, const SignalStop& signals) {
   const Path folder = std::filesystem::absolute(o.folder);
-  std::printf("seeds: data and model %llu, training %llu, evaluation %llu\n", static_cast<unsigned long long>(o.seed),
-              static_cast<unsigned long long>(o.seed + 1), static_cast<unsigned long long>(o.seed + 2));
+  std::printf("seeds: data and model %llu, training %llu, evaluation %llu\n",
+              static_cast<unsigned long long>(o.seed), static_cast<unsigned long long>(o.seed + 1),
+              static_cast<unsigned long long>(o.seed + 2));
   std::fflush(stdout);
   TRY_DO(write_inputs(folder, o.seed));
   TRY(sft, write_job(folder, "sft", sft_job(o)));
@@ -147,7 +175,8 @@ Status demo(const Options& o, const SignalStop& signals) {
   TRY(dph, write_job(folder, "dph_rl", rl_job(o, "dph_rl")));
   TRY_DO(run_locally(dph, folder / "dph_rl", "3/3 DPH-RL (JS)", signals));
 
-  std::fprintf(stderr, "measuring: %lld problems, %lld samples each\n", static_cast<long long>(kTestProblems), static_cast<long long>(kSamples));
+  std::fprintf(stderr, "measuring: %lld problems, %lld samples each\n", static_cast<long long>(kTestProblems),
+               static_cast<long long>(kSamples));
   std::vector<Measured> all;
   TRY(start, measure_model(o, folder, final_checkpoint(folder / "sft", sft), grpo, signals.token()));
   all.push_back({"start (SFT)", "#888888", std::move(start)});
@@ -157,28 +186,37 @@ Status demo(const Options& o, const SignalStop& signals) {
   all.push_back({"DPH-RL (JS)", "#1b9e77", std::move(js)});
 
   std::printf("\n%s\n", render(pass_table(all), "table").c_str());
-  std::printf("Mean and 95 %% bootstrap interval over %lld held-out problems, %lld samples each, temperature 1, one training seed.\n",
-              static_cast<long long>(kTestProblems), static_cast<long long>(kSamples));
+  std::printf(
+      "Mean and 95 %% bootstrap interval over %lld held-out problems, %lld samples each, temperature 1, one "
+      "training seed.\n",
+      static_cast<long long>(kTestProblems), static_cast<long long>(kSamples));
   const Path picture = folder / "pass_at_k.svg";
   TRY_DO(write_file_atomic(picture, to_svg(pass_chart(all))));
-  std::printf("picture: %s\njob files, metrics and checkpoints: %s\n", printable(picture.string(), 4096).c_str(), printable(folder.string(), 4096).c_str());
+  std::printf("picture: %s\njob files, metrics and checkpoints: %s\n",
+              printable(picture.string(), 4096).c_str(), printable(folder.string(), 4096).c_str());
   return ok_status();
 }
 
 }  // namespace
 
 void add_demo(CLI::App& app, Action& action) {
-  add_verb<Options>(app, action, "demo", "train a small model twice and compare pass@k",
-                    [](const Options& o) {
-                      const SignalStop signals;
-                      return report(demo(o, signals));
-                    },
-                    [](CLI::App& v, Options& o) {
-                      v.add_option("--folder", o.folder, "where everything goes; an interrupted demo goes on there")->capture_default_str();
-                      v.add_option("--seed", o.seed, "of data and model; training uses the next one, evaluation the one after")->capture_default_str();
-                      v.add_option("--warm-up-steps", o.warm_up_steps)->check(CLI::Range(1, 100000))->capture_default_str();
-                      v.add_option("--steps", o.steps, "rollout batches of GRPO and of DPH-RL")->check(CLI::Range(1, 100000))->capture_default_str();
-                    });
+  add_verb<Options>(
+      app, action, "demo", "train a small model twice and compare pass@k",
+      [](const Options& o) {
+        const SignalStop signals;
+        return report(demo(o, signals));
+      },
+      [](CLI::App& v, Options& o) {
+        v.add_option("--folder", o.folder, "where everything goes; an interrupted demo goes on there")
+            ->capture_default_str();
+        v.add_option("--seed", o.seed,
+                     "of data and model; training uses the next one, evaluation the one after")
+            ->capture_default_str();
+        v.add_option("--warm-up-steps", o.warm_up_steps)->check(CLI::Range(1, 100000))->capture_default_str();
+        v.add_option("--steps", o.steps, "rollout batches of GRPO and of DPH-RL")
+            ->check(CLI::Range(1, 100000))
+            ->capture_default_str();
+      });
 }
 
 }  // namespace fulcrum::cli

@@ -18,9 +18,12 @@ struct Problem {
 std::string answer(const Problem& p, uint64_t form) {
   const int64_t sum = p.a + p.b;
   switch (form) {
-    case 0: return std::to_string(sum);
-    case 1: return std::to_string(sum / 10 * 10) + "+" + std::to_string(sum % 10);
-    default: return std::to_string((p.a / 10 + p.b / 10) * 10) + "+" + std::to_string(p.a % 10 + p.b % 10);
+    case 0:
+      return std::to_string(sum);
+    case 1:
+      return std::to_string(sum / 10 * 10) + "+" + std::to_string(sum % 10);
+    default:
+      return std::to_string((p.a / 10 + p.b / 10) * 10) + "+" + std::to_string(p.a % 10 + p.b % 10);
   }
 }
 

@@ -46,30 +46,38 @@ Status evaluate_model(Options o, std::stop_token stop) {
 }  // namespace
 
 void add_eval(CLI::App& app, Action& action) {
-  add_verb<Options>(app, action, "eval", "pass@k (unbiased, 95 % intervals) and maj@k of a model",
-                    [](const Options& o) {
-                      const SignalStop signals;
-                      return report(evaluate_model(o, signals.token()));
-                    },
-                    [](CLI::App& v, Options& o) {
-                      MeasureOptions& m = o.measure;
-                      v.add_option("-m,--model", m.model, "model folder or llama2.c file")->required();
-                      v.add_option("--tokenizer", m.tokenizer, "tokenizer folder or file (default: the model's)");
-                      v.add_option("--splitter", m.splitter, "pre-tokenisation where the files do not say");
-                      v.add_option("--data", m.files, "JSONL files with prompt and solution")->required();
-                      v.add_option("--reward", o.reward, "name of the reward")->required();
-                      v.add_option("--set", o.set, "a key of the reward: extract=boxed");
-                      v.add_option("--correct-reward", m.correct_reward, "reward from which a completion is correct")->capture_default_str();
-                      v.add_option("--num-generations", m.num_generations)->check(CLI::Range(1, 4096))->capture_default_str();
-                      v.add_option("--k", m.k, "values of k")->delimiter(',')->check(CLI::Range(1, 4096));
-                      v.add_option("--temperature", m.sampling.temperature)->check(CLI::NonNegativeNumber)->capture_default_str();
-                      v.add_option("--top-k", m.sampling.top_k)->check(CLI::NonNegativeNumber);
-                      v.add_option("--top-p", m.sampling.top_p)->check(CLI::Range(0.0, 1.0));
-                      v.add_option("--min-p", m.sampling.min_p)->check(CLI::Range(0.0, 1.0));
-                      v.add_option("--max-new-tokens", m.sampling.max_completion_length)->check(CLI::PositiveNumber)->capture_default_str();
-                      v.add_option("--seed", m.seed)->capture_default_str();
-                      add_output_option(v, o.format);
-                    });
+  add_verb<Options>(
+      app, action, "eval", "pass@k (unbiased, 95 % intervals) and maj@k of a model",
+      [](const Options& o) {
+        const SignalStop signals;
+        return report(evaluate_model(o, signals.token()));
+      },
+      [](CLI::App& v, Options& o) {
+        MeasureOptions& m = o.measure;
+        v.add_option("-m,--model", m.model, "model folder or llama2.c file")->required();
+        v.add_option("--tokenizer", m.tokenizer, "tokenizer folder or file (default: the model's)");
+        v.add_option("--splitter", m.splitter, "pre-tokenisation where the files do not say");
+        v.add_option("--data", m.files, "JSONL files with prompt and solution")->required();
+        v.add_option("--reward", o.reward, "name of the reward")->required();
+        v.add_option("--set", o.set, "a key of the reward: extract=boxed");
+        v.add_option("--correct-reward", m.correct_reward, "reward from which a completion is correct")
+            ->capture_default_str();
+        v.add_option("--num-generations", m.num_generations)
+            ->check(CLI::Range(1, 4096))
+            ->capture_default_str();
+        v.add_option("--k", m.k, "values of k")->delimiter(',')->check(CLI::Range(1, 4096));
+        v.add_option("--temperature", m.sampling.temperature)
+            ->check(CLI::NonNegativeNumber)
+            ->capture_default_str();
+        v.add_option("--top-k", m.sampling.top_k)->check(CLI::NonNegativeNumber);
+        v.add_option("--top-p", m.sampling.top_p)->check(CLI::Range(0.0, 1.0));
+        v.add_option("--min-p", m.sampling.min_p)->check(CLI::Range(0.0, 1.0));
+        v.add_option("--max-new-tokens", m.sampling.max_completion_length)
+            ->check(CLI::PositiveNumber)
+            ->capture_default_str();
+        v.add_option("--seed", m.seed)->capture_default_str();
+        add_output_option(v, o.format);
+      });
 }
 
 }  // namespace fulcrum::cli

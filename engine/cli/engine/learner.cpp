@@ -1,5 +1,4 @@
 // `fulcrum learner`: serves jobs. One job runs at a time, its rollouts by the workers that are connected.
-#include <array>
 #include <condition_variable>
 #include <cstdio>
 #include <mutex>
@@ -9,14 +8,9 @@
 #include "engine/core/signals.h"
 #include "engine/core/text.h"
 #include "engine/pipeline/run_job.h"
-#include "engine/rpc/job_service.h"
-#include "engine/rpc/monitor_service.h"
-#include "engine/rpc/server.h"
-#include "engine/rpc/weight_service.h"
-#include "engine/rpc/worker_service.h"
 #include "reward/rpc/service_factory.h"
 #include "rollout/fingerprint.h"
-#include "rollout/rpc/fleet.h"
+#include "rollout/rpc/learner_services.h"
 
 namespace fulcrum::cli {
 namespace {
@@ -24,12 +18,14 @@ namespace {
 struct Options {
   std::string state = "fulcrum-state";
   ServerOptions server;
+  MetricsEndpointOptions metrics;
 };
 
 Path run_folder_of(const Options& o, const Job& job) { return Path(o.state) / "runs" / job.id; }
 
-Result<RolloutBackend> fleet_rollouts(Fleet& fleet, JobControl& control, const JobConfig& config, const ModelSpec& spec,
-                                      const Tokenizer& tokenizer) {
+Result<RolloutBackend> cluster_rollouts(LearnerServices& services, JobControl& control,
+                                        const JobConfig& config, const ModelSpec& spec,
+                                        const Tokenizer& tokenizer) {
   TRY(files, read_tokenizer_files(tokenizer.files(), tokenizer.content_hash(), config.splitter));
   FleetJobOptions options;
   options.vocab_size = spec.vocab_size;
@@ -38,18 +34,20 @@ Result<RolloutBackend> fleet_rollouts(Fleet& fleet, JobControl& control, const J
   options.deterministic = config.deterministic;
   options.fingerprint = numeric_fingerprint();
   options.on_waiting = [&control](bool waiting) {
-    if (Status s = control.set_waiting(waiting ? JobState::kWaitingRollout : JobState::kRunning); !s.ok()) log_warn(s.message());
+    if (Status s = control.set_waiting(waiting ? JobState::kWaitingRollout : JobState::kRunning); !s.ok())
+      log_warn(s.message());
   };
-  TRY(rollouts, fleet.begin_job(std::move(options)));
-  return RolloutBackend{.rollouts = rollouts, .publisher = rollouts};
+  TRY(cluster, services.begin_job(std::move(options)));
+  return RolloutBackend{.rollouts = cluster.rollouts, .publisher = cluster.publisher};
 }
 
-Status run_one(const Options& o, Fleet& fleet, const Job& job, JobControl& control) {
+Status run_one(const Options& o, LearnerServices& services, const Job& job, JobControl& control) {
   TRY(config, parse_job(job.config, {}));
   const Backends backends{
-      .rollouts = [&](const JobConfig& c, const ModelSpec& spec, std::shared_ptr<const Tokenizer> tokenizer) {
-        return fleet_rollouts(fleet, control, c, spec, *tokenizer);
-      },
+      .rollouts =
+          [&](const JobConfig& c, const ModelSpec& spec, std::shared_ptr<const Tokenizer> tokenizer) {
+            return cluster_rollouts(services, control, c, spec, *tokenizer);
+          },
       .reward_service = service_rewards()};
   log_info(job.id + " (" + printable(job.name) + ") begins");
   const Status status = run_job(config, run_folder_of(o, job), backends, control);
@@ -67,40 +65,50 @@ void wait_for(std::stop_token stop) {
 Status serve(const Options& o) {
   const SignalStop signals;
   TRY(store, JobStore::open(o.state));
-  Fleet fleet;
-  TRY(runner, JobRunner::start(*store, [&](const Job& job, JobControl& control) { return run_one(o, fleet, job, control); }));
-  JobServiceServer jobs({.store = *store,
-                         .runner = *runner,
-                         .check = [](const std::string& config) { return parse_job(config, {}).status(); },
-                         .run_folder = [&](const Job& job) -> Result<Path> { return run_folder_of(o, job); }});
-  MonitorServiceServer monitor(*store, fleet);
-  WorkerServiceServer workers(fleet);
-  WeightServiceServer weights(fleet);
-  const std::array<grpc::Service*, 4> services = {&jobs, &monitor, &workers, &weights};
-  TRY(server, RpcServer::start(o.server, services));
-  server->set_serving(true);
-  std::printf("learner listens on %s, state in %s\n", server->address().c_str(), printable(o.state, 4096).c_str());
+  LearnerServices services;
+  TRY(runner, JobRunner::start(*store, [&](const Job& job, JobControl& control) {
+        return run_one(o, services, job, control);
+      }));
+  const JobServiceParts parts{
+      .store = *store,
+      .runner = *runner,
+      .check = [](const std::string& config) { return parse_job(config, {}).status(); },
+      .run_folder = [&](const Job& job) -> Result<Path> { return run_folder_of(o, job); }};
+  TRY_DO(services.listen(o.server, parts, o.metrics));
+  services.set_serving(true);
+  std::printf("learner listens on %s, state in %s\n", services.address().c_str(),
+              printable(o.state, 4096).c_str());
+  if (!o.metrics.listen.empty())
+    std::printf("metrics on http://%s/metrics\n", services.metrics_address().c_str());
   std::fflush(stdout);
   wait_for(signals.token());
   log_info("stopping: the running job keeps a checkpoint and goes on at the next start");
-  server->set_serving(false);
+  services.set_serving(false);
   runner->shutdown();
-  server->stop();
+  services.stop();
   return ok_status();
 }
 
 }  // namespace
 
 void add_learner(CLI::App& app, Action& action) {
-  add_verb<Options>(app, action, "learner", "serve jobs until stopped", [](const Options& o) { return report(serve(o)); },
-                    [](CLI::App& v, Options& o) {
-                      v.add_option("--state", o.state, "folder of the job store and the run folders")->capture_default_str();
-                      v.add_option("--listen", o.server.listen, "HOST:PORT; port 0 takes any free one")->capture_default_str();
-                      v.add_option("--tls-cert", o.server.tls_cert, "PEM certificate; needed off the loopback");
-                      v.add_option("--tls-key", o.server.tls_key, "PEM key");
-                      v.add_option("--tls-client-ca", o.server.tls_client_ca, "PEM roots that client certificates must come from");
-                      v.add_option("--token-file", o.server.token_file, "file with access tokens; needed off the loopback");
-                    });
+  add_verb<Options>(
+      app, action, "learner", "serve jobs until stopped", [](const Options& o) { return report(serve(o)); },
+      [](CLI::App& v, Options& o) {
+        v.add_option("--state", o.state, "folder of the job store and the run folders")
+            ->capture_default_str();
+        v.add_option("--listen", o.server.listen, "HOST:PORT; port 0 takes any free one")
+            ->capture_default_str();
+        v.add_option("--tls-cert", o.server.tls_cert, "PEM certificate; needed off the loopback");
+        v.add_option("--tls-key", o.server.tls_key, "PEM key");
+        v.add_option("--tls-client-ca", o.server.tls_client_ca,
+                     "PEM roots that client certificates must come from");
+        v.add_option("--token-file", o.server.token_file, "file with access tokens; needed off the loopback");
+        v.add_option("--metrics", o.metrics.listen,
+                     "HOST:PORT to show /metrics on, for Prometheus (default: none)");
+        v.add_flag("--metrics-other-machines", o.metrics.other_machines,
+                   "let --metrics listen off the loopback: plain HTTP without a token");
+      });
 }
 
 }  // namespace fulcrum::cli

@@ -20,7 +20,8 @@ Metrics from_json(const Json& numbers) {
 
 }  // namespace
 
-Status run_locally(const JobConfig& config, const Path& run_folder, const std::string& label, const SignalStop& signals) {
+Status run_locally(const JobConfig& config, const Path& run_folder, const std::string& label,
+                   const SignalStop& signals) {
   Progress progress(label, stderr_is_terminal());
   std::string note;
   LocalJobControl control({
@@ -31,7 +32,8 @@ Status run_locally(const JobConfig& config, const Path& run_folder, const std::s
             if (event.type == "presample") progress.update(0, config.max_steps, printable(event.message));
           },
   });
-  const std::stop_callback stop(signals.token(), [&] { control.request_stop(cancelled("stopped by a signal")); });
+  const std::stop_callback stop(signals.token(),
+                                [&] { control.request_stop(cancelled("stopped by a signal")); });
   const Backends backends{.rollouts = local_rollouts, .reward_service = service_rewards()};
   Status status = run_job(config, run_folder, backends, control);
   progress.finish();

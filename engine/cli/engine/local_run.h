@@ -11,6 +11,7 @@
 namespace fulcrum::cli {
 
 // Runs to the end, to an error, or to a signal (then kCancelled: the run folder can be resumed).
-Status run_locally(const JobConfig& config, const Path& run_folder, const std::string& label, const SignalStop& signals);
+Status run_locally(const JobConfig& config, const Path& run_folder, const std::string& label,
+                   const SignalStop& signals);
 
 }  // namespace fulcrum::cli

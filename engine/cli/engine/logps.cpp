@@ -45,7 +45,8 @@ Status add_logps(Policy& policy, const Tokenizer& tokenizer, const Options& o, J
 int run(const Options& o) {
   const auto model = load_model(o.model);
   if (!model.ok()) return report(model.status());
-  const auto tokenizer = load_tokenizer(o.tokenizer.empty() ? o.model : o.tokenizer, {.splitter = o.splitter});
+  const auto tokenizer =
+      load_tokenizer(o.tokenizer.empty() ? o.model : o.tokenizer, {.splitter = o.splitter});
   if (!tokenizer.ok()) return report(tokenizer.status());
   const auto policy = Policy::create(*model, {});
   if (!policy.ok()) return report(policy.status());
@@ -55,12 +56,15 @@ int run(const Options& o) {
 }  // namespace
 
 void add_logps(CLI::App& app, Action& action) {
-  add_verb<Options>(app, action, "logps", "log-probs of completions: rows with `prompt` and `completion`", run,
-                    [](CLI::App& v, Options& o) {
+  add_verb<Options>(app, action, "logps", "log-probs of completions: rows with `prompt` and `completion`",
+                    run, [](CLI::App& v, Options& o) {
                       v.add_option("-m,--model", o.model, "model folder or llama2.c file")->required();
-                      v.add_option("--tokenizer", o.tokenizer, "tokenizer folder or file (default: the model's folder)");
+                      v.add_option("--tokenizer", o.tokenizer,
+                                   "tokenizer folder or file (default: the model's folder)");
                       v.add_option("--splitter", o.splitter, "pre-tokenisation where the files do not say");
-                      v.add_option("--temperature", o.temperature, "divides the logits")->check(CLI::PositiveNumber)->capture_default_str();
+                      v.add_option("--temperature", o.temperature, "divides the logits")
+                          ->check(CLI::PositiveNumber)
+                          ->capture_default_str();
                       v.add_flag("--eos", o.eos, "score the end of the completion too");
                       add_row_options(v, o.files);
                     });

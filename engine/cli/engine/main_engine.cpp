@@ -11,10 +11,5 @@ int main(int argc, char** argv) {
   fulcrum::cli::add_eval(app, action);
   fulcrum::cli::add_soup(app, action);
   fulcrum::cli::add_demo(app, action);
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& e) {
-    return app.exit(e) == 0 ? 0 : 2;
-  }
-  return action ? action() : 0;
+  return fulcrum::cli::run_program(app, action, argc, argv);
 }

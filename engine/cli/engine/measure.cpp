@@ -12,7 +12,9 @@ namespace fulcrum::cli {
 Result<EvalReport> measure(const MeasureOptions& o, std::stop_token stop) {
   TRY(model, load_model(o.model));
   TRY(tokenizer, load_tokenizer(o.tokenizer.empty() ? o.model : o.tokenizer, {.splitter = o.splitter}));
-  TRY(data, Dataset::open({.files = o.files, .format = RowFormat::kPrompt, .max_prompt_length = model.spec.max_position_embeddings - 1,
+  TRY(data, Dataset::open({.files = o.files,
+                           .format = RowFormat::kPrompt,
+                           .max_prompt_length = model.spec.max_position_embeddings - 1,
                            .shuffle = false},
                           *tokenizer, model.spec.vocab_size));
   std::vector<Prompt> prompts;
@@ -23,7 +25,11 @@ Result<EvalReport> measure(const MeasureOptions& o, std::stop_token stop) {
   auto weights = std::make_shared<WeightSet>();
   *weights = {.version = {}, .spec = model.spec, .tensors = model.tensors};
   TRY_DO(rollouts.publish(std::move(weights)));
-  const EvalPlan plan{.seed = o.seed, .step = 0, .num_generations = o.num_generations, .k = o.k, .sampling = o.sampling,
+  const EvalPlan plan{.seed = o.seed,
+                      .step = 0,
+                      .num_generations = o.num_generations,
+                      .k = o.k,
+                      .sampling = o.sampling,
                       .correct_reward = o.correct_reward};
   return evaluate(rollouts, pool, prompts, {}, plan, stop);
 }

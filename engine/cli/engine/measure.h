@@ -11,9 +11,9 @@
 namespace fulcrum::cli {
 
 struct MeasureOptions {
-  std::string model;                       // folder or file
-  std::string tokenizer, splitter;         // empty: the model's own
-  std::vector<std::string> files;          // prompts with solutions
+  std::string model;                // folder or file
+  std::string tokenizer, splitter;  // empty: the model's own
+  std::vector<std::string> files;   // prompts with solutions
   std::vector<RewardConfig> rewards;
   double correct_reward = 1;
   int64_t num_generations = 16;

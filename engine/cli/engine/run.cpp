@@ -18,14 +18,15 @@ int run(const Options& o) {
   const SignalStop signals;
   Result<JobConfig> config = load_job(o.job, o.set);
   if (!config.ok()) return report(config.status());
-  const std::string folder = !o.output_dir.empty()           ? o.output_dir
+  const std::string folder = !o.output_dir.empty()         ? o.output_dir
                              : !config->output_dir.empty() ? config->output_dir
                                                            : "runs/" + Path(o.job).stem().string();
   const Status status = run_locally(*config, folder, config->objective.trainer, signals);
   if (status.ok()) {
     std::printf("%s\n", printable(final_checkpoint(folder, *config).string(), 4096).c_str());
   } else if (status.code() == Code::kCancelled) {
-    std::fprintf(stderr, "fulcrum: stopped; run the same command again to go on from %s\n", printable(folder, 4096).c_str());
+    std::fprintf(stderr, "fulcrum: stopped; run the same command again to go on from %s\n",
+                 printable(folder, 4096).c_str());
     return exit_code(Code::kCancelled);
   }
   return report(status);
@@ -34,10 +35,11 @@ int run(const Options& o) {
 }  // namespace
 
 void add_run(CLI::App& app, Action& action) {
-  add_verb<Options>(app, action, "run", "run a job in this process; prints the folder of the trained model", run,
-                    [](CLI::App& v, Options& o) {
+  add_verb<Options>(app, action, "run", "run a job in this process; prints the folder of the trained model",
+                    run, [](CLI::App& v, Options& o) {
                       v.add_option("job", o.job, "the job file")->required();
-                      v.add_option("--output-dir", o.output_dir, "the run folder (default: the job's output_dir, else runs/<job>)");
+                      v.add_option("--output-dir", o.output_dir,
+                                   "the run folder (default: the job's output_dir, else runs/<job>)");
                       v.add_option("--set", o.set, "override a key: a.b=value");
                     });
 }

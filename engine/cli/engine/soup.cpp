@@ -34,12 +34,14 @@ Status make(const Options& o) {
 }  // namespace
 
 void add_soup(CLI::App& app, Action& action) {
-  add_verb<Options>(app, action, "soup", "average models of one shape; prints the content hash",
-                    [](const Options& o) { return report(make(o)); }, [](CLI::App& v, Options& o) {
-                      v.add_option("models", o.models, "model folders")->required()->expected(1, 64);
-                      v.add_option("--weights", o.weights, "one weight a model; default: equal")->delimiter(',');
-                      v.add_option("--out", o.out, "folder to write")->required();
-                    });
+  add_verb<Options>(
+      app, action, "soup", "average models of one shape; prints the content hash",
+      [](const Options& o) { return report(make(o)); },
+      [](CLI::App& v, Options& o) {
+        v.add_option("models", o.models, "model folders")->required()->expected(1, 64);
+        v.add_option("--weights", o.weights, "one weight a model; default: equal")->delimiter(',');
+        v.add_option("--out", o.out, "folder to write")->required();
+      });
 }
 
 }  // namespace fulcrum::cli

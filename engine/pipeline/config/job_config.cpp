@@ -32,14 +32,15 @@ void check_online(const JobConfig& c, Complaints& out) {
   out.unless(!c.reward_funcs.empty(), "trainer '" + trainer + "' needs 'reward_funcs'");
   out.unless(c.sampling.num_generations >= 2 || c.objective.scale_rewards == "batch",
              "'num_generations' must be at least 2: a group of one has no baseline");
-  out.unless(c.sampling.temperature > 0, "'temperature' must be > 0 for training; greedy samples cannot be compared");
+  out.unless(c.sampling.temperature > 0,
+             "'temperature' must be > 0 for training; greedy samples cannot be compared");
   if (trainer == "dph_rl") {
     out.unless(c.presample.threshold <= c.presample.k, "'presample.threshold' must not exceed 'presample.k'");
   }
   for (const int64_t k : c.eval.eval_k) {
-    out.unless(k <= c.eval.eval_num_generations,
-               "'eval_k' has " + std::to_string(k) + " but 'eval_num_generations' is " +
-                   std::to_string(c.eval.eval_num_generations));
+    out.unless(k <= c.eval.eval_num_generations, "'eval_k' has " + std::to_string(k) +
+                                                     " but 'eval_num_generations' is " +
+                                                     std::to_string(c.eval.eval_num_generations));
   }
 }
 
@@ -55,7 +56,8 @@ void make_absolute(std::string& path, const Path& base) {
 }
 
 std::vector<std::string*> path_keys(JobConfig& c) {
-  std::vector<std::string*> out = {&c.model_name_or_path, &c.tokenizer, &c.output_dir, &c.reference.ref_model};
+  std::vector<std::string*> out = {&c.model_name_or_path, &c.tokenizer, &c.output_dir,
+                                   &c.reference.ref_model};
   for (auto* list : {&c.data.train_files, &c.data.val_files, &c.reference.ref_soup}) {
     for (std::string& p : *list) out.push_back(&p);
   }
@@ -102,7 +104,8 @@ Result<JobConfig> parse_job(std::string_view text, const std::vector<std::string
   TRY(config, read(text, overrides));
   for (const std::string* path : path_keys(config)) {
     if (!path->empty() && Path(*path).is_relative()) {
-      return invalid_argument("path " + in_quotes(*path) + " is relative; a job sent to a learner needs absolute paths");
+      return invalid_argument("path " + in_quotes(*path) +
+                              " is relative; a job sent to a learner needs absolute paths");
     }
   }
   TRY_DO(check_job(config));
@@ -111,8 +114,9 @@ Result<JobConfig> parse_job(std::string_view text, const std::vector<std::string
 
 std::string job_fingerprint(const JobConfig& config) {
   Json j = write_config(config);
-  for (const char* key : {"output_dir", "save_steps", "save_total_limit", "resume", "log_completions", "reward_threads",
-                          "reward_timeout_s", "max_steps", "rollout_max_batch", "rollout_threads"}) {
+  for (const char* key :
+       {"output_dir", "save_steps", "save_total_limit", "resume", "log_completions", "reward_threads",
+        "reward_timeout_s", "max_steps", "rollout_max_batch", "rollout_threads"}) {
     j.erase(key);
   }
   // The horizon matters where the schedule looks at it.

@@ -45,7 +45,9 @@ TEST(Json, KeepsTheOrderOfMembers) {
 
 TEST(Text, PrintableEscapesWhatCouldDriveATerminal) {
   EXPECT_EQ(printable("a\x1b[2Jb\n"), "a\\x1B[2Jb\\n");
-  EXPECT_EQ(printable("\xff\xe2\x80\xae" "é"), "\\xFF\\u{202E}é");
+  EXPECT_EQ(printable("\xff\xe2\x80\xae"
+                      "é"),
+            "\\xFF\\u{202E}é");
   EXPECT_EQ(printable(std::string(300, 'a'), 10), "aaaaaaaaaa...");
 }
 
@@ -87,14 +89,14 @@ TEST(Config, ReadsWhatItWrites) {
 }
 
 TEST(Config, ReportsEveryErrorAtOnceWithTheNearestName) {
-  const auto r = read_config<Outer>(
-      *parse_json(R"({"max_step": 3, "epsilon_high": 0, "kind": "c", "inner": {"nam": 1}, "items": [{"weight": -1}]})"));
+  const auto r = read_config<Outer>(*parse_json(
+      R"({"max_step": 3, "epsilon_high": 0, "kind": "c", "inner": {"nam": 1}, "items": [{"weight": -1}]})"));
   ASSERT_FALSE(r.ok());
   const std::string m = r.status().message();
   EXPECT_NE(m.find("unknown key 'max_step'; did you mean 'max_steps'?"), std::string::npos) << m;
   EXPECT_NE(m.find("'epsilon_high' is 0; it must be > 0"), std::string::npos) << m;
   EXPECT_NE(m.find("'c' is not one of a, b"), std::string::npos) << m;
-  EXPECT_NE(m.find("'inner.nam'; did you mean 'inner.name'?") , std::string::npos) << m;
+  EXPECT_NE(m.find("'inner.nam'; did you mean 'inner.name'?"), std::string::npos) << m;
   EXPECT_NE(m.find("'items[0].weight' is -1"), std::string::npos) << m;
 }
 
@@ -134,6 +136,14 @@ Status twice(int x, int& out) {
   out = a;
   return ok_status();
 }
+Result<std::vector<int>> three() { return std::vector<int>{1, 2, 3}; }
+TEST(Result, AWalkOverATemporarysValueIsSafe) {
+  int sum = 0;
+  for (const int x : three().value()) sum += x;
+  for (const int x : *three()) sum += x;
+  EXPECT_EQ(sum, 12);
+}
+
 TEST(Status, TryReturnsTheFirstError) {
   int out = 0;
   EXPECT_TRUE(twice(8, out).ok());

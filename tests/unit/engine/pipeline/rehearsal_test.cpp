@@ -46,6 +46,27 @@ TEST(Rehearsal, ATornLastLineIsDroppedAndABrokenOneIsNamed) {
   EXPECT_NE(s.message().find("line 11"), std::string::npos) << s.message();
 }
 
+TEST(Rehearsal, ALineOutOfItsPlaceIsNamed) {
+  testing::TempFolder folder;
+  const Path file = folder.path() / "presample.jsonl";
+  ASSERT_TRUE(Rehearsal::open(file)->append(ten()).ok());
+  ASSERT_TRUE(append_file(file, R"({"row": 99, "correct": 0, "mastered": false})" "\n").ok());
+  const Status s = Rehearsal::open(file).status();
+  EXPECT_EQ(s.code(), Code::kDataLoss);
+  EXPECT_NE(s.message().find("line 11"), std::string::npos) << s.message();
+}
+
+TEST(Rehearsal, WhatIsNotKeptIsGoneFromTheFileToo) {
+  testing::TempFolder folder;
+  const Path file = folder.path() / "presample.jsonl";
+  Rehearsal r = *Rehearsal::open(file);
+  ASSERT_TRUE(r.append(ten()).ok());
+  ASSERT_TRUE(r.keep(4).ok());
+  ASSERT_TRUE(r.keep(7).ok());  // there are no more
+  EXPECT_EQ(r.prompts().size(), 4u);
+  EXPECT_EQ(Rehearsal::open(file)->prompts().size(), 4u);
+}
+
 TEST(Rehearsal, EachEpochRehearsesEveryStoredSampleOnce) {
   testing::TempFolder folder;
   Rehearsal r = *Rehearsal::open(folder.path() / "presample.jsonl");

@@ -224,8 +224,8 @@ TEST(DecodeModel, NamesTheTensorThatIsMissingOrMisshapen) {
   EXPECT_NE(missing.message().find("'model.layers.1.mlp.up_proj.weight' is missing"), std::string::npos);
   model.tensors["model.layers.1.mlp.up_proj.weight"] = make_tensor({24, 44}, to_float(up).value());
   EXPECT_EQ(DecodeModel::create(model.spec, model.tensors).status().message(),
-            "weights: tensor 'model.layers.1.mlp.up_proj.weight' has shape [24, 44], the model config asks "
-            "for [44, 24]");
+            "weights: tensor 'model.layers.1.mlp.up_proj.weight' has shape [24, 44]; the config says "
+            "[44, 24]");
 }
 
 TEST(DecodeModel, RefusesSizesThatCannotBe) {

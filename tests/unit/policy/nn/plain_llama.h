@@ -11,8 +11,8 @@
 
 #include "engine/core/rng.h"
 #include "engine/data/pack.h"
-#include "policy/nn/rope.h"
 #include "policy/weights/model_spec.h"
+#include "policy/weights/rope_frequencies.h"
 
 namespace fulcrum::testing {
 

@@ -216,6 +216,8 @@ class RawWorker {
     return stream_->Finish();
   }
   bool alive() const { return alive_; }
+  // As a process that was killed: no goodbye.
+  void vanish() { context_.TryCancel(); }
 
  private:
   Connection connection_;

@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "engine/rpc/convert.h"
+#include "tests/support/process.h"
 #include "tests/unit/rollout/rpc/fleet_harness.h"
 
 namespace fulcrum {
@@ -12,6 +13,7 @@ namespace {
 
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::Not;
 using namespace ::fulcrum::testing;
 
 void expect_the_right_groups(const Result<std::vector<RolloutGroup>>& groups, size_t count) {
@@ -53,6 +55,15 @@ TEST(Fleet, ThreeWorkersAnswerABatchOnceInTheOrderOfItsRequests) {
   EXPECT_EQ(learner.fleet.counters().at("results_accepted"), 50);
 }
 
+TEST(Fleet, OneWorkerAnswersABatchLargerThanItMayHoldInTheOrderOfItsRequests) {
+  Learner learner;
+  FakeModels models;
+  const auto job = begin(learner.fleet);
+  RunningWorker only(models, worker_options(learner.server->address()));
+  expect_the_right_groups(job->generate(requests(50), kVersion, {}), 50);
+  EXPECT_EQ(models.groups, 50);
+}
+
 TEST(Fleet, WeightsAndTokenizerReachTheWorkerAndAreKeptThere) {
   Learner learner;
   FakeModels models;
@@ -89,6 +100,27 @@ TEST(Fleet, AWorkerThatDiesInTheMiddleLosesNothing) {
   RunningWorker second(living, worker_options(learner.server->address(), "living"));
   expect_the_right_groups(groups.get(), 6);
   EXPECT_EQ(living.groups, 6);
+}
+
+TEST(Fleet, WhatAWorkerSentBeforeItVanishedCountsOnlyWhereItWasWhole) {
+  Learner learner;
+  FakeModels models;
+  const auto job = begin(learner.fleet);
+  auto groups = generating(job, 3);
+  {
+    RawWorker vanishing(learner.server->address());
+    const std::vector<v1::Lease> leases = vanishing.enlist("vanishing");
+    ASSERT_EQ(leases.size(), 3u);
+    vanishing.send(answer_to(leases[0], 0));
+    vanishing.send(answer_to(leases[0], 1));  // a whole group
+    vanishing.send(answer_to(leases[1], 0));  // half of one
+    ASSERT_TRUE(eventually([&] { return learner.fleet.counters().at("results_accepted") == 1; }));
+    vanishing.vanish();
+  }
+  RunningWorker other(models, worker_options(learner.server->address(), "other"));
+  expect_the_right_groups(groups.get(), 3);
+  EXPECT_EQ(models.groups, 2) << "the whole group is not drawn again";
+  EXPECT_EQ(learner.fleet.counters().at("results_accepted"), 3);
 }
 
 TEST(Fleet, WaitsForWorkersAndSaysSo) {
@@ -134,6 +166,29 @@ TEST(Fleet, AWorkerWithOtherBitsIsRefusedInWords) {
   EXPECT_EQ(end.error_code(), grpc::StatusCode::FAILED_PRECONDITION);
   EXPECT_THAT(end.error_message(), HasSubstr("other bits"));
   EXPECT_EQ(learner.fleet.counters().at("workers_refused"), 1);
+}
+
+TEST(Fleet, WhereOrderIsFreeAWorkerMayHaveOtherBits) {
+  Learner learner;
+  FakeModels models;
+  FleetJobOptions options = job_options();
+  options.deterministic = false;
+  const auto job = begin(learner.fleet, options);
+  RolloutWorkerOptions other = worker_options(learner.server->address());
+  other.fingerprint = "other bits";
+  RunningWorker worker(models, other);
+  expect_the_right_groups(job->generate(requests(2), kVersion, {}), 2);
+}
+
+TEST(Fleet, AWorkerOfTheJobBeforeThatHasOtherBitsIsSentAwayInWords) {
+  Learner learner;
+  RawWorker worker(learner.server->address());
+  worker.hello("odd", "other bits");
+  ASSERT_TRUE(worker.receive().has_registered()) << "between jobs nobody knows which bits are wanted";
+  const auto job = begin(learner.fleet);
+  const grpc::Status end = worker.end();
+  EXPECT_EQ(end.error_code(), grpc::StatusCode::FAILED_PRECONDITION);
+  EXPECT_THAT(end.error_message(), HasSubstr("other bits"));
 }
 
 TEST(Fleet, AWorkerOfTheJobBeforeStaysUnlessItsBitsDiffer) {
@@ -191,6 +246,33 @@ TEST(Fleet, ASilentWorkerLosesItsLeasesToAnother) {
   expect_the_right_groups(groups.get(), 2);
 }
 
+TEST(Fleet, AWorkerThatLivesButNeverFinishesLosesItsLeaseToOneThatDoes) {
+  FakeClock clock;
+  Learner learner(clock);
+  FakeModels models;
+  FleetJobOptions options = job_options();
+  options.lease = std::chrono::seconds(10);
+  const auto job = begin(learner.fleet, options);
+  auto groups = generating(job, 1);
+  RawWorker slow(learner.server->address());
+  const std::vector<v1::Lease> leases = slow.enlist("slow");
+  ASSERT_EQ(leases.size(), 1u);
+  RunningWorker worker(models, worker_options(learner.server->address()));
+  ASSERT_TRUE(eventually([&] { return learner.fleet.workers().size() == 2; }));
+  clock.advance(std::chrono::seconds(11));
+  EXPECT_THAT(slow.receive().cancel().fences(), ElementsAre(leases[0].fence()));
+  expect_the_right_groups(groups.get(), 1);
+  slow.send(answer_to(leases[0], 0));
+  slow.send(answer_to(leases[0], 1));
+  EXPECT_TRUE(eventually([&] { return learner.fleet.counters().at("results_fenced") == 2; }));
+  EXPECT_EQ(learner.fleet.counters().at("results_accepted"), 1);
+  std::stop_source stop;
+  groups = generating(job, 2, stop.get_token());
+  EXPECT_EQ(slow.receive().leases().leases_size(), 1) << "the next batch tries it again";
+  stop.request_stop();
+  EXPECT_FALSE(groups.get().ok());
+}
+
 TEST(Fleet, AHeartbeatKeepsALease) {
   FakeClock clock;
   Learner learner(clock);
@@ -245,7 +327,9 @@ TEST(Fleet, BadResultsAreRefusedCountedAndCostTheWorkerItsPlace) {
       const v1::LearnerMessage next = liar.receive();
       leases.assign(next.leases().leases().begin(), next.leases().leases().end());
     }
-    EXPECT_EQ(liar.end().error_code(), grpc::StatusCode::PERMISSION_DENIED);
+    const grpc::Status end = liar.end();
+    EXPECT_EQ(end.error_code(), grpc::StatusCode::PERMISSION_DENIED);
+    EXPECT_THAT(end.error_message(), Not(HasSubstr("0 completions"))) << "the worker is told what was wrong";
     EXPECT_EQ(learner.fleet.counters().at("results_invalid"), 3);
     RawWorker again(learner.server->address());
     again.hello("liar");
@@ -291,9 +375,13 @@ TEST(Fleet, AStreamThatDoesNotKeepTheProtocolIsEnded) {
   hello.mutable_register_()->set_name("twice");
   hello.mutable_register_()->set_capacity(1);
   nameless.mutable_register_()->set_capacity(1);
+  v1::WorkerMessage early;
+  early.mutable_completion()->add_ids(1);
   EXPECT_EQ(ends({beat}, false), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_EQ(ends({early}, false), grpc::StatusCode::INVALID_ARGUMENT);
   EXPECT_EQ(ends({hello}, true), grpc::StatusCode::INVALID_ARGUMENT);
   EXPECT_EQ(ends({v1::WorkerMessage()}, true), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_EQ(learner.fleet.counters().at("messages_refused"), 2);
   EXPECT_EQ(ends({nameless}, false), grpc::StatusCode::INVALID_ARGUMENT);
   hello.mutable_register_()->set_capacity(0);
   EXPECT_EQ(ends({hello}, false), grpc::StatusCode::INVALID_ARGUMENT);

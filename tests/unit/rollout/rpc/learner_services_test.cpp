@@ -10,6 +10,7 @@
 #include "rollout/fingerprint.h"
 #include "rollout/local_rollout.h"
 #include "rollout/rpc/worker.h"
+#include "tests/support/http.h"
 #include "tests/support/rpc_test.h"
 #include "tests/support/test_data.h"
 
@@ -119,7 +120,7 @@ TEST(LearnerServices, AJobOverTheClusterDrawsTheBitsOfOneProcess) {
   auto runner = std::move(JobRunner::start(*store, run)).value();
   ServerOptions options;
   options.listen = "127.0.0.1:0";
-  ASSERT_TRUE(services.listen(options, {*store, *runner, nullptr, nullptr}).ok());
+  ASSERT_TRUE(services.listen(options, {*store, *runner, nullptr, nullptr}, {.listen = "127.0.0.1:0"}).ok());
   EXPECT_EQ(services.listen(options, {*store, *runner, nullptr, nullptr}).code(), Code::kFailedPrecondition);
 
   JobClient client(connect_to(services.address()));
@@ -129,6 +130,9 @@ TEST(LearnerServices, AJobOverTheClusterDrawsTheBitsOfOneProcess) {
   const Status end = client.watch(job->id, 1, {}, [](const Event&) { return true; });
   EXPECT_TRUE(end.ok()) << end.message();
   EXPECT_EQ(client.get(job->id)->state, JobState::kSucceeded) << client.get(job->id)->why;
+  const std::string page = http_get(services.metrics_address(), "/metrics");
+  EXPECT_NE(page.find("fulcrum_results_accepted_total 9\n"), std::string::npos) << page;
+  EXPECT_NE(page.find("fulcrum_jobs{state=\"succeeded\"} 1\n"), std::string::npos) << page;
   services.stop();
 
   ASSERT_TRUE(groups.ok()) << groups.status().message();
@@ -141,6 +145,26 @@ TEST(LearnerServices, AJobOverTheClusterDrawsTheBitsOfOneProcess) {
     }
     EXPECT_EQ((*groups)[i].prompt.text, requests[i].prompt.text);
   }
+}
+
+TEST(LearnerServices, ListenWithAllTheirDoorsOrWithNone) {
+  const TempFolder folder;
+  const auto store = std::move(JobStore::open(folder.path())).value();
+  const auto runner =
+      std::move(JobRunner::start(*store, [](const Job&, JobControl&) { return ok_status(); })).value();
+  const JobServiceParts parts{*store, *runner, nullptr, nullptr};
+  const auto taken = serve({});
+  LearnerServices services;
+  ServerOptions options;
+  options.listen = "127.0.0.1:0";
+  EXPECT_EQ(services.listen(options, parts, {.listen = taken->address()}).code(), Code::kUnavailable);
+  EXPECT_EQ(services.address(), "");
+  options.listen = taken->address();
+  EXPECT_EQ(services.listen(options, parts, {.listen = "127.0.0.1:0"}).code(), Code::kUnavailable);
+  EXPECT_EQ(services.metrics_address(), "");
+  options.listen = "127.0.0.1:0";
+  EXPECT_TRUE(services.listen(options, parts).ok());
+  EXPECT_EQ(services.metrics_address(), "") << "nobody asked for it";
 }
 
 }  // namespace

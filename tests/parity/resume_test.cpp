@@ -1,0 +1,130 @@
+// A run that was stopped and run again gives the bits of the run that was not: every metric of every step,
+// and every bit of the last checkpoint.
+#include <filesystem>
+
+#include "tests/parity/parity_testing.h"
+
+namespace fulcrum::testing {
+namespace {
+
+struct Case {
+  std::string name, trainer;
+  Json keys = Json::object();
+};
+void PrintTo(const Case& c, std::ostream* out) { *out << c.name; }
+
+// Half of the random model's samples hold a digit above 4 before the first 1, 2 or 3: some prompts count as
+// mastered, others do not.
+const Json kDphKeys = {{"reward_funcs", {{{"name", "regex"}, {"pattern", "[5-9]"}}}},
+                       {"stop", {"1", "2", "3"}},
+                       {"presample", {{"k", 4}, {"threshold", 2}, {"rehearsal_per_step", 3}}}};
+
+const Json kEvaluation = {{"eval_steps", 2}, {"eval_num_generations", 2}, {"eval_k", {1, 2}}};
+
+Json with(Json keys, const Json& more) {
+  keys.update(more);
+  return keys;
+}
+
+std::vector<Case> cases() {
+  return {
+      {"Sft", "sft", {{"lr_scheduler_type", "cosine"}, {"warmup_steps", 2}, {"weight_decay", 0.1}}},
+      {"SftBf16", "sft", {{"dtype", "bfloat16"}, {"gradient_checkpointing", true}}},
+      {"SftEvaluated", "sft", {{"eval_steps", 2}}},
+      {"Dpo", "dpo", {{"beta", 0.2}}},
+      {"DpoEvaluated", "dpo", {{"eval_steps", 3}, {"max_tokens_per_micro_batch", 30}}},
+      {"Grpo", "grpo"},
+      {"GrpoEvaluated", "grpo", kEvaluation},
+      {"GrpoTwoIterations", "grpo", {{"num_iterations", 2}, {"max_tokens_per_micro_batch", 60}}},
+      {"GrpoFrozenReference", "grpo", {{"beta", 0.1}}},
+      {"GrpoMovingReference", "grpo", {{"beta", 0.1}, {"sync_ref_model", true}, {"ref_model_sync_steps", 2}}},
+      {"GrpoMovingReferenceTwoIterations",
+       "grpo",
+       {{"beta", 0.1}, {"sync_ref_model", true}, {"ref_model_sync_steps", 1}, {"num_iterations", 2}}},
+      {"DphRl", "dph_rl", kDphKeys},
+      {"DphRlEvaluated", "dph_rl", with(kDphKeys, kEvaluation)},
+      {"Staleness1", "grpo", {{"max_staleness", 1}}},
+      {"Staleness2", "grpo", {{"max_staleness", 2}}},
+      {"Staleness8", "grpo", {{"max_staleness", 8}}},
+      {"Staleness2Evaluated", "grpo", with(kEvaluation, {{"max_staleness", 2}, {"num_iterations", 2}})},
+      {"Staleness1DphRl", "dph_rl", with(kDphKeys, {{"max_staleness", 1}})},
+  };
+}
+
+class Resume : public ::testing::TestWithParam<Case> {
+ protected:
+  JobConfig job() const { return lab_.job(GetParam().trainer, GetParam().keys); }
+  Lab lab_;
+};
+
+TEST_P(Resume, StoppedAfterEveryStepGoesOnWithTheSameBits) {
+  lab_.run_whole(job(), "straight");
+  for (int64_t step = 1; step < 6; ++step) {
+    const Status reason = step % 2 == 0 ? cancelled("enough") : unavailable("the service stops");
+    ASSERT_EQ(lab_.run(job(), "often", {.stop_after = step, .reason = reason}).code(), reason.code());
+    EXPECT_EQ(lab_.metrics("often").size(), static_cast<size_t>(step));
+    EXPECT_TRUE(std::filesystem::exists(lab_.checkpoint("often", step))) << "a stop keeps what was done";
+  }
+  lab_.run_whole(job(), "often");
+  lab_.expect_same_runs(job(), "straight", "often");
+}
+
+// What a kill leaves: the steps after the last regular checkpoint are done again.
+TEST_P(Resume, AfterALossOfStepsDoesThemAgainWithTheSameBits) {
+  lab_.run_whole(job(), "straight");
+  ASSERT_EQ(lab_.run(job(), "killed", {.stop_after = 3}).code(), Code::kUnavailable);
+  std::filesystem::remove_all(lab_.checkpoint("killed", 3));
+  lab_.run_whole(job(), "killed");
+  lab_.expect_same_runs(job(), "straight", "killed");
+}
+
+INSTANTIATE_TEST_SUITE_P(Job, Resume, ::testing::ValuesIn(cases()),
+                         [](const auto& c) { return c.param.name; });
+
+TEST(ResumeSoup, AReferenceMadeOfSeveralModelsIsMadeAgain) {
+  Lab lab;
+  const JobConfig job = lab.job("grpo", {{"beta", 0.1},
+                                         {"ref_soup", {lab.path("model").string(), lab.path("other").string()}},
+                                         {"ref_soup_weights", {2, 1}}});
+  lab.run_whole(job, "straight");
+  ASSERT_EQ(lab.run(job, "stopped", {.stop_after = 3}).code(), Code::kUnavailable);
+  lab.run_whole(job, "stopped");
+  lab.expect_same_runs(job, "straight", "stopped");
+}
+
+TEST(ResumePresample, AStopInTheStageKeepsWhatWasSampled) {
+  Lab lab;
+  const JobConfig job = lab.job("dph_rl", kDphKeys);
+  lab.run_whole(job, "straight");
+  ASSERT_EQ(lab.run(job, "stopped", {.stop_in_presample = true}).code(), Code::kUnavailable);
+  const std::string part = lab.file("stopped", "presample.jsonl");
+  EXPECT_EQ(std::count(part.begin(), part.end(), '\n'), 64);
+  lab.run_whole(job, "stopped");
+  lab.expect_same_runs(job, "straight", "stopped");
+  EXPECT_EQ(lab.file("stopped", "presample.jsonl"), lab.file("straight", "presample.jsonl"));
+}
+
+TEST(ResumePresample, APortionThatWasCutShortIsSampledAgainWhole) {
+  Lab lab;
+  const JobConfig job = lab.job("dph_rl", kDphKeys);
+  lab.run_whole(job, "straight");
+  ASSERT_EQ(lab.run(job, "cut", {.stop_in_presample = true}).code(), Code::kUnavailable);
+  const std::string part = lab.file("cut", "presample.jsonl");
+  size_t end = 0;
+  for (int line = 0; line < 37; ++line) end = part.find('\n', end) + 1;
+  ASSERT_TRUE(write_file_atomic(lab.path("cut") / "presample.jsonl", part.substr(0, end + 9)).ok());
+  lab.run_whole(job, "cut");
+  lab.expect_same_runs(job, "straight", "cut");
+  EXPECT_EQ(lab.file("cut", "presample.jsonl"), lab.file("straight", "presample.jsonl"));
+}
+
+TEST(ResumePresample, SomePromptsAreMasteredAndSomeAreNot) {
+  Lab lab;
+  lab.run_whole(lab.job("dph_rl", kDphKeys), "run");
+  const std::string text = lab.file("run", "presample.jsonl");
+  EXPECT_NE(text.find("\"mastered\":true"), std::string::npos);
+  EXPECT_NE(text.find("\"mastered\":false"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace fulcrum::testing
