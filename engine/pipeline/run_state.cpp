@@ -24,8 +24,7 @@ Result<Json> read_json(const Path& file) {
 Metrics metrics_of(const Json& json) {
   Metrics out;
   for (const auto& [name, value] : json.items()) {
-    add_metric(out, name,
-               value.is_number() ? value.get<double>() : std::numeric_limits<double>::quiet_NaN());
+    add_metric(out, name, value.is_number() ? value.get<double>() : std::numeric_limits<double>::quiet_NaN());
   }
   return out;
 }

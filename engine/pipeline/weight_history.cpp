@@ -24,7 +24,8 @@ Status check_shapes(const TensorMap& tensors, const ModelSpec& spec) {
     if (at->second.dtype != DType::kF32 || at->second.shape != shape)
       return data_loss("tensor " + in_quotes(name) + " is of another model");
   }
-  return tensors.size() == expected.size() ? ok_status() : data_loss("it has tensors the model does not have");
+  return tensors.size() == expected.size() ? ok_status()
+                                           : data_loss("it has tensors the model does not have");
 }
 
 }  // namespace

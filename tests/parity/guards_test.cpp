@@ -43,8 +43,8 @@ TEST(Guards, ThreeNonFiniteStepsInARowStopTheJobAlsoAcrossAResume) {
 
 TEST(Guards, RewardsWithoutSpreadStopTheJobAlsoAcrossAResume) {
   Lab lab;
-  const JobConfig job = lab.job("grpo", {{"max_zero_std_steps", 3},
-                                         {"reward_funcs", {{{"name", "regex"}, {"pattern", "never"}}}}});
+  const JobConfig job = lab.job(
+      "grpo", {{"max_zero_std_steps", 3}, {"reward_funcs", {{{"name", "regex"}, {"pattern", "never"}}}}});
   ASSERT_EQ(lab.run(job, "run", {.stop_after = 1}).code(), Code::kUnavailable);
   const Status status = lab.run(job, "run");
   EXPECT_EQ(status.code(), Code::kDataLoss);

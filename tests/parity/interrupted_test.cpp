@@ -158,10 +158,8 @@ TEST(Staleness, ACheckpointWithoutTheOlderWeightsIsRefusedInWords) {
 // A client that fails when it is called twice at a time, as a fleet does.
 TEST(Staleness, AnEvaluationNeverGeneratesBesideTheStepsAhead) {
   Lab lab;
-  const JobConfig job = lab.job("grpo", {{"eval_steps", 1},
-                                         {"eval_num_generations", 4},
-                                         {"eval_k", {1}},
-                                         {"max_staleness", 2}});
+  const JobConfig job = lab.job(
+      "grpo", {{"eval_steps", 1}, {"eval_num_generations", 4}, {"eval_k", {1}}, {"max_staleness", 2}});
   class Single final : public RolloutClient {
    public:
     explicit Single(std::shared_ptr<RolloutClient> rollouts) : rollouts_(std::move(rollouts)) {}

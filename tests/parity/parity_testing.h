@@ -83,13 +83,13 @@ class Lab {
                                    if (how.stop_in_presample && event.type == "presample") stop(how.reason);
                                  }});
     stop = [&](Status reason) { control.request_stop(std::move(reason)); };
-    const Backends backends{.rollouts = [&](const JobConfig& c, const ModelSpec& spec,
-                                            std::shared_ptr<const Tokenizer> tokenizer)
-                                -> Result<RolloutBackend> {
-                              TRY(local, local_rollouts(c, spec, std::move(tokenizer)));
-                              return how.rollouts ? how.rollouts(std::move(local), control) : local;
-                            },
-                            .reward_service = {}};
+    const Backends backends{
+        .rollouts = [&](const JobConfig& c, const ModelSpec& spec,
+                        std::shared_ptr<const Tokenizer> tokenizer) -> Result<RolloutBackend> {
+          TRY(local, local_rollouts(c, spec, std::move(tokenizer)));
+          return how.rollouts ? how.rollouts(std::move(local), control) : local;
+        },
+        .reward_service = {}};
     return run_job(config, path(name), backends, control);
   }
 

@@ -83,9 +83,10 @@ INSTANTIATE_TEST_SUITE_P(Job, Resume, ::testing::ValuesIn(cases()),
 
 TEST(ResumeSoup, AReferenceMadeOfSeveralModelsIsMadeAgain) {
   Lab lab;
-  const JobConfig job = lab.job("grpo", {{"beta", 0.1},
-                                         {"ref_soup", {lab.path("model").string(), lab.path("other").string()}},
-                                         {"ref_soup_weights", {2, 1}}});
+  const JobConfig job =
+      lab.job("grpo", {{"beta", 0.1},
+                       {"ref_soup", {lab.path("model").string(), lab.path("other").string()}},
+                       {"ref_soup_weights", {2, 1}}});
   lab.run_whole(job, "straight");
   ASSERT_EQ(lab.run(job, "stopped", {.stop_after = 3}).code(), Code::kUnavailable);
   lab.run_whole(job, "stopped");

@@ -56,7 +56,8 @@ TEST(Variations, TheMicroBatchChangesNoMetricByMoreThanRounding) {
 TEST(Variations, TheBatchAndTheThreadsOfTheRolloutsChangeNoBit) {
   for (const std::string trainer : {"grpo", "dph_rl"}) {
     Lab lab;
-    const Json keys = trainer == "grpo" ? Json{{"eval_steps", 3}, {"max_staleness", 1}} : methods().back().keys;
+    const Json keys =
+        trainer == "grpo" ? Json{{"eval_steps", 3}, {"max_staleness", 1}} : methods().back().keys;
     const JobConfig job = lab.job(trainer, keys);
     lab.run_whole(job, "usual");
     for (const auto& [batch, threads] : {std::pair<int64_t, int64_t>{1, 1}, {5, 2}, {64, 3}}) {

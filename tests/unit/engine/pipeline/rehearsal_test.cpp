@@ -50,7 +50,9 @@ TEST(Rehearsal, ALineOutOfItsPlaceIsNamed) {
   testing::TempFolder folder;
   const Path file = folder.path() / "presample.jsonl";
   ASSERT_TRUE(Rehearsal::open(file)->append(ten()).ok());
-  ASSERT_TRUE(append_file(file, R"({"row": 99, "correct": 0, "mastered": false})" "\n").ok());
+  ASSERT_TRUE(append_file(file, R"({"row": 99, "correct": 0, "mastered": false})"
+                                "\n")
+                  .ok());
   const Status s = Rehearsal::open(file).status();
   EXPECT_EQ(s.code(), Code::kDataLoss);
   EXPECT_NE(s.message().find("line 11"), std::string::npos) << s.message();
