@@ -52,11 +52,19 @@ class Cluster : public ::testing::Test {
         std::vector<std::string>{fulcrum(), "rollout", "--learner", listen_, "--name", name},
         folder_.path() / name);
   }
-  std::string submit() {
-    const Finished f =
-        run({fulcrum(), "job", "submit", path("job.json"), "--learner", listen_}, path("submit"));
+  // With overrides: {"--set", "a=b", ...}.
+  std::string submit(const std::vector<std::string>& set = {}) {
+    std::vector<std::string> command = {fulcrum(), "job", "submit", path("job.json"), "--learner", listen_};
+    command.insert(command.end(), set.begin(), set.end());
+    const Finished f = run(command, path("submit"));
     EXPECT_EQ(f.code, 0) << f.err;
     return f.out.substr(0, f.out.find('\n'));
+  }
+  Finished job(const std::string& verb, const std::string& id) {
+    return run({fulcrum(), "job", verb, id, "--learner", listen_}, path(verb));
+  }
+  bool is(const std::string& id, const std::string& state) {
+    return job("get", id).out.find(" " + state + " ") != std::string::npos;
   }
   Finished watch(const std::string& job) {
     return run({fulcrum(), "job", "watch", job, "--learner", listen_}, path("watch"));
@@ -126,6 +134,47 @@ TEST_F(Cluster, AKilledLearnerGoesOnFromItsCheckpointWithTheSameBits) {
   const Finished watched = watch(job);
   EXPECT_EQ(watched.code, 0) << watched.err;
   EXPECT_TRUE(numbers(metrics_of(job)) == expected) << "see " << metrics_of(job);
+}
+
+TEST_F(Cluster, ThreeWorkersGiveTheBitsOfOne) {
+  const std::vector<std::string> expected = alone();
+  const auto l = learner();
+  const auto one = worker("one"), two = worker("two"), three = worker("three");
+  const std::string id = submit();
+  EXPECT_EQ(watch(id).code, 0);
+  EXPECT_TRUE(numbers(metrics_of(id)) == expected) << "see " << metrics_of(id);
+}
+
+TEST_F(Cluster, ACancelEndsAGenerationWithinTwoSeconds) {
+  const auto l = learner();
+  const auto w = worker("one");
+  // One step of this job generates for minutes.
+  const std::string id = submit({"--set", "num_generations=4096", "--set", "max_completion_length=48"});
+  ASSERT_TRUE(eventually([&] { return is(id, "running"); }));
+  const auto begin = std::chrono::steady_clock::now();
+  EXPECT_EQ(job("cancel", id).code, 0);
+  ASSERT_TRUE(eventually([&] { return l->err().find(id + " ends: ") != std::string::npos; })) << l->err();
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, seconds(2));
+  EXPECT_TRUE(is(id, "cancelled"));
+  EXPECT_EQ(watch(submit()).code, 0) << "the worker and the learner are free for the next job";
+}
+
+TEST_F(Cluster, APausedJobWaitsAndGoesOnWithTheSameBits) {
+  const std::vector<std::string> expected = alone();
+  const auto l = learner();
+  const auto w = worker("one");
+  const std::string id = submit();
+  ASSERT_TRUE(eventually([&] { return !slurp(metrics_of(id)).empty(); }));
+  ASSERT_EQ(job("pause", id).code, 0);
+  ASSERT_TRUE(eventually([&] { return is(id, "paused"); }));
+  const std::string before = slurp(metrics_of(id));
+  EXPECT_LT(numbers(metrics_of(id)).size(), expected.size());
+  EXPECT_EQ(job("list", "").code, 2) << "list takes no id";
+  EXPECT_EQ(slurp(metrics_of(id)), before);
+  ASSERT_EQ(job("resume", id).code, 0);
+  EXPECT_EQ(watch(id).code, 0);
+  EXPECT_TRUE(numbers(metrics_of(id)) == expected) << "see " << metrics_of(id);
+  EXPECT_NE(job("logs", id).out.find("succeeded"), std::string::npos);
 }
 
 }  // namespace
