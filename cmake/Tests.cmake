@@ -15,8 +15,22 @@ if(FULCRUM_TORCH)
   add_dependencies(e2e_cluster fulcrum fulcrum-engine)
 endif()
 
+if(FULCRUM_TORCH)
+  fulcrum_test(e2e_tools SOURCES ${PROJECT_SOURCE_DIR}/tests/e2e/tools_test.cpp LINK engine_core LABEL e2e)
+  fulcrum_test(e2e_bad_input SOURCES ${PROJECT_SOURCE_DIR}/tests/e2e/bad_input_test.cpp LINK engine_rpc LABEL e2e)
+  add_dependencies(e2e_tools fulcrum fulcrum-engine)
+  add_dependencies(e2e_bad_input fulcrum fulcrum-engine)
+endif()
+
 # One run against another that must give the same numbers: stopped and resumed, cut otherwise into micro-batches.
 if(FULCRUM_TORCH)
   file(GLOB parity_tests CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/tests/parity/*_test.cpp)
   fulcrum_test(parity_runs SOURCES ${parity_tests} LINK engine_pipeline LABEL parity)
+endif()
+
+if(FULCRUM_TORCH)
+  foreach(name resume digit_completion)
+    fulcrum_test(e2e_${name} SOURCES ${PROJECT_SOURCE_DIR}/tests/e2e/${name}_test.cpp LINK engine_core LABEL e2e SERIAL)
+    add_dependencies(e2e_${name} fulcrum fulcrum-engine)
+  endforeach()
 endif()

@@ -46,14 +46,16 @@ struct Row {
   Status status;
 };
 
-// At most `batch` rows; none at the end of the input.
-std::vector<Row> read_batch(JsonlReader& reader, size_t batch) {
+// At most `batch` rows; none at the end of the input. An error is the file's, not a row's.
+Result<std::vector<Row>> read_batch(JsonlReader& reader, size_t batch) {
   std::vector<Row> rows;
   while (rows.size() < batch) {
     std::optional<Result<Json>> row = reader.next();
     if (!row) break;
     if (row->ok()) {
       rows.push_back({std::move(*row).value(), ok_status()});
+    } else if (row->status().code() != Code::kInvalidArgument) {
+      return row->status();
     } else {
       rows.push_back({{{"line", reader.line()}}, row->status()});
     }
@@ -88,7 +90,7 @@ Result<bool> copy_rows(const RowFiles& files, size_t batch, const AddFields& add
   bool all = true;
   int64_t written = 0;
   for (;;) {
-    std::vector<Row> rows = read_batch(reader, batch);
+    TRY(rows, read_batch(reader, batch));
     if (rows.empty()) return all;
     const bool fine = stop.stop_requested() || add_fields(rows, add);
     if (stop.stop_requested())

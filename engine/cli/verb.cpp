@@ -33,18 +33,17 @@ std::vector<std::string> verb_names(const CLI::App& app) {
 int bad_usage(const CLI::App& app, const CLI::ParseError& error) {
   const CLI::App& where = innermost(app);
   const std::string command = typed(app);
-  std::string what = printable(error.what(), 1000);
-  if (!where.get_subcommands({}).empty()) {
-    const std::vector<std::string> left = where.remaining(/*recurse=*/false);
-    if (left.empty()) {
-      std::fputs(app.help().c_str(), stderr);
-      return exit_code(Code::kInvalidArgument);
-    }
-    const std::string near = nearest_name(left.front(), verb_names(where));
-    what = in_quotes(left.front()) + " is no verb of `" + command + "`" +
-           (near.empty() ? "" : "; did you mean " + in_quotes(near) + "?");
+  const std::string see = "; see `" + command + " --help`";
+  if (where.get_subcommands({}).empty())
+    return report(invalid_argument(printable(error.what(), 1000) + see));
+  const std::vector<std::string> left = where.remaining(/*recurse=*/false);
+  if (left.empty()) {
+    std::fputs(app.help().c_str(), stderr);
+    return exit_code(Code::kInvalidArgument);
   }
-  return report(invalid_argument(what + "; see `" + command + " --help`"));
+  const std::string near = nearest_name(left.front(), verb_names(where));
+  return report(invalid_argument(in_quotes(left.front()) + " is no verb of `" + command + "`" +
+                                 (near.empty() ? see : "; did you mean " + in_quotes(near) + "?")));
 }
 
 // What no other function turned into a Status: standard library exceptions, memory above all.
@@ -78,7 +77,8 @@ void add_examples(CLI::App& verb, const std::vector<std::string>& examples) {
 }
 
 int run_program(CLI::App& app, Action& action, int argc, char** argv) {
-  ::signal(SIGPIPE, SIG_IGN);
+  ::signal(SIGPIPE, SIG_IGN);  // a write that cannot be done is an error like any other,
+  ::signal(SIGXFSZ, SIG_IGN);  // also at `ulimit -f`
   try {
     app.parse(argc, argv);
   } catch (const CLI::Success& e) {  // --help, --version

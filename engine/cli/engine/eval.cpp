@@ -26,6 +26,12 @@ Status evaluate_model(Options o, std::stop_token stop) {
   for (const std::string& s : o.set) TRY_DO(apply_override(item, s));
   TRY(reward, read_config<RewardConfig>(item));
   o.measure.rewards = {reward};
+  for (const int64_t k : o.measure.k) {
+    if (k > o.measure.num_generations) {
+      return invalid_argument("--k has " + std::to_string(k) + " but --num-generations is " +
+                              std::to_string(o.measure.num_generations));
+    }
+  }
   TRY(result, measure(o.measure, stop));
   Table table{{"metric", "mean", "low", "high", "problems"}, {}};
   auto add = [&](const std::string& name, const std::optional<Estimate>& e) {
@@ -70,7 +76,7 @@ void add_eval(CLI::App& app, Action& action) {
             ->check(CLI::NonNegativeNumber)
             ->capture_default_str();
         v.add_option("--top-k", m.sampling.top_k)->check(CLI::NonNegativeNumber);
-        v.add_option("--top-p", m.sampling.top_p)->check(CLI::Range(0.0, 1.0));
+        v.add_option("--top-p", m.sampling.top_p)->check(CLI::Range(1e-6, 1.0));
         v.add_option("--min-p", m.sampling.min_p)->check(CLI::Range(0.0, 1.0));
         v.add_option("--max-new-tokens", m.sampling.max_completion_length)
             ->check(CLI::PositiveNumber)

@@ -1,0 +1,296 @@
+// The tools over rows and folders, as programs: what one writes another reads, and the numbers agree.
+#include <cmath>
+
+#include "tests/support/tools.h"
+
+namespace fulcrum::testing {
+namespace {
+
+std::string jsonl(const std::vector<Json>& rows) {
+  std::string out;
+  for (const Json& row : rows) out += dump_json(row) + "\n";
+  return out;
+}
+
+void expect_near(const Json& a, const Json& b, double tolerance) {
+  ASSERT_EQ(a.size(), b.size());
+  for (size_t i = 0; i < a.size(); ++i) EXPECT_NEAR(a[i].get<double>(), b[i].get<double>(), tolerance) << i;
+}
+
+// Each test with the trained tiny model where the test data has it, else with random weights.
+class ModelTools : public Tools {
+ protected:
+  void SetUp() override {
+    const auto trained = test_data() / "tinyllama-260k/stories260K.bin";
+    if (!test_data().empty() && std::filesystem::exists(trained)) {
+      model_ = {"-m", trained.string(), "--tokenizer",
+                (test_data() / "tinyllama-260k/tok512.model").string()};
+      tokenizer_ = model_[3];
+      prompts_ = {"Once upon a time", "Lily saw a", "The dog"};
+    } else {
+      model_ = {"-m", small_model()};
+      tokenizer_ = model_[1];
+      prompts_ = {"1+1=", "20+3=", "7"};
+    }
+  }
+  std::vector<std::string> with_model(std::vector<std::string> arguments) const {
+    arguments.insert(arguments.begin() + 1, model_.begin(), model_.end());
+    return arguments;
+  }
+  std::string prompt_file() const {
+    std::vector<Json> rows;
+    for (const std::string& p : prompts_) rows.push_back({{"id", rows.size()}, {"prompt", p}});
+    return write("prompts.jsonl", jsonl(rows));
+  }
+
+  std::vector<std::string> model_;  // the options that name it
+  std::string tokenizer_;
+  std::vector<std::string> prompts_;
+};
+
+TEST_F(ModelTools, TokenizeAndDecodeGiveTheTextBack) {
+  std::vector<Json> texts;
+  for (const std::string& p : prompts_) texts.push_back({{"text", p}});
+  const auto ids = rows({"tokenize", "-m", tokenizer_, "-i", write("texts.jsonl", jsonl(texts))});
+  ASSERT_EQ(ids.size(), prompts_.size());
+  const auto back = rows({"tokenize", "-m", tokenizer_, "--decode", "-i", write("ids.jsonl", jsonl(ids))});
+  for (size_t i = 0; i < prompts_.size(); ++i) EXPECT_EQ(back[i]["text"], prompts_[i]);
+  EXPECT_EQ(parse_json(out({"tokenize", "-m", tokenizer_, prompts_[0]})).value(), ids[0]["ids"]);
+}
+
+TEST_F(ModelTools, TokenizeNamesIdsThatAreNone) {
+  const auto bad = rows({"tokenize", "-m", tokenizer_, "--decode", "-i",
+                         write("ids.jsonl", "{\"ids\": [1, -5]}\n{\"ids\": \"x\"}\n{\"ids\": [1]}\n")},
+                        1);
+  ASSERT_EQ(bad.size(), 3u);
+  EXPECT_TRUE(bad[0].contains("error"));
+  EXPECT_TRUE(bad[1].contains("error"));
+  EXPECT_FALSE(bad[2].contains("error"));
+}
+
+TEST_F(ModelTools, GreedyIsTheSameForAPromptOnTheCommandLineAndInARow) {
+  const auto made = rows(with_model({"generate", "--greedy", "--max-new-tokens", "12", "-i", prompt_file()}));
+  ASSERT_EQ(made.size(), prompts_.size());
+  for (size_t i = 0; i < made.size(); ++i) {
+    EXPECT_EQ(made[i]["id"], i);
+    EXPECT_EQ(out(with_model({"generate", "--greedy", "--max-new-tokens", "12", prompts_[i]})),
+              made[i]["completion"].get<std::string>() + "\n");
+  }
+}
+
+TEST_F(ModelTools, SeedsDecideSamplesAndBatchesDoNot) {
+  const std::string file = prompt_file();
+  const auto sample = [&](const std::string& seed, const std::string& batch) {
+    return rows(with_model({"generate", "--seed", seed, "--max-batch", batch, "--temperature", "1.5",
+                            "--num-generations", "3", "--max-new-tokens", "8", "-i", file}));
+  };
+  const auto one = sample("1", "1");
+  EXPECT_EQ(one, sample("1", "32"));
+  EXPECT_NE(one, sample("2", "32"));
+  for (const Json& row : one) {
+    ASSERT_EQ(row["completions"].size(), 3u);
+    EXPECT_NE(row["completions"][0]["completion_ids"], row["completions"][1]["completion_ids"]);
+  }
+}
+
+TEST_F(ModelTools, StopTextsEndACompletion) {
+  const std::string file = prompt_file();
+  const auto whole = rows(with_model({"generate", "--greedy", "--max-new-tokens", "16", "-i", file}));
+  const auto text = whole[0]["completion"].get<std::string>();
+  ASSERT_GT(text.size(), 6u);
+  const std::string stop = text.substr(3, 2);
+  const auto cut =
+      rows(with_model({"generate", "--greedy", "--max-new-tokens", "16", "--stop", stop, "-i", file}));
+  const auto shorter = cut[0]["completion"].get<std::string>();
+  EXPECT_TRUE(text.starts_with(shorter)) << shorter;
+  EXPECT_LT(shorter.size(), text.size());
+  EXPECT_NE(shorter.find(stop), std::string::npos);
+  EXPECT_NE(cut[0]["finish_reason"], whole[0]["finish_reason"]);
+}
+
+TEST_F(ModelTools, OneBadRowIsAnErrorFieldAndTheOthersAreGenerated) {
+  const std::string file =
+      write("mixed.jsonl", dump_json({{"prompt", prompts_[0]}}) + "\n{\"question\": 1}\n" + "not json\n" +
+                               dump_json({{"prompt", prompts_[1]}}) + "\n");
+  const auto made = rows(with_model({"generate", "--greedy", "--max-new-tokens", "4", "-i", file}), 1);
+  ASSERT_EQ(made.size(), 4u);
+  EXPECT_TRUE(made[0].contains("completion"));
+  EXPECT_EQ(made[1]["question"], 1);
+  EXPECT_TRUE(made[1].contains("error"));
+  EXPECT_NE(made[2]["error"].get<std::string>().find("mixed.jsonl:3"), std::string::npos) << made[2];
+  EXPECT_TRUE(made[3].contains("completion"));
+}
+
+TEST_F(ModelTools, LogpsAreThoseOfGenerate) {
+  // Two forward passes: `logps` runs the learner's, `generate` the decoder's.
+  const auto made =
+      rows(with_model({"generate", "--seed", "5", "--max-new-tokens", "16", "-i", prompt_file()}));
+  std::vector<Json> asked;
+  for (const Json& row : made)
+    asked.push_back({{"prompt", row["prompt"]}, {"completion", row["completion"]}});
+  const auto scored = rows(with_model({"logps", "-i", write("asked.jsonl", jsonl(asked))}));
+  ASSERT_EQ(scored.size(), made.size());
+  int compared = 0;
+  for (size_t i = 0; i < made.size(); ++i) {
+    Json ids = made[i]["completion_ids"], logps = made[i]["logps"];
+    // Text does not always tokenise back into the ids that were drawn, and EOS has no text.
+    if (made[i]["finish_reason"] != "length") ids.erase(ids.size() - 1), logps.erase(logps.size() - 1);
+    if (scored[i]["completion_ids"] != ids) continue;
+    expect_near(scored[i]["logps"], logps, 1e-4);
+    ++compared;
+  }
+  EXPECT_GT(compared, 0);
+}
+
+TEST_F(Tools, ScoreJudgesRowsInOrder) {
+  const auto judged =
+      rows({"score", "--reward", "math", "-i",
+            write("rows.jsonl",
+                  "{\"prompt\": \"1+1=\", \"completion\": \"\\\\boxed{2}\", \"solution\": \"2\"}\n"
+                  "{\"prompt\": \"1+1=\", \"completion\": \"\\\\boxed{3}\", \"solution\": \"2\"}\n"
+                  "{\"prompt\": \"1+1=\", \"solution\": \"2\"}\n")},
+           1);
+  ASSERT_EQ(judged.size(), 3u);
+  EXPECT_EQ(judged[0]["score"], 1.0);
+  EXPECT_EQ(judged[0]["verdict"], "scored");
+  EXPECT_EQ(judged[1]["score"], 0.0);
+  EXPECT_NE(judged[2]["error"].get<std::string>().find("'completion'"), std::string::npos);
+}
+
+TEST_F(Tools, EvalPrintsPassAtKWithIntervals) {
+  const std::string model = small_model();
+  const std::string data = write("test.jsonl", "{\"prompt\": \"1+1=\", \"solution\": \"2\"}\n");
+  const auto report = rows({"eval", "-m", model, "--data", data, "--reward", "math", "--set", "extract=whole",
+                            "--num-generations", "8", "--k", "1,8", "--max-new-tokens", "4", "-o", "jsonl"});
+  std::map<std::string, Json> by_name;
+  for (const Json& row : report) by_name[row["metric"].get<std::string>()] = row;
+  ASSERT_TRUE(by_name.contains("pass@1") && by_name.contains("pass@8") && by_name.contains("maj@8"));
+  EXPECT_EQ(by_name["pass@1"]["problems"], 1);
+  EXPECT_LE(by_name["pass@1"]["mean"], by_name["pass@8"]["mean"]);
+  EXPECT_EQ(
+      fulcrum({"eval", "-m", model, "--data", data, "--reward", "math", "--num-generations", "4", "--k", "8"})
+          .code,
+      2);
+}
+
+// Log-probs of a few fixed rows under a model folder.
+class Folders : public Tools {
+ protected:
+  std::vector<Json> logps(const std::string& model) {
+    return rows({"logps", "-m", model, "-i",
+                 write("rows.jsonl",
+                       "{\"prompt\": \"1+2=\", \"completion\": \"3\"}\n"
+                       "{\"prompt\": \"40+2=\", \"completion\": \"42\"}\n")});
+  }
+};
+
+TEST_F(Folders, CheckpointsAreListedAndExportedWithTheSameNumbers) {
+  small_model();
+  const std::string job =
+      small_job("job.json", {{"max_steps", 3}, {"save_steps", 1}, {"learning_rate", 1e-2}});
+  const std::string last = out({"run", job, "--output-dir", path("run")});
+  EXPECT_EQ(last, path("run/checkpoints/checkpoint-3") + "\n");
+  const auto listed = rows({"checkpoint", "list", path("run"), "-o", "jsonl"});
+  ASSERT_EQ(listed.size(), 2u);  // save_total_limit
+  EXPECT_EQ(listed.back()["step"], 3);
+  for (const Json& row : listed) EXPECT_EQ(row["state"], "whole");
+  const Json info = parse_json(out({"checkpoint", "info", path("run"), "--step", "2"})).value();
+  EXPECT_EQ(info["step"], 2);
+  EXPECT_TRUE(info["files"].contains("model.safetensors"));
+  EXPECT_EQ(out({"checkpoint", "export", path("run"), "--out", path("exported")}), path("exported") + "\n");
+  EXPECT_EQ(logps(path("exported")), logps(path("run/checkpoints/checkpoint-3")));
+  EXPECT_NE(logps(path("exported")), logps(path("model")));
+  EXPECT_EQ(fulcrum({"checkpoint", "info", path("run"), "--step", "77"}).code, 3);
+}
+
+TEST_F(Folders, SoupOfAModelWithItselfIsTheModel) {
+  small_model("a", 1);
+  small_model("b", 2);
+  out({"soup", path("a"), path("a"), "--out", path("same")});
+  EXPECT_EQ(logps(path("same")), logps(path("a")));
+  out({"soup", path("a"), path("b"), "--weights", "0.25,0.75", "--out", path("mixed")});
+  EXPECT_NE(logps(path("mixed")), logps(path("a")));
+  EXPECT_NE(logps(path("mixed")), logps(path("b")));
+  small_model("deep", 1, 3);
+  const Finished f = fulcrum({"soup", path("a"), path("deep"), "--out", path("no")});
+  EXPECT_EQ(f.code, 2) << f.err;
+}
+
+TEST_F(Folders, InitModelIsAFunctionOfItsSeed) {
+  const auto one = logps(small_model("one", 1));
+  EXPECT_EQ(logps(small_model("again", 1)), one);
+  EXPECT_NE(logps(small_model("two", 2)), one);
+}
+
+TEST_F(Tools, ConfigVerbsReadTheSameDeclarations) {
+  small_model();
+  EXPECT_NE(out({"config", "check", small_job("job.json")}).find("a valid grpo job of 2 steps"),
+            std::string::npos);
+  const Json schema = parse_json(out({"config", "schema"})).value();
+  EXPECT_TRUE(schema["properties"].contains("epsilon_high"));
+  EXPECT_NE(out({"config", "explain", "epsilon_high"}).find("upper clip range"), std::string::npos);
+  for (const Json& key : rows({"config", "explain", "-o", "jsonl"}))
+    EXPECT_FALSE(key["what it is"].empty()) << key;
+}
+
+TEST_F(Tools, DataVerbsSayWhatAFileHolds) {
+  const std::string model = small_model();
+  small_job("job.json");
+  EXPECT_TRUE(out({"data", "check", path("train.jsonl"), "--trainer", "grpo", "-m", model})
+                  .starts_with("2 rows fit trainer grpo"));
+  const auto shown = rows({"data", "preview", path("train.jsonl"), "-n", "1", "-o", "jsonl"});
+  ASSERT_EQ(shown.size(), 1u);
+  EXPECT_EQ(shown[0]["prompt"], "1+1=");
+  const Finished f = fulcrum({"data", "check", path("train.jsonl"), "--trainer", "dpo", "-m", model});
+  EXPECT_EQ(f.code, 2);
+  EXPECT_NE(f.err.find("train.jsonl:1"), std::string::npos) << f.err;
+}
+
+TEST_F(Tools, ExplainAndDoctorAnswer) {
+  EXPECT_NE(out({"explain", "eval_pass@k"}).find("unbiased"), std::string::npos);
+  EXPECT_GT(rows({"explain", "-o", "jsonl"}).size(), 20u);
+  const Finished near = fulcrum({"explain", "rewards/margin"});
+  EXPECT_EQ(near.code, 3);
+  EXPECT_NE(near.err.find("'rewards/margins'"), std::string::npos) << near.err;
+  for (const Json& check : rows({"doctor", "-o", "jsonl"})) EXPECT_NE(check["state"], "error") << check;
+}
+
+TEST_F(Tools, EveryVerbHasHelp) {
+  for (const char* verb :
+       {"run", "learner", "logps", "eval", "soup", "demo", "rollout", "generate", "tokenize", "score",
+        "init-model", "explain", "doctor", "job", "checkpoint", "data", "config"}) {
+    EXPECT_NE(out({verb, "--help"}).find("fulcrum " + std::string(verb)), std::string::npos) << verb;
+  }
+}
+
+TEST_F(Tools, GreedyTextOfTheTrainedModelIsTheDocumentedOne) {
+  FULCRUM_NEEDS_DATA("tinyllama-260k/golden_greedy.json");
+  const auto folder = test_data() / "tinyllama-260k";
+  const Json golden = parse_json(slurp(folder / "golden_greedy.json")).value();
+  const auto made = rows({"generate", "-m", (folder / "stories260K.bin").string(), "--tokenizer",
+                          (folder / "tok512.model").string(), "--greedy", "--max-new-tokens",
+                          std::to_string(golden["steps"].get<int>()), "-i",
+                          write("prompt.jsonl", dump_json({{"prompt", golden["prompt"]}}) + "\n")});
+  EXPECT_EQ(made.at(0)["completion"], golden["text"]);
+}
+
+TEST_F(Tools, LogpsOfTheTrainedModelAreTheReferences) {
+  FULCRUM_NEEDS_DATA("tinyllama-260k/reference.json");
+  const auto folder = test_data() / "tinyllama-260k";
+  const Json reference = parse_json(slurp(folder / "reference.json")).value();
+  ASSERT_EQ(reference.size(), 32u);
+  std::vector<Json> asked;
+  for (const Json& c : reference) asked.push_back({{"prompt", ""}, {"completion", c["text"]}});
+  const auto scored = rows({"logps", "-m", (folder / "stories260K.bin").string(), "--tokenizer",
+                            (folder / "tok512.model").string(), "-i", write("asked.jsonl", jsonl(asked))});
+  ASSERT_EQ(scored.size(), reference.size());
+  for (size_t i = 0; i < scored.size(); ++i) {
+    Json ids = scored[i]["completion_ids"];
+    ids.insert(ids.begin(), 1);  // the prompt is BOS alone
+    EXPECT_EQ(ids, reference[i]["ids"]) << reference[i]["text"];
+    expect_near(scored[i]["logps"], reference[i]["logprobs"], 2e-4);
+  }
+}
+
+}  // namespace
+}  // namespace fulcrum::testing

@@ -1,0 +1,128 @@
+#include "engine/cli/rows.h"
+
+#include <gtest/gtest.h>
+
+#include "engine/core/files.h"
+#include "tests/support/test_data.h"
+
+namespace fulcrum::cli {
+namespace {
+
+using ::testing::internal::CaptureStderr;
+using ::testing::internal::GetCapturedStderr;
+
+class Rows : public ::testing::Test {
+ protected:
+  RowFiles files(const std::string& input) {
+    EXPECT_TRUE(write_file_atomic(path("in.jsonl"), input).ok());
+    return {.input = path("in.jsonl"), .output = path("out.jsonl")};
+  }
+  std::string path(const std::string& name) const { return (folder_.path() / name).string(); }
+  std::string written() const { return read_file(folder_.path() / "out.jsonl").value(); }
+
+  testing::TempFolder folder_;
+};
+
+Status add_double(Json& row) {
+  TRY(n, get_int(row, "n"));
+  row["double"] = 2 * n;
+  return ok_status();
+}
+
+TEST_F(Rows, KeepTheirOrderTheirFieldsAndGainTheNewOne) {
+  EXPECT_EQ(for_each_row(files("{\"z\":true,\"n\":3}\n\n{\"n\":1}\n"), add_double), 0);
+  EXPECT_EQ(written(), "{\"z\":true,\"n\":3,\"double\":6}\n{\"n\":1,\"double\":2}\n");
+}
+
+TEST_F(Rows, ThatAreBadBecomeErrorFieldsAndExitCodeOne) {
+  EXPECT_EQ(for_each_row(files("{\"n\":1}\n{\"n\":\n[2]\n{\"m\":3}\n{\"n\":4}\n"), add_double), 1);
+  const std::vector<std::string> lines = [&] {
+    std::vector<std::string> out;
+    std::istringstream in(written());
+    for (std::string line; std::getline(in, line);) out.push_back(line);
+    return out;
+  }();
+  ASSERT_EQ(lines.size(), 5u);
+  EXPECT_EQ(lines[0], "{\"n\":1,\"double\":2}");
+  const Json broken = parse_json(lines[1]).value(), list = parse_json(lines[2]).value(),
+             lacking = parse_json(lines[3]).value();
+  EXPECT_EQ(broken["line"], 2);
+  EXPECT_NE(broken["error"].get<std::string>().find("in.jsonl:2: "), std::string::npos) << lines[1];
+  EXPECT_NE(list["error"].get<std::string>().find("in.jsonl:3: a row must be a JSON object"),
+            std::string::npos)
+      << lines[2];
+  EXPECT_EQ(lacking["m"], 3);
+  EXPECT_NE(lacking["error"].get<std::string>().find("'n'"), std::string::npos) << lines[3];
+  EXPECT_EQ(lines[4], "{\"n\":4,\"double\":8}");
+}
+
+TEST_F(Rows, ComeInBatchesOfTheRowsThatCouldBeRead) {
+  std::vector<size_t> sizes;
+  const AddFields count = [&](std::span<Json> rows) {
+    sizes.push_back(rows.size());
+    return std::vector<Status>(rows.size());
+  };
+  EXPECT_EQ(for_each_batch(files("{\"n\":1}\nx\n{\"n\":2}\n{\"n\":3}\n"), 3, count), 1);
+  EXPECT_EQ(sizes, (std::vector<size_t>{2, 1}));
+}
+
+TEST_F(Rows, OfAnEmptyFileAreNoneAndThatIsFine) {
+  EXPECT_EQ(for_each_row(files(""), add_double), 0);
+  EXPECT_EQ(written(), "");
+}
+
+TEST_F(Rows, MissingInputIsThreeAndLeavesNoOutput) {
+  CaptureStderr();
+  EXPECT_EQ(for_each_row({.input = path("absent"), .output = path("out.jsonl")}, add_double), 3);
+  EXPECT_TRUE(GetCapturedStderr().starts_with("fulcrum: cannot open '"));
+  EXPECT_FALSE(std::filesystem::exists(path("out.jsonl")));
+}
+
+TEST_F(Rows, AFolderAsInputIsTwo) {
+  CaptureStderr();
+  EXPECT_EQ(for_each_row({.input = folder_.path().string(), .output = path("out.jsonl")}, add_double), 2);
+  EXPECT_NE(GetCapturedStderr().find("is a folder"), std::string::npos);
+}
+
+TEST_F(Rows, OutputIntoAFolderThatIsNotThereIsThree) {
+  RowFiles f = files("{\"n\":1}\n");
+  f.output = path("absent/out.jsonl");
+  CaptureStderr();
+  EXPECT_EQ(for_each_row(f, add_double), 3);
+  EXPECT_TRUE(GetCapturedStderr().starts_with("fulcrum: cannot write '"));
+}
+
+TEST_F(Rows, OutputOnAFullDiskIsSix) {
+  RowFiles f = files("{\"n\":1}\n");
+  f.output = "/dev/full";
+  CaptureStderr();
+  EXPECT_EQ(for_each_row(f, add_double), 6);
+  EXPECT_EQ(GetCapturedStderr(), "fulcrum: cannot write '/dev/full': No space left on device\n");
+}
+
+TEST_F(Rows, AreNeverOverwrittenByTheirOwnOutput) {
+  RowFiles f = files("{\"n\":1}\n");
+  f.output = path("../" + folder_.path().filename().string() + "/in.jsonl");
+  CaptureStderr();
+  EXPECT_EQ(for_each_row(f, add_double), 2);
+  EXPECT_NE(GetCapturedStderr().find("read and cannot be written"), std::string::npos);
+  EXPECT_EQ(read_file(f.input).value(), "{\"n\":1}\n");
+}
+
+TEST_F(Rows, StopAtASignalWithWhatIsWritten) {
+  std::stop_source stop;
+  CaptureStderr();
+  const int code = for_each_row(
+      files("{\"n\":1}\n{\"n\":2}\n{\"n\":3}\n"),
+      [&](Json& row) {
+        if (row["n"] == 2) stop.request_stop();
+        return add_double(row);
+      },
+      stop.get_token());
+  EXPECT_EQ(code, 130);
+  EXPECT_EQ(GetCapturedStderr(), "fulcrum: stopped by a signal; 1 rows are written\n");
+  EXPECT_EQ(written(), "{\"n\":1,\"double\":2}\n");
+}
+
+}  // namespace
+}  // namespace fulcrum::cli
