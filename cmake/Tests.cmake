@@ -6,7 +6,15 @@ if(FULCRUM_TORCH)
   fulcrum_test(laws_divergence SOURCES ${PROJECT_SOURCE_DIR}/tests/laws/divergence_laws_test.cpp
                LINK engine_divergence LABEL laws)
   file(GLOB golden_tests CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/tests/golden/*.cpp)
-  fulcrum_test(golden_methods SOURCES ${golden_tests} LINK engine_objective engine_reference LABEL golden)
+  # What evaluates golden files: a library for the tests, and the program bin/replay for files of any seed.
+  file(GLOB replay_ops CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/tests/replay/*.cpp)
+  list(FILTER replay_ops EXCLUDE REGEX "/main\\.cpp$")
+  add_library(tests_replay STATIC ${replay_ops})
+  target_link_libraries(tests_replay PUBLIC engine_pipeline tests_support PRIVATE fulcrum_warnings)
+  add_executable(replay ${PROJECT_SOURCE_DIR}/tests/replay/main.cpp)
+  target_link_libraries(replay PRIVATE tests_replay fulcrum_warnings)
+  set_property(GLOBAL APPEND PROPERTY FULCRUM_TEST_TARGETS replay)
+  fulcrum_test(golden_methods SOURCES ${golden_tests} LINK tests_replay LABEL golden)
 endif()
 
 # The real programs, started and killed.

@@ -6,6 +6,7 @@
 #include "engine/core/text.h"
 #include "engine/data/dataset.h"
 #include "engine/data/jsonl.h"
+#include "engine/objective/trainers.h"
 
 namespace fulcrum::cli {
 namespace {
@@ -18,11 +19,8 @@ struct CheckOptions {
 
 Status check(const CheckOptions& o) {
   TRY(tokenizer, load_tokenizer(o.model));
-  const RowFormat format = o.trainer == "sft"   ? RowFormat::kCompletion
-                           : o.trainer == "dpo" ? RowFormat::kPreference
-                                                : RowFormat::kPrompt;
   TRY(data, Dataset::open({.files = o.files,
-                           .format = format,
+                           .format = trainer_rows(o.trainer),
                            .max_prompt_length = o.max_prompt_length,
                            .max_length = o.max_length},
                           *tokenizer, tokenizer->vocab_size()));
@@ -68,9 +66,7 @@ void add_data_verbs(CLI::App& app, Action& action) {
       [](const CheckOptions& o) { return report(check(o)); },
       [](CLI::App& v, CheckOptions& o) {
         v.add_option("files", o.files, "JSONL files")->required();
-        v.add_option("--trainer", o.trainer)
-            ->required()
-            ->check(CLI::IsMember({"sft", "grpo", "dpo", "dph_rl"}));
+        v.add_option("--trainer", o.trainer)->required()->check(CLI::IsMember(trainer_names()));
         v.add_option("-m,--model", o.model, "model folder or tokenizer file")->required();
         v.add_option("--max-prompt-length", o.max_prompt_length)->capture_default_str();
         v.add_option("--max-length", o.max_length)->capture_default_str();

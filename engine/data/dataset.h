@@ -9,16 +9,10 @@
 
 #include "engine/core/status.h"
 #include "engine/types/rollout.h"
+#include "engine/types/row_format.h"
 #include "policy/text/tokenizer.h"
 
 namespace fulcrum {
-
-// What a trainer needs of a row.
-enum class RowFormat {
-  kPrompt,      // prompt                              grpo, dph_rl, evaluation
-  kPreference,  // prompt, chosen, rejected            dpo
-  kCompletion,  // prompt and completion, or text      sft
-};
 
 struct DataRow {
   Prompt prompt;                    // its ids are never empty

@@ -62,7 +62,8 @@ void add_groups(BatchBuilder& builder, std::span<const RolloutGroup> groups,
                       {.prompt_row = groups[g].prompt.row,
                        .truncated = completion.finish != FinishReason::kStop,
                        .has_reward = score.has_value(),
-                       .reward = score.value_or(0)},
+                       .reward = score.value_or(0),
+                       .parts = verdicts[g][c].parts},
                       completion.logps);
     }
   }
@@ -75,21 +76,12 @@ TrainBatch pack_groups(std::span<const RolloutGroup> groups,
   return builder.take();
 }
 
-TrainBatch pack_pairs(std::span<const DataRow* const> rows) {
+TrainBatch pack_rows(std::span<const DataRow* const> rows, RowFormat format) {
   BatchBuilder builder;
   for (const DataRow* row : rows) {
     builder.begin_group(row->prompt.ids);
     builder.add_row(row->completion, {.prompt_row = row->prompt.row});
-    builder.add_row(row->rejected, {.prompt_row = row->prompt.row});
-  }
-  return builder.take();
-}
-
-TrainBatch pack_completions(std::span<const DataRow* const> rows) {
-  BatchBuilder builder;
-  for (const DataRow* row : rows) {
-    builder.begin_group(row->prompt.ids);
-    builder.add_row(row->completion, {.prompt_row = row->prompt.row});
+    if (format == RowFormat::kPreference) builder.add_row(row->rejected, {.prompt_row = row->prompt.row});
   }
   return builder.take();
 }

@@ -37,10 +37,8 @@ void add_groups(BatchBuilder& builder, std::span<const RolloutGroup> groups,
 TrainBatch pack_groups(std::span<const RolloutGroup> groups,
                        const std::vector<std::vector<Verdict>>& verdicts);
 
-// One group a pair: row 2i is chosen, row 2i + 1 rejected, over one prompt.
-TrainBatch pack_pairs(std::span<const DataRow* const> rows);
-
-// One group and row a text; all of the completion is learnt.
-TrainBatch pack_completions(std::span<const DataRow* const> rows);
+// One group a row of the data: kCompletion, one row, all of the completion is learnt; kPreference, row 2i is
+// chosen and row 2i + 1 rejected, over one prompt.
+TrainBatch pack_rows(std::span<const DataRow* const> rows, RowFormat format);
 
 }  // namespace fulcrum

@@ -103,7 +103,8 @@ TrainBatch slice(const TrainBatch& batch, RowRange range) {
   const auto mask = part(batch.target_mask, begin, end);
   out.target_mask.assign(mask.begin(), mask.end());
   for (const auto array : {&TrainBatch::sampling_logps, &TrainBatch::stored_logps, &TrainBatch::old_logps,
-                           &TrainBatch::reference_logps, &TrainBatch::advantages}) {
+                           &TrainBatch::reference_logps, &TrainBatch::old_values, &TrainBatch::advantages,
+                           &TrainBatch::returns}) {
     if ((batch.*array).empty()) continue;
     const auto values = part(batch.*array, begin, end);
     (out.*array).assign(values.begin(), values.end());

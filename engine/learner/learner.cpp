@@ -101,17 +101,22 @@ class TorchLearner final : public Learner {
   HostState host_;
 };
 
-// What the losses of a batch need: the objective's numbers and the reference's log-probs.
+// What the losses of a batch need: what the models say of it, then the objective's numbers.
 Status TorchLearner::prepare(TrainBatch& batch, ObjectiveState& state, Metrics& metrics,
                              const std::stop_token& stop) {
   TRY_DO(check_vocabulary(batch, policy_->spec()));
   if (batch.num_targets() == 0) return invalid_argument("the batch has no completion token to learn from");
-  TRY_DO(objective_->prepare(batch, state, metrics));
-  if (!objective_->needs().reference_logps) return ok_status();
-  TRY(logps, reference_->logps(batch, options_.temperature, options_.config.max_tokens_per_micro_batch,
-                               options_.config.logits_chunk, stop));
-  batch.reference_logps = std::move(logps);
-  return ok_status();
+  const Needs needs = objective_->needs();
+  if (needs.policy_logps) {
+    TRY(old, logps(batch, stop));
+    batch.old_logps = std::move(old);
+  }
+  if (needs.reference_logps) {
+    TRY(constant, reference_->logps(batch, options_.temperature, options_.config.max_tokens_per_micro_batch,
+                                    options_.config.logits_chunk, stop));
+    batch.reference_logps = std::move(constant);
+  }
+  return objective_->prepare(batch, state, metrics);
 }
 
 Result<Metrics> TorchLearner::measure(TrainBatch& batch, const std::stop_token& stop) {
@@ -168,7 +173,8 @@ Status TorchLearner::run_updates(TrainBatch& batch, HostState& next, Metrics& me
       TRY_DO(check_first_pass(batch, logps));
       add_sampling_difference(batch, logps, metrics);
     }
-    if (iteration == 0 && objective_->needs().old_logps) batch.old_logps = std::move(logps);
+    if (iteration == 0 && objective_->needs().old_logps && batch.old_logps.empty())
+      batch.old_logps = std::move(logps);
     TRY_DO(apply(loss, next, metrics));
   }
   return ok_status();

@@ -16,17 +16,52 @@ at::Tensor floats(const std::vector<float>& values) {
   return values.empty() ? at::Tensor() : at::tensor(at::ArrayRef<float>(values), at::kFloat);
 }
 
-LossInput make_input(const TrainBatch& slice, const at::Tensor& leaf_N, const Needs& needs,
+// The model's outputs cut from their graph, and the way back: the loss's gradient with respect to them is
+// taken on its own, and what goes through the model is that gradient, whatever the loss was.
+class Cut {
+ public:
+  explicit Cut(const ModelOutputs& outputs)
+      : leaves_{leaf(outputs.logps_N), leaf(outputs.divergence_N), leaf(outputs.values_N),
+                leaf(outputs.scores_R)} {}
+
+  const ModelOutputs& leaves() const { return leaves_; }
+
+  void backward(const at::Tensor& loss) const {
+    const auto gradients = torch::autograd::grad({loss}, cut_, {}, false, false, /*allow_unused=*/true);
+    torch::autograd::variable_list roots, seeds;
+    for (size_t i = 0; i < gradients.size(); ++i) {
+      if (!gradients[i].defined()) continue;
+      roots.push_back(whole_[i]);
+      seeds.push_back(gradients[i]);
+    }
+    if (!roots.empty()) torch::autograd::backward(roots, seeds);
+  }
+
+ private:
+  at::Tensor leaf(const at::Tensor& output) {
+    if (!output.defined()) return {};
+    whole_.push_back(output);
+    cut_.push_back(output.detach().clone().set_requires_grad(true));
+    return cut_.back();
+  }
+
+  torch::autograd::variable_list whole_, cut_;
+  ModelOutputs leaves_;
+};
+
+LossInput make_input(const TrainBatch& slice, const ModelOutputs& leaves, const Needs& needs,
                      bool old_is_current) {
-  LossInput out{.batch = slice};
-  out.logps_N = leaf_N;
+  LossInput out(slice);
+  static_cast<ModelOutputs&>(out) = leaves;
   out.row_N = at::tensor(at::ArrayRef<int64_t>(slice.target_row), at::kLong);
   out.mask_N = at::tensor(at::ArrayRef<uint8_t>(slice.target_mask), at::kByte).to(at::kBool);
-  if (needs.old_logps) out.old_logps_N = old_is_current ? leaf_N.detach() : floats(slice.old_logps);
+  if (needs.old_logps) out.old_logps_N = old_is_current ? leaves.logps_N.detach() : floats(slice.old_logps);
   if (needs.reference_logps) out.reference_logps_N = floats(slice.reference_logps);
   out.sampling_logps_N = floats(slice.sampling_logps);
   out.stored_logps_N = floats(slice.stored_logps);
+  out.old_values_N = floats(slice.old_values);
   out.advantages_N = floats(slice.advantages);
+  out.returns_N = floats(slice.returns);
   return out;
 }
 
@@ -36,14 +71,13 @@ Result<MicroBatchResult> run_micro_batch(Policy& policy, const Objective& object
                                          const MicroBatchOptions& options) {
   const Needs needs = objective.needs();
   at::Tensor entropy_N;
-  const at::Tensor logps_N = target_logps(policy, slice, options.temperature, options.logits_chunk,
-                                          needs.entropy ? &entropy_N : nullptr);
+  ModelOutputs outputs;
+  outputs.logps_N = target_logps(policy, slice, options.temperature, options.logits_chunk,
+                                 needs.entropy ? &entropy_N : nullptr);
   MicroBatchResult out;
-  out.logps_N = logps_N.detach();
-  // The loss is a function of a few numbers: its gradient with respect to them is taken on its own, and what
-  // goes through the model is that gradient, whatever the loss was.
-  const at::Tensor leaf_N = out.logps_N.clone().set_requires_grad(true);
-  const LossInput input = make_input(slice, leaf_N, needs, options.old_is_current);
+  out.logps_N = outputs.logps_N.detach();
+  const Cut cut(outputs);
+  const LossInput input = make_input(slice, cut.leaves(), needs, options.old_is_current);
   if (!std::isfinite(at::where(input.mask_N, out.logps_N, 0).sum().item().toDouble())) {
     out.loss = std::numeric_limits<double>::quiet_NaN();  // the learner skips the step; no objective is asked
     return out;
@@ -57,9 +91,7 @@ Result<MicroBatchResult> run_micro_batch(Policy& policy, const Objective& object
                mask_N.sum().item().toDouble());
   }
   // No target of the slice enters the loss, or nobody wants a gradient.
-  if (!loss.loss.requires_grad()) return out;
-  const auto d_logps_N = torch::autograd::grad({loss.loss}, {leaf_N}, {}, false, false, true)[0];
-  if (d_logps_N.defined()) torch::autograd::backward({logps_N}, {d_logps_N});
+  if (loss.loss.requires_grad()) cut.backward(loss.loss);
   return out;
 }
 

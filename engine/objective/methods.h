@@ -7,7 +7,8 @@
 
 namespace fulcrum {
 
-#define FULCRUM_OBJECTIVE(name, make) Result<std::unique_ptr<Objective>> make(const ObjectiveConfig& config);
+#define FULCRUM_OBJECTIVE(name, rows, make) \
+  Result<std::unique_ptr<Objective>> make(const ObjectiveConfig& config);
 #include "engine/objective/objectives.def"
 #undef FULCRUM_OBJECTIVE
 

@@ -2,6 +2,7 @@
 
 #include "engine/core/text.h"
 #include "engine/objective/methods.h"
+#include "engine/objective/trainers.h"
 
 namespace fulcrum {
 namespace {
@@ -22,15 +23,14 @@ Status check_unused_keys(const ObjectiveConfig& config) {
 }  // namespace
 
 Result<std::unique_ptr<Objective>> make_objective(const ObjectiveConfig& config) {
-  std::vector<std::string> names;
-#define FULCRUM_OBJECTIVE(name, make)  \
-  if (config.trainer == #name) {       \
-    TRY_DO(check_unused_keys(config)); \
-    return make(config);               \
-  }                                    \
-  names.emplace_back(#name);
+#define FULCRUM_OBJECTIVE(name, rows, make) \
+  if (config.trainer == #name) {            \
+    TRY_DO(check_unused_keys(config));      \
+    return make(config);                    \
+  }
 #include "engine/objective/objectives.def"
 #undef FULCRUM_OBJECTIVE
+  const std::vector<std::string> names = trainer_names();
   const std::string nearest = nearest_name(config.trainer, names);
   return invalid_argument("unknown trainer " + in_quotes(config.trainer) +
                           (nearest.empty() ? "" : ", did you mean '" + nearest + "'?") +

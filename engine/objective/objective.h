@@ -13,6 +13,7 @@
 
 #include "engine/core/metrics.h"
 #include "engine/core/status.h"
+#include "engine/divergence/divergence.h"
 #include "engine/objective/objective_config.h"
 #include "engine/types/train_batch.h"
 
@@ -23,17 +24,31 @@ struct ObjectiveState {
   std::map<std::string, std::vector<double>> values;
 };
 
+// What the model says of a micro-batch: the few numbers a loss is a function of. fp32; undefined where
+// needs() does not ask. All require grad in loss().
+struct ModelOutputs {
+  at::Tensor logps_N;       // log pi(target) at the rollout temperature
+  at::Tensor divergence_N;  // D(pi || reference) of the next-token distributions at the target, over the
+                            // whole vocabulary
+  at::Tensor values_N;      // the critic at the state before the target
+  at::Tensor
+      scores_R;  // the score head at each row's last token (of the prompt, where the completion is empty)
+};
+
 // A micro-batch: whole rows (and whole pairs), N targets, as tensors on the learner's device, fp32.
-struct LossInput {
+struct LossInput : ModelOutputs {
   const TrainBatch& batch;  // the slice; row numbers in `row_N` are its rows
-  at::Tensor logps_N;       // log pi(target) at the rollout temperature; requires grad
   at::Tensor row_N;         // int64
   at::Tensor mask_N;        // bool: enters the loss
-  at::Tensor old_logps_N;   // constants below; undefined where the batch has none
+  at::Tensor old_logps_N;   // constants from here on; undefined where the batch has none
   at::Tensor reference_logps_N;
   at::Tensor sampling_logps_N;
   at::Tensor stored_logps_N;
+  at::Tensor old_values_N;
   at::Tensor advantages_N;
+  at::Tensor returns_N;
+
+  explicit LossInput(const TrainBatch& slice) : batch(slice) {}
 };
 
 struct LossOutput {
@@ -45,6 +60,8 @@ class Objective {
  public:
   virtual ~Objective() = default;
   virtual Needs needs() const = 0;
+  // The divergence of ModelOutputs::divergence_N; null unless needs().divergence.
+  virtual std::shared_ptr<const Divergence> divergence() const { return nullptr; }
   // Once per rollout batch, host numbers in double: advantages, masks, the denominators over the whole step.
   // The only place that may change `state`. Adds its metrics (rewards, lengths, ...).
   virtual Status prepare(TrainBatch& batch, ObjectiveState& state, Metrics& metrics) const = 0;

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "engine/core/config.h"
+#include "engine/objective/trainers.h"
 
 namespace fulcrum {
 
@@ -35,7 +36,7 @@ struct ObjectiveConfig {
   int64_t max_completion_length = 256;  // dr_grpo's constant; visited by the sampling config
 
   void visit(ConfigVisitor& v) {
-    v.field("trainer", trainer, Choices{{"sft", "grpo", "dpo", "dph_rl"}}, "the method");
+    v.field("trainer", trainer, Choices{trainer_names()}, "the method");
     v.field("loss_type", loss_type, Choices{{"grpo", "bnpo", "dr_grpo", "dapo"}},
             "how token losses are averaged: grpo row means, bnpo tokens of the micro-step, dr_grpo a "
             "constant, dapo tokens of the step");

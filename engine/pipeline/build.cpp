@@ -11,15 +11,10 @@
 namespace fulcrum {
 namespace {
 
-RowFormat format_of(const JobConfig& config) {
-  if (config.objective.trainer == "sft") return RowFormat::kCompletion;
-  return config.objective.trainer == "dpo" ? RowFormat::kPreference : RowFormat::kPrompt;
-}
-
 Result<Dataset> open_data(const JobConfig& config, const std::vector<std::string>& files, bool training,
                           const Tokenizer& tokenizer, const ModelSpec& spec) {
   TRY(data, Dataset::open({.files = files,
-                           .format = format_of(config),
+                           .format = config.rows(),
                            .max_prompt_length = config.data.max_prompt_length,
                            .max_length = config.data.max_length,
                            .drop_overlong = config.data.overlong_rows == "drop",

@@ -1,4 +1,4 @@
-// rows -> batch -> step -> record: SFT and DPO, which learn from data that is already there.
+// rows -> batch -> step -> record: SFT, DPO and others that learn from data that is already there.
 #include "engine/data/pack.h"
 #include "engine/pipeline/job.h"
 #include "engine/pipeline/timing.h"
@@ -6,13 +6,12 @@
 namespace fulcrum {
 
 Status offline_loop(BuiltJob& job) {
-  const bool pairs = job.config.objective.trainer == "dpo";
   TRY_DO(finish_interrupted(job));
   for (int64_t s = job.first_step; s < job.config.max_steps; ++s) {
     TRY_DO(job.control.point([&] { return save_point(job, s); }));
     const std::vector<const DataRow*> rows = job.train.step_rows(s, job.config.data.prompts_per_step);
     Stopwatch watch;
-    TRY(metrics, job.learner->step(pairs ? pack_pairs(rows) : pack_completions(rows), job.stop()));
+    TRY(metrics, job.learner->step(pack_rows(rows, job.config.rows()), job.stop()));
     add_metric(metrics, "timing_s/update_actor", watch.lap());
     job.unrecorded = std::move(metrics);
     TRY_DO(finish_step(job, s + 1));

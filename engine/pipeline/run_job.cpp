@@ -38,8 +38,7 @@ Result<Metrics> evaluate_online(BuiltJob& job, int64_t step) {
 Result<Metrics> evaluate_offline(BuiltJob& job) {
   std::vector<const DataRow*> rows;
   for (int64_t i = 0; i < job.validation->size(); ++i) rows.push_back(&job.validation->row(i));
-  const bool pairs = job.config.objective.trainer == "dpo";
-  TRY(measured, job.learner->evaluate(pairs ? pack_pairs(rows) : pack_completions(rows), job.stop()));
+  TRY(measured, job.learner->evaluate(pack_rows(rows, job.config.rows()), job.stop()));
   Metrics out;
   for (const auto& [name, m] : measured) out["eval_" + name] = m;
   return out;

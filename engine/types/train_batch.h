@@ -10,6 +10,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -19,10 +20,14 @@ namespace fulcrum {
 
 // What an objective asks the learner to fetch before its loss; the learner fetches exactly these.
 struct Needs {
-  bool old_logps = false;        // log-probs of the policy at the start of the update
-  bool reference_logps = false;  // log-probs of the reference model
-  bool entropy = false;          // entropy of the policy at each target (a metric; no gradient)
-  bool pairs = false;            // rows 2i and 2i+1 are chosen and rejected and stay in one micro-batch
+  bool old_logps = false;     // log-probs of the policy at the start of the update, for loss()
+  bool policy_logps = false;  // the same already in prepare(), as old_logps: costs a forward pass of its own
+  bool reference_logps = false;  // log-probs of the reference model, in prepare() too
+  bool divergence = false;       // exact divergence to the reference at each target (Objective::divergence())
+  bool values = false;   // the critic at each target's state: old ones in prepare(), current ones in loss()
+  bool scores = false;   // the score head at the last token of each row (reward models)
+  bool entropy = false;  // entropy of the policy at each target (a metric; no gradient)
+  bool pairs = false;    // rows 2i and 2i+1 are chosen and rejected and stay in one micro-batch
 };
 
 struct BatchGroup {
@@ -38,7 +43,8 @@ struct BatchRow {
   bool truncated = false;                    // ended by length, not by EOS or a stop
   bool rehearsal = false;  // DPH-RL: a stored sample of the initial policy, not an exploration row
   bool has_reward = false;
-  double reward = 0;  // the verdict's score
+  double reward = 0;                    // the verdict's score
+  std::map<std::string, double> parts;  // the scores it is made of, by reward name
 };
 
 struct TrainBatch {
@@ -57,7 +63,9 @@ struct TrainBatch {
   std::vector<float> stored_logps;    // DPH-RL: learner-side log-probs of the initial policy; 0 on other rows
   std::vector<float> old_logps;       // filled by the learner when asked for
   std::vector<float> reference_logps;  // filled by the learner when asked for
+  std::vector<float> old_values;       // filled by the learner when asked for: the critic before the update
   std::vector<float> advantages;       // filled by Objective::prepare; empty if the objective has none
+  std::vector<float> returns;          // filled by Objective::prepare: what the critic should say
 
   // Totals over the whole optimizer step, set by Objective::prepare: what loss sums are divided by.
   double denominator = 1;

@@ -155,10 +155,11 @@ class AggregationCase {
       std::vector<double> losses;
       for (size_t r = begin; r < end; ++r)
         losses.insert(losses.end(), rows_[r].logps.begin(), rows_[r].logps.end());
-      const at::Tensor mask = at::tensor(slice.target_mask, at::kByte).to(at::kBool);
-      const LossInput input{.batch = slice, .row_N = at::tensor(slice.target_row, at::kLong), .mask_N = mask};
-      out.push_back(
-          aggregate(how, input, at::tensor(losses, at::kDouble), mask, false, denominator).item<double>());
+      LossInput input(slice);
+      input.row_N = at::tensor(slice.target_row, at::kLong);
+      input.mask_N = at::tensor(slice.target_mask, at::kByte).to(at::kBool);
+      out.push_back(aggregate(how, input, at::tensor(losses, at::kDouble), input.mask_N, false, denominator)
+                        .item<double>());
     }
     return out;
   }

@@ -119,17 +119,14 @@ class LossFixture {
       for (size_t n = first; n < last; ++n) advantages.push_back(double(whole.advantages[n]));
     }
     at::Tensor logps = gather(begin, end, &FixtureRow::logps, dtype, {}).requires_grad_(true);
-    const LossInput input{.batch = slice,
-                          .logps_N = logps,
-                          .row_N = at::tensor(slice.target_row, at::kLong),
-                          .mask_N = at::tensor(slice.target_mask, at::kByte).to(at::kBool),
-                          .old_logps_N = !has_old_logps()
-                                             ? at::Tensor()
-                                             : gather(begin, end, &FixtureRow::old_logps, dtype, {}),
-                          .reference_logps_N = gather(begin, end, &FixtureRow::reference_logps, dtype, {}),
-                          .sampling_logps_N = {},
-                          .stored_logps_N = gather(begin, end, &FixtureRow::stored_logps, dtype, {}),
-                          .advantages_N = gather(begin, end, &FixtureRow::advantages, dtype, advantages)};
+    LossInput input(slice);
+    input.logps_N = logps;
+    input.row_N = at::tensor(slice.target_row, at::kLong);
+    input.mask_N = at::tensor(slice.target_mask, at::kByte).to(at::kBool);
+    if (has_old_logps()) input.old_logps_N = gather(begin, end, &FixtureRow::old_logps, dtype, {});
+    input.reference_logps_N = gather(begin, end, &FixtureRow::reference_logps, dtype, {});
+    input.stored_logps_N = gather(begin, end, &FixtureRow::stored_logps, dtype, {});
+    input.advantages_N = gather(begin, end, &FixtureRow::advantages, dtype, advantages);
     auto result = objective.loss(input);
     out.status = result.status();
     if (!result.ok()) return;

@@ -17,11 +17,11 @@
 #include <string>
 #include <vector>
 
+#include "tests/support/test_data.h"
+
 namespace fulcrum::testing {
 
-inline std::filesystem::path program(const std::string& name) {
-  return std::filesystem::path(FULCRUM_BINARY_DIR) / "bin" / name;
-}
+inline std::filesystem::path program(const std::string& name) { return build_folder() / "bin" / name; }
 
 inline std::string slurp(const std::filesystem::path& file) {
   std::ifstream in(file, std::ios::binary);

@@ -10,7 +10,9 @@
 
 namespace fulcrum::testing {
 
-inline std::filesystem::path source_folder() { return FULCRUM_SOURCE_DIR; }
+// The repository, and the build folder (folders.cpp).
+std::filesystem::path source_folder();
+std::filesystem::path build_folder();
 
 // The folder of foreign test data, or empty.
 inline std::filesystem::path test_data() {

@@ -114,7 +114,9 @@ struct JobConfig {
   }
 
   double correct_from() const;
-  bool online() const { return objective.trainer == "grpo" || objective.trainer == "dph_rl"; }
+  RowFormat rows() const { return trainer_rows(objective.trainer); }
+  // Whether completions are generated and judged (the others learn from what the data holds).
+  bool online() const { return rows() == RowFormat::kPrompt; }
 };
 
 // What single ranges cannot say: which keys a trainer needs, which exclude each other. All errors in one

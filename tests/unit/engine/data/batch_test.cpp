@@ -120,7 +120,7 @@ TEST(PackPairs, ChosenIsTheEvenRowOverASharedPrompt) {
   const DataRow a{.prompt = {.row = 5, .ids = {1, 2}}, .completion = {3}, .rejected = {4, 5}};
   const DataRow b{.prompt = {.row = 6, .ids = {9}}, .completion = {}, .rejected = {8}};
   const std::vector<const DataRow*> rows{&a, &b};
-  const TrainBatch batch = pack_pairs(rows);
+  const TrainBatch batch = pack_rows(rows, RowFormat::kPreference);
   expect_layout(batch);
   EXPECT_EQ(batch.groups.size(), 2u);
   EXPECT_THAT(batch.tokens, ElementsAre(1, 2, 3, 4, 5, 9, 8));
@@ -133,7 +133,7 @@ TEST(PackCompletions, EveryTokenOfTheCompletionIsLearntAndNoneOfThePrompt) {
   const DataRow a{.prompt = {.row = 1, .ids = {1, 2}}, .completion = {3, 4}};
   const DataRow b{.prompt = {.row = 2, .ids = {5}}, .completion = {6}};
   const std::vector<const DataRow*> rows{&a, &b};
-  const TrainBatch batch = pack_completions(rows);
+  const TrainBatch batch = pack_rows(rows, RowFormat::kCompletion);
   expect_layout(batch);
   EXPECT_THAT(batch.tokens, ElementsAre(1, 2, 3, 4, 5, 6));
   EXPECT_THAT(batch.target_ids, ElementsAre(3, 4, 6));

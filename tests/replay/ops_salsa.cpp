@@ -1,0 +1,8 @@
+// salsa.json through the product's code.
+#include "tests/replay/replay.h"
+
+namespace fulcrum::replay {
+
+void add_salsa_ops(Ops& /*ops*/) {}
+
+}  // namespace fulcrum::replay
