@@ -23,7 +23,7 @@ TokenSurrogate clipped_surrogate(const at::Tensor& log_ratio_N, const at::Tensor
 }
 
 Result<PolicyGradient> PolicyGradient::create(const ObjectiveConfig& config) {
-  TRY(estimator, parse_kl_estimator(config.kl_estimator));
+  TRY(estimator, parse_kl_estimator(config.kl_estimator.empty() ? "k3" : config.kl_estimator));
   TRY(kl, KlEstimate::create(estimator));
   PolicyGradient made(std::move(kl));
   TRY(aggregation, parse_aggregation(config.loss_type));

@@ -18,8 +18,9 @@ namespace fulcrum::testing {
 // One completion; the vectors have one entry a token, or none where the objective does not read them.
 struct FixtureRow {
   std::vector<double> logps, old_logps, reference_logps, stored_logps;
-  std::vector<int> mask;           // empty: all 1
-  std::vector<double> advantages;  // not empty: put over what prepare() found
+  std::vector<double> values, old_values;  // of a critic; none: the objective is given none
+  std::vector<int> mask;                   // empty: all 1
+  std::vector<double> advantages;          // not empty: put over what prepare() found
   std::optional<double> reward = 0.0;
   int64_t group = 0;
   bool truncated = false, rehearsal = false;
@@ -28,7 +29,8 @@ struct FixtureRow {
 struct LossRun {
   Status status;
   double loss = 0;
-  std::vector<std::vector<double>> gradient;  // per row and token
+  std::vector<std::vector<double>> gradient;        // per row and token
+  std::vector<std::vector<double>> value_gradient;  // likewise; empty without values
   Metrics prepared, metrics;
   TrainBatch batch;  // after prepare()
 };
@@ -83,6 +85,11 @@ class LossFixture {
             row.stored_logps.empty() ? 0.0F : static_cast<float>(row.stored_logps[static_cast<size_t>(t)]));
       }
     }
+    // What the learner fetches for an objective with a critic before prepare().
+    if (!has_values()) return batch;
+    batch.old_logps = floats(begin, end, &FixtureRow::old_logps);
+    batch.reference_logps = floats(begin, end, &FixtureRow::reference_logps);
+    batch.old_values = floats(begin, end, &FixtureRow::old_values);
     return batch;
   }
 
@@ -100,6 +107,21 @@ class LossFixture {
     return at::tensor(values, at::kDouble).to(dtype);
   }
 
+  std::vector<float> floats(size_t begin, size_t end, std::vector<double> FixtureRow::*member) const {
+    std::vector<float> out;
+    for (size_t r = begin; r < end; ++r) {
+      for (size_t t = 0; t < rows_[r].logps.size(); ++t) {
+        const std::vector<double>& own = rows_[r].*member;
+        out.push_back(own.empty() ? 0.0F : static_cast<float>(own[t]));
+      }
+    }
+    return out;
+  }
+
+  bool has_values() const {
+    return std::any_of(rows_.begin(), rows_.end(), [](const FixtureRow& row) { return !row.values.empty(); });
+  }
+
   bool has_old_logps() const {
     return std::any_of(rows_.begin(), rows_.end(),
                        [](const FixtureRow& row) { return !row.old_logps.empty(); });
@@ -110,6 +132,7 @@ class LossFixture {
     TrainBatch slice = make_batch(begin, end);
     slice.denominator = whole.denominator;
     slice.rehearsal_denominator = whole.rehearsal_denominator;
+    slice.kl_coefficient = whole.kl_coefficient;
     const auto first = static_cast<size_t>(whole.rows[begin].target_begin);
     const auto last = static_cast<size_t>(whole.rows[end - 1].target_end);
     slice.target_mask.assign(whole.target_mask.begin() + static_cast<int64_t>(first),
@@ -127,18 +150,29 @@ class LossFixture {
     input.reference_logps_N = gather(begin, end, &FixtureRow::reference_logps, dtype, {});
     input.stored_logps_N = gather(begin, end, &FixtureRow::stored_logps, dtype, {});
     input.advantages_N = gather(begin, end, &FixtureRow::advantages, dtype, advantages);
+    if (has_values()) {
+      input.values_N = gather(begin, end, &FixtureRow::values, dtype, {}).requires_grad_(true);
+      input.old_values_N = gather(begin, end, &FixtureRow::old_values, dtype, {});
+      const std::vector<float> returns(whole.returns.begin() + static_cast<int64_t>(first),
+                                       whole.returns.begin() + static_cast<int64_t>(last));
+      input.returns_N = at::tensor(returns, at::kFloat).to(dtype);
+    }
     auto result = objective.loss(input);
     out.status = result.status();
     if (!result.ok()) return;
     out.loss += result->loss.item<double>();
     merge_metrics(out.metrics, result->metrics);
     if (result->loss.requires_grad()) result->loss.backward();
+    add_gradient(slice, logps, out.gradient);
+    if (has_values()) add_gradient(slice, input.values_N, out.value_gradient);
+  }
+
+  static void add_gradient(const TrainBatch& slice, const at::Tensor& leaf_N,
+                           std::vector<std::vector<double>>& rows) {
     const at::Tensor grad =
-        logps.grad().defined() ? logps.grad().to(at::kDouble) : at::zeros_like(logps, at::kDouble);
-    for (const BatchRow& row : slice.rows) {
-      const double* data = grad.const_data_ptr<double>();
-      out.gradient.emplace_back(data + row.target_begin, data + row.target_end);
-    }
+        leaf_N.grad().defined() ? leaf_N.grad().to(at::kDouble) : at::zeros_like(leaf_N, at::kDouble);
+    const double* data = grad.const_data_ptr<double>();
+    for (const BatchRow& row : slice.rows) rows.emplace_back(data + row.target_begin, data + row.target_end);
   }
 
   std::vector<FixtureRow> rows_;

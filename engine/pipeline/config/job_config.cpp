@@ -30,7 +30,7 @@ void check_model_and_data(const JobConfig& c, Complaints& out) {
 void check_online(const JobConfig& c, Complaints& out) {
   const std::string& trainer = c.objective.trainer;
   out.unless(!c.reward_funcs.empty(), "trainer '" + trainer + "' needs 'reward_funcs'");
-  out.unless(c.sampling.num_generations >= 2 || c.objective.scale_rewards == "batch",
+  out.unless(c.sampling.num_generations >= 2 || c.objective.scale_rewards == "batch" || trainer == "ppo",
              "'num_generations' must be at least 2: a group of one has no baseline");
   out.unless(c.sampling.temperature > 0,
              "'temperature' must be > 0 for training; greedy samples cannot be compared");
@@ -42,6 +42,18 @@ void check_online(const JobConfig& c, Complaints& out) {
                                                      " but 'eval_num_generations' is " +
                                                      std::to_string(c.eval.eval_num_generations));
   }
+}
+
+void check_critic(const JobConfig& c, Complaints& out) {
+  const CriticConfig &critic = c.learner.critic, defaults;
+  if (c.objective.trainer != "ppo") {
+    out.unless(critic.value_head == defaults.value_head && critic.value_model.empty() &&
+                   critic.value_learning_rate == defaults.value_learning_rate,
+               "the value_ keys do nothing with trainer '" + c.objective.trainer +
+                   "': leave them out, or use trainer ppo");
+  }
+  out.unless(critic.value_head == "separate" || critic.value_model.empty(),
+             "'value_model' does nothing with a shared 'value_head'");
 }
 
 void check_reference(const JobConfig& c, Complaints& out) {
@@ -56,8 +68,9 @@ void make_absolute(std::string& path, const Path& base) {
 }
 
 std::vector<std::string*> path_keys(JobConfig& c) {
-  std::vector<std::string*> out = {&c.model_name_or_path, &c.tokenizer, &c.output_dir,
-                                   &c.reference.ref_model};
+  std::vector<std::string*> out = {&c.model_name_or_path, &c.tokenizer, &c.output_dir, &c.reference.ref_model,
+                                   &c.learner.critic.value_model};
+  for (RewardConfig& reward : c.reward_funcs) out.push_back(&reward.path);
   for (auto* list : {&c.data.train_files, &c.data.val_files, &c.reference.ref_soup}) {
     for (std::string& p : *list) out.push_back(&p);
   }
@@ -87,6 +100,7 @@ Status check_job(const JobConfig& config) {
   check_model_and_data(config, out);
   if (config.online()) check_online(config, out);
   check_reference(config, out);
+  check_critic(config, out);
   return out.status();
 }
 

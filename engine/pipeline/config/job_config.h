@@ -88,7 +88,7 @@ struct JobConfig {
             "the run folder; with `fulcrum run --output-dir` or a learner it may be empty");
     v.field("seed", seed, at_least(0), "everything random in the run is a function of it");
     v.field("max_steps", max_steps, at_least(1),
-            "rollout batches (grpo, dph_rl) or optimizer steps (sft, dpo)");
+            "rollout batches (grpo, ppo, dph_rl) or optimizer steps (sft, dpo, reward)");
     data.visit(v);
     sampling.visit(v);
     v.list("reward_funcs", reward_funcs,
