@@ -1,6 +1,8 @@
 // PPO and reward models as whole jobs: what they learn, what they leave behind, and that one feeds the other.
 #include <gmock/gmock.h>
 
+#include <cmath>
+
 #include "reward/model/model_reward.h"
 #include "tests/parity/parity_testing.h"
 
@@ -112,7 +114,7 @@ TEST(RewardModelRun, JudgesCompletionsInAJobOfPpoWhoseCriticStartsFromIt) {
   ASSERT_EQ(verdicts.size(), 3U);
   for (const Verdict& v : verdicts) ASSERT_EQ(v.kind, VerdictKind::kScored) << v.reason;
   EXPECT_GT(*verdicts[0].score, *verdicts[1].score);
-  const Json judge = {{{"name", "model"}, {"path", folder.string()}}};
+  const Json judge = Json::array({{{"name", "model"}, {"path", folder.string()}}});
   const JobConfig job = lab.job(
       "ppo", {{"reward_funcs", judge}, {"value_model", folder.string()}, {"max_steps", 2}, {"beta", 0.01}});
   lab.run_whole(job, "ppo");

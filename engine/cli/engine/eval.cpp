@@ -27,14 +27,14 @@ Status evaluate_reward_model(const Model& model, const Options& o, std::stop_tok
     return invalid_argument("--reward does nothing with a reward model, which is judged by the data's pairs");
   const MeasureOptions& m = o.measure;
   TRY(found, judge_pairs(model, {m.tokenizer, m.splitter, m.files}, stop));
-  const Table table{{"metric", "mean", "std_error", "pairs"},
-                    {{{"metric", "accuracy"},
-                      {"mean", found.accuracy},
-                      {"std_error", found.std_error},
-                      {"pairs", found.pairs}},
-                     {{"metric", "margin"}, {"mean", found.margin}},
-                     {{"metric", "rewards/chosen"}, {"mean", found.mean_chosen}},
-                     {{"metric", "rewards/rejected"}, {"mean", found.mean_rejected}}}};
+  Table table{{"metric", "mean", "std_error", "pairs"}, {}};
+  table.rows.push_back({{"metric", "accuracy"},
+                        {"mean", found.accuracy},
+                        {"std_error", found.std_error},
+                        {"pairs", found.pairs}});
+  table.rows.push_back({{"metric", "margin"}, {"mean", found.margin}});
+  table.rows.push_back({{"metric", "rewards/chosen"}, {"mean", found.mean_chosen}});
+  table.rows.push_back({{"metric", "rewards/rejected"}, {"mean", found.mean_rejected}});
   std::fputs(render(table, o.format).c_str(), stdout);
   return ok_status();
 }

@@ -52,6 +52,8 @@ void check_critic(const JobConfig& c, Complaints& out) {
                "the value_ keys do nothing with trainer '" + c.objective.trainer +
                    "': leave them out, or use trainer ppo");
   }
+  out.unless(c.objective.trainer != "ppo" || c.learner.max_zero_std_steps == 0,
+             "'max_zero_std_steps' does nothing with trainer 'ppo', which learns without a spread in a group");
   out.unless(critic.value_head == "separate" || critic.value_model.empty(),
              "'value_model' does nothing with a shared 'value_head'");
 }

@@ -46,8 +46,8 @@ struct EvalConfig {
     v.field("eval_temperature", eval_temperature, at_least(0),
             "softmax temperature of evaluation samples; 0: greedy");
     v.field("metric_for_best_model", metric_for_best_model,
-            "evaluation metric that decides the best checkpoint; empty: eval_reward, or eval_loss for sft "
-            "and dpo");
+            "evaluation metric that decides the best checkpoint; empty: eval_reward, or eval_loss for sft, "
+            "dpo and reward");
     v.field("greater_is_better", greater_is_better,
             "whether more of metric_for_best_model is better (eval_loss: set it to false)");
   }
