@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "engine/core/rng.h"
@@ -11,7 +12,8 @@ namespace fulcrum::fuzz {
 // `seed` after one to five edits: bytes set, cut, repeated or swapped for ones that parsers know, a stretch
 // of another seed put in.
 inline std::string mutated(std::string seed, const std::vector<std::string>& seeds, Rng& rng) {
-  static const std::string kTelling = "\0\1\x7F\x80\xFF\"\\{}[],:0-9.e+ \n\t%/<>$^_()=|";
+  using namespace std::string_view_literals;
+  constexpr std::string_view kTelling = "\0\1\x7F\x80\xFF\"\\{}[],:0-9.e+ \n\t%/<>$^_()=|"sv;
   const auto stretch = [&](const std::string& from) {
     if (from.empty()) return std::string();
     const size_t begin = rng.below(from.size());

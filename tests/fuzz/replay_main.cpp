@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <ostream>
 
 #include "engine/core/text.h"
 #include "tests/fuzz/fuzz.h"
@@ -28,6 +29,8 @@ struct Target {
   const char* name;
   int (*run)(const uint8_t* data, size_t size);
 };
+void PrintTo(const Target& target, std::ostream* out) { *out << target.name; }
+
 #define TARGET(name) {#name, fuzz_##name},
 constexpr Target kTargets[] = {FULCRUM_FUZZ_TARGETS};
 #undef TARGET
