@@ -15,7 +15,7 @@ void check(std::string_view input) {
   // The head alone is enough.
   const auto head = read_gguf_metadata(std::as_bytes(std::span(file.data(), metadata->bytes)));
   LAW(head.ok());
-  LAW(head->values == metadata->values);
+  LAW(head->bytes == metadata->bytes && head->values.size() == metadata->values.size());
   check_spec(read_gguf_vocabulary(*metadata, std::nullopt));
   check_spec(read_gguf_vocabulary(*metadata, Splitter::kGpt2));
 }

@@ -23,7 +23,7 @@ FULCRUM_FUZZ_TARGETS
 namespace fulcrum::fuzz {
 namespace {
 
-constexpr uint64_t kMutations = 300;
+constexpr uint64_t kMutations = 2000;
 
 struct Target {
   const char* name;
