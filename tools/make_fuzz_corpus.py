@@ -203,8 +203,7 @@ def sentencepieces() -> None:
     def model(normalizer: bytes, kind: int) -> bytes:
         out = b""
         for text, score, piece_kind in [("<unk>", 0, 2), ("<s>", 0, 3), ("</s>", 0, 3), ("\u2581", -3, 1),
-                                        ("a", -4, 1), ("b", -5, 1), ("\u2581a", -1, 1), ("ab", -2, 1),
-                                        ("<0xC3>", 0, 6)]:
+                                        ("a", -4, 1), ("b", -5, 1), ("\u2581a", -1, 1), ("ab", -2, 1)]:
             out += field(1, field(1, text) + b"\x15" + struct.pack("<f", score) + field(3, piece_kind))
         return out + field(2, field(3, kind)) + field(3, normalizer + field(3, 1) + field(4, 0))
 
@@ -274,8 +273,8 @@ def texts() -> None:
             "learning_rate": 1e-6, "num_generations": 4, "beta": 0.04, "presample": {"k": 4}}
     dpo = {"trainer": "dpo", "model_name_or_path": "/m", "train_files": ["/d.jsonl"], "f_divergence_type":
            "js_divergence", "val_files": ["/v"], "eval_steps": 5, "correct_reward": None}
-    put("job_config", grpo=parts("// a job\n" + json.dumps(grpo, indent=1), "beta=0.1\nsampling.x=1\nseed=7"),
-        dpo=json.dumps(dpo), typo='{"learning_rat": 1, "max_steps": 0, "reward_funcs": [{"nam": "x"}]}')
+    put("job_config", grpo=parts("// a job\n" + json.dumps(grpo, indent=1), "beta=0.1\nreward_funcs.0.weight=2\nseed=7"),
+        dpo=json.dumps(dpo), bad_override=parts(json.dumps(dpo), "train_files.a=1\n=\nresume.x"), typo='{"learning_rat": 1, "max_steps": 0, "reward_funcs": [{"nam": "x"}]}')
     put("math", fraction=parts("\\frac{1}{2}+\\sqrt[3]{x^2}-\\sin^2(y)", "$0.5$"),
         interval=parts("x \\in [-1, \\frac{1}{2}) \\cup \\{3\\}", "(3;4)"),
         matrix=parts("\\begin{pmatrix}1&2\\\\3&4\\end{pmatrix}", "\\boxed{x=\\pm 2}"),
