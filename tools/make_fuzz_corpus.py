@@ -194,7 +194,8 @@ def tokenizers() -> None:
     put("llama2c_vocabulary", small=vocabulary)
     put("character_table", small='{"char_ords": [48, 49, 233, 128512], "chat_template": "{{ sep_token }}"}')
     sentencepieces()
-    put("encode", words="It's 12345 tokens,\r\n  isn't it?\n\n The end", unicode="e\u0301 \u00e9 \u4e2d\u6587 \U0001F600",
+    put("encode", words="It's 12345 tokens,\r\n  isn't it?\n\n The end",
+        unicode="e\u0301 \u00e9 \u4e2d\u6587 \U0001F600",
         spaces=" \t\u00a0\u3000\u2581 a  b ", broken=b"a\xff\xe2\x96 b\xf0\x9f\x98")
     put("incremental_decoder", small=struct.pack("<12h", 0xC3, 0xA9, 257, 256, 97, -1, 0xF0, 0x9F, 300, 0xE2, 262, 32))
 
@@ -229,7 +230,8 @@ def jobs() -> None:
         file = pathlib.Path(folder) / "jobs.db"
         database = sqlite3.connect(file)
         database.executescript("PRAGMA page_size=512;" + schema.group(1))
-        database.execute("INSERT INTO jobs(name, config, state, created_at, spec_hash) VALUES('n','{}','running',1,'h')")
+        database.execute("INSERT INTO jobs(name, config, state, created_at, spec_hash) "
+                         "VALUES('n', '{}', 'running', 1, 'h')")
         database.execute("INSERT INTO metrics VALUES(1, 1, '{\"loss\": 0.5}')")
         database.execute("INSERT INTO events VALUES(1, 1, 1, 'info', 'metrics', 'step 1', 'null', 1)")
         database.commit()
@@ -267,14 +269,17 @@ def texts() -> None:
         long="x, " * 40, name="learning_rat")
     put("json", kinds='{"a": [1, -2, 3.5e-7, true, null, "\\u00e9\\n"], "step": 18446744073709551615, "": {}}',
         comments='// first\n{"a": /* in */ 1}', deep="[" * 64 + "]" * 64, numbers="[0, -0, 1e308, 1E-400, 0.1]")
-    put("jsonl", rows='{"prompt": "a", "solution": "1"}\n\n{"prompt": "\u00e9"}\r\n[1]\n{"a": \n', torn='{"prompt": "a"}\n{"b')
+    put("jsonl", rows='{"prompt": "a", "solution": "1"}\n\n{"prompt": "\u00e9"}\r\n[1]\n{"a": \n',
+        torn='{"prompt": "a"}\n{"b')
     grpo = {"trainer": "grpo", "model_name_or_path": "/m", "train_files": ["/d.jsonl"], "output_dir": "/o",
             "reward_funcs": [{"name": "math", "weight": 0.5}, {"name": "regex", "pattern": "a+"}],
             "learning_rate": 1e-6, "num_generations": 4, "beta": 0.04, "presample": {"k": 4}}
     dpo = {"trainer": "dpo", "model_name_or_path": "/m", "train_files": ["/d.jsonl"], "f_divergence_type":
            "js_divergence", "val_files": ["/v"], "eval_steps": 5, "correct_reward": None}
-    put("job_config", grpo=parts("// a job\n" + json.dumps(grpo, indent=1), "beta=0.1\nreward_funcs.0.weight=2\nseed=7"),
-        dpo=json.dumps(dpo), bad_override=parts(json.dumps(dpo), "train_files.a=1\n=\nresume.x"), typo='{"learning_rat": 1, "max_steps": 0, "reward_funcs": [{"nam": "x"}]}')
+    put("job_config", grpo=parts("// a job\n" + json.dumps(grpo, indent=1),
+                                         "beta=0.1\nreward_funcs.0.weight=2\nseed=7"),
+        dpo=json.dumps(dpo), bad_override=parts(json.dumps(dpo), "train_files.a=1\n=\nresume.x"),
+        typo='{"learning_rat": 1, "max_steps": 0, "reward_funcs": [{"nam": "x"}]}')
     put("math", fraction=parts("\\frac{1}{2}+\\sqrt[3]{x^2}-\\sin^2(y)", "$0.5$"),
         interval=parts("x \\in [-1, \\frac{1}{2}) \\cup \\{3\\}", "(3;4)"),
         matrix=parts("\\begin{pmatrix}1&2\\\\3&4\\end{pmatrix}", "\\boxed{x=\\pm 2}"),
