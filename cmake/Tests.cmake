@@ -1,6 +1,9 @@
 # Tests that belong to no single folder: laws iterate the registries, golden replays tests/golden/*.json.
 fulcrum_test(laws_generators SOURCES ${PROJECT_SOURCE_DIR}/tests/laws/generator_laws_test.cpp
              LINK engine_divergence_generators LABEL laws)
+if(NOT FULCRUM_SANITIZE STREQUAL "thread")  # they have one thread
+  include(cmake/Fuzz.cmake)
+endif()
 
 if(FULCRUM_TORCH)
   fulcrum_test(laws_divergence SOURCES ${PROJECT_SOURCE_DIR}/tests/laws/divergence_laws_test.cpp
