@@ -6,6 +6,7 @@
 #include <string>
 
 #include "engine/core/config.h"
+#include "engine/objective/surrogate_config.h"
 #include "engine/objective/trainers.h"
 
 namespace fulcrum {
@@ -20,9 +21,11 @@ struct ObjectiveConfig {
   std::string scale_rewards = "group";
   bool mask_truncated_completions = false;
   int64_t num_iterations = 1;
+  SurrogateConfig surrogate;
   // KL to the reference; DPO's beta
-  std::optional<double> beta;  // default: 0 for grpo and dph_rl, 0.1 for dpo
-  std::string kl_estimator = "k3";
+  std::optional<double>
+      beta;  // default: 0 for grpo and dph_rl, 0.1 for dpo, 0.05 for rloo, 0.01 for reinforce_pp
+  std::string kl_estimator;  // default: k3
   // Divergences
   std::string f_divergence_type;  // default: reverse_kl for dpo, js_divergence for dph_rl
   double f_alpha_divergence_coef = 0.5;
@@ -33,27 +36,38 @@ struct ObjectiveConfig {
   // DPH-RL
   double dph_eta = 0.1;
   double dph_delta_max = 5;
+  std::string dph_form = "centred";
+  std::string dph_combine = "sum_of_means";
+  double dph_accumulation = 1;
   int64_t max_completion_length = 256;  // dr_grpo's constant; visited by the sampling config
 
   void visit(ConfigVisitor& v) {
     v.field("trainer", trainer, Choices{trainer_names()}, "the method");
-    v.field("loss_type", loss_type, Choices{{"grpo", "bnpo", "dr_grpo", "dapo"}},
+    v.field("loss_type", loss_type, Choices{{"grpo", "bnpo", "dr_grpo", "dapo", "cispo", "dppo_tv"}},
             "how token losses are averaged: grpo row means, bnpo tokens of the micro-step, dr_grpo a "
-            "constant, dapo tokens of the step");
+            "constant, dapo tokens of the step; cispo and dppo_tv are other losses, averaged as dapo");
     v.field("epsilon", epsilon, above(0),
             "lower clip range of the ratio, and the upper one unless epsilon_high is set");
-    v.field("epsilon_high", epsilon_high, above(0), "upper clip range of the ratio");
+    v.field("epsilon_high", epsilon_high, above(0),
+            "upper clip range of the ratio; loss_type cispo: the ratio's upper bound itself");
     v.field("delta", delta, above(1),
             "upper bound of the unclipped ratio for negative advantages (two-sided clipping); null: off");
-    v.field("scale_rewards", scale_rewards, Choices{{"group", "batch", "none"}},
-            "what the advantages' spread is divided by");
+    v.field(
+        "scale_rewards", scale_rewards,
+        Choices{{"group", "batch", "none", "paper_population", "verl", "verl_vectorized", "openrlhf", "oat"}},
+        "what the advantages' spread is divided by: the group's or the batch's deviation, nothing, or a "
+        "group's deviation as another library forms it");
     v.field("mask_truncated_completions", mask_truncated_completions,
             "leave completions cut by the length limit out of the loss");
     v.field("num_iterations", num_iterations, between(1, 64), "optimizer steps on each rollout batch");
+    surrogate.visit(v);
     v.field("beta", beta, at_least(0),
-            "strength of the KL to the reference (grpo, dph_rl: default 0) or DPO's beta (default 0.1)");
-    v.field("kl_estimator", kl_estimator, Choices{{"k1", "k2", "k3"}},
-            "per-token estimator of the KL in the loss");
+            "strength of the KL to the reference (default: 0; rloo 0.05, reinforce_pp 0.01, both in the "
+            "reward) or "
+            "DPO's beta (default 0.1)");
+    v.field(
+        "kl_estimator", kl_estimator, Choices{{"", "k1", "k2", "k3", "abs", "mixture"}},
+        "per-token estimator of the KL in the loss; empty: k3; mixture: to the mean of policy and reference");
     v.field(
         "f_divergence_type", f_divergence_type,
         "the divergence: link of dpo (default reverse_kl), rehearsal term of dph_rl (default js_divergence)");
@@ -70,6 +84,15 @@ struct ObjectiveConfig {
     v.field("dph_eta", dph_eta, at_least(0), "strength of DPH-RL's divergence to the initial policy");
     v.field("dph_delta_max", dph_delta_max, above(0),
             "log-ratio above which DPH-RL's divergence continues linearly");
+    v.field(
+        "dph_form", dph_form, Choices{{"centred", "raw", "clamped", "mixture"}},
+        "form of DPH-RL's divergence: centred; raw (forward_kl: the negative log-likelihood); the released "
+        "code's clamped forward_kl; its js_divergence by mixture");
+    v.field(
+        "dph_combine", dph_combine, Choices{{"sum_of_means", "per_microbatch"}},
+        "means over the whole step, or of each micro-batch over dph_accumulation, as in the released code");
+    v.field("dph_accumulation", dph_accumulation, above(0),
+            "dph_combine per_microbatch: the micro-batches a step counts as");
   }
 };
 

@@ -21,6 +21,8 @@ const Json kDphKeys = {{"reward_funcs", {{{"name", "regex"}, {"pattern", "[5-9]"
 
 const Json kEvaluation = {{"eval_steps", 2}, {"eval_num_generations", 2}, {"eval_k", {1, 2}}};
 
+const Json kLength = {{"reward_funcs", {{{"name", "length"}, {"target", 4}}}}};
+
 Json with(Json keys, const Json& more) {
   keys.update(more);
   return keys;
@@ -47,6 +49,20 @@ std::vector<Case> cases() {
       {"Staleness2", "grpo", {{"max_staleness", 2}}},
       {"Staleness8", "grpo", {{"max_staleness", 8}}},
       {"Staleness2Evaluated", "grpo", with(kEvaluation, {{"max_staleness", 2}, {"num_iterations", 2}})},
+      {"GrpoDynamicSampling", "grpo", {{"dynamic_sampling", "reward"}, {"num_generations", 2}}},
+      {"GrpoDynamicSamplingStaleness1",
+       "grpo",
+       {{"dynamic_sampling", "reward"}, {"num_generations", 2}, {"max_staleness", 1}}},
+      {"GrpoCorrected",
+       "grpo",
+       {{"max_staleness", 2},
+        {"importance_sampling_correction", true},
+        {"importance_sampling_mode", "token_truncate"},
+        {"importance_sampling_normalize", true}}},
+      {"Rloo", "rloo", with(kLength, {{"num_iterations", 2}})},
+      {"ReinforcePp", "reinforce_pp", with(kLength, {{"num_generations", 1}})},
+      {"ReinforcePpBaseline", "reinforce_pp_baseline",
+       with(kLength, {{"beta", 0.1}, {"kl_estimator", "k2"}})},
       {"Staleness1DphRl", "dph_rl", with(kDphKeys, {{"max_staleness", 1}})},
   };
 }
@@ -123,8 +139,8 @@ TEST(ResumePresample, SomePromptsAreMasteredAndSomeAreNot) {
   Lab lab;
   lab.run_whole(lab.job("dph_rl", kDphKeys), "run");
   const std::string text = lab.file("run", "presample.jsonl");
-  EXPECT_NE(text.find("\"mastered\":true"), std::string::npos);
-  EXPECT_NE(text.find("\"mastered\":false"), std::string::npos);
+  EXPECT_NE(text.find("\"label\":\"pef\""), std::string::npos);
+  EXPECT_NE(text.find("\"label\":\"exp\""), std::string::npos);
 }
 
 }  // namespace

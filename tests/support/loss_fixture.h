@@ -17,7 +17,7 @@ namespace fulcrum::testing {
 
 // One completion; the vectors have one entry a token, or none where the objective does not read them.
 struct FixtureRow {
-  std::vector<double> logps, old_logps, reference_logps, stored_logps;
+  std::vector<double> logps, old_logps, reference_logps, sampling_logps, stored_logps;
   std::vector<int> mask;           // empty: all 1
   std::vector<double> advantages;  // not empty: put over what prepare() found
   std::optional<double> reward = 0.0;
@@ -74,6 +74,10 @@ class LossFixture {
                             .rehearsal = row.rehearsal,
                             .has_reward = row.reward.has_value(),
                             .reward = row.reward.value_or(0)});
+      // What the learner fetches before prepare(); an old policy that is not given is the current one.
+      append(batch.old_logps, row.old_logps.empty() ? row.logps : row.old_logps, row);
+      append(batch.reference_logps, row.reference_logps, row);
+      if (has(&FixtureRow::sampling_logps)) append(batch.sampling_logps, row.sampling_logps, row);
       for (int64_t t = 0; t < n; ++t) {
         batch.target_ids.push_back(static_cast<TokenId>(t + 7 * static_cast<int64_t>(r)));
         batch.target_row.push_back(static_cast<int64_t>(r - begin));
@@ -100,9 +104,14 @@ class LossFixture {
     return at::tensor(values, at::kDouble).to(dtype);
   }
 
-  bool has_old_logps() const {
+  static void append(std::vector<float>& into, const std::vector<double>& values, const FixtureRow& row) {
+    for (size_t t = 0; t < row.logps.size(); ++t)
+      into.push_back(values.empty() ? 0.0F : static_cast<float>(values[t]));
+  }
+
+  bool has(std::vector<double> FixtureRow::*member) const {
     return std::any_of(rows_.begin(), rows_.end(),
-                       [](const FixtureRow& row) { return !row.old_logps.empty(); });
+                       [&](const FixtureRow& row) { return !(row.*member).empty(); });
   }
 
   void add_slice(const Objective& objective, const TrainBatch& whole, size_t begin, size_t end,
@@ -123,7 +132,10 @@ class LossFixture {
     input.logps_N = logps;
     input.row_N = at::tensor(slice.target_row, at::kLong);
     input.mask_N = at::tensor(slice.target_mask, at::kByte).to(at::kBool);
-    if (has_old_logps()) input.old_logps_N = gather(begin, end, &FixtureRow::old_logps, dtype, {});
+    if (has(&FixtureRow::old_logps))
+      input.old_logps_N = gather(begin, end, &FixtureRow::old_logps, dtype, {});
+    if (has(&FixtureRow::sampling_logps))
+      input.sampling_logps_N = gather(begin, end, &FixtureRow::sampling_logps, dtype, {});
     input.reference_logps_N = gather(begin, end, &FixtureRow::reference_logps, dtype, {});
     input.stored_logps_N = gather(begin, end, &FixtureRow::stored_logps, dtype, {});
     input.advantages_N = gather(begin, end, &FixtureRow::advantages, dtype, advantages);

@@ -30,10 +30,14 @@ void check_model_and_data(const JobConfig& c, Complaints& out) {
 void check_online(const JobConfig& c, Complaints& out) {
   const std::string& trainer = c.objective.trainer;
   out.unless(!c.reward_funcs.empty(), "trainer '" + trainer + "' needs 'reward_funcs'");
-  out.unless(c.sampling.num_generations >= 2 || c.objective.scale_rewards == "batch",
-             "'num_generations' must be at least 2: a group of one has no baseline");
+  // REINFORCE++ takes its baseline from the whole step.
+  out.unless(
+      c.sampling.num_generations >= 2 || c.objective.scale_rewards == "batch" || trainer == "reinforce_pp",
+      "'num_generations' must be at least 2: a group of one has no baseline");
   out.unless(c.sampling.temperature > 0,
              "'temperature' must be > 0 for training; greedy samples cannot be compared");
+  out.unless(c.dynamic_sampling == "off" || c.sampling.num_generations >= 2,
+             "'dynamic_sampling' compares the completions of a prompt: 'num_generations' must be at least 2");
   if (trainer == "dph_rl") {
     out.unless(c.presample.threshold <= c.presample.k, "'presample.threshold' must not exceed 'presample.k'");
   }

@@ -12,8 +12,12 @@ namespace {
 std::vector<PresampledPrompt> ten() {
   std::vector<PresampledPrompt> all;
   for (int64_t i = 0; i < 10; ++i) {
-    PresampledPrompt p{.row = i, .correct = i, .mastered = i % 2 == 0, .ids = {}, .logps = {}};
-    if (p.mastered) {
+    PresampledPrompt p{.row = i,
+                       .correct = i,
+                       .label = i % 2 == 0 ? PromptLabel::kPef : PromptLabel::kExp,
+                       .ids = {},
+                       .logps = {}};
+    if (p.mastered()) {
       p.ids = {static_cast<TokenId>(i), 2};
       p.logps = {-0.1f, -1.0f / 3.0f};
     }
@@ -50,7 +54,7 @@ TEST(Rehearsal, ALineOutOfItsPlaceIsNamed) {
   testing::TempFolder folder;
   const Path file = folder.path() / "presample.jsonl";
   ASSERT_TRUE(Rehearsal::open(file)->append(ten()).ok());
-  ASSERT_TRUE(append_file(file, R"({"row": 99, "correct": 0, "mastered": false})"
+  ASSERT_TRUE(append_file(file, R"({"row": 99, "correct": 0, "label": "exp"})"
                                 "\n")
                   .ok());
   const Status s = Rehearsal::open(file).status();
