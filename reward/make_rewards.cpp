@@ -50,6 +50,17 @@ class WeightedSum final : public RewardFunction {
   std::vector<Part> parts_;
 };
 
+Result<std::unique_ptr<RewardFunction>> make_judge(const RewardConfig& config, const JudgeFactory& service,
+                                                   const JudgeFactory& model) {
+  if (config.name != "service" && config.name != "model") return make_reward(config);
+  const JudgeFactory& make = config.name == "service" ? service : model;
+  if (!make) {
+    return invalid_argument("reward " + in_quotes(config.name) +
+                            " cannot be reached from here; use a verifier");
+  }
+  return make(config);
+}
+
 }  // namespace
 
 Result<std::string> solution_of(const Json& columns) {
@@ -77,15 +88,12 @@ Result<std::unique_ptr<RewardFunction>> make_reward(const RewardConfig& config) 
 }
 
 Result<std::unique_ptr<RewardFunction>> make_rewards(const std::vector<RewardConfig>& configs,
-                                                     const ServiceFactory& service) {
+                                                     const JudgeFactory& service, const JudgeFactory& model) {
   if (configs.empty()) return invalid_argument("key 'reward_funcs' is empty; name at least one reward");
   std::vector<Part> parts;
   std::map<std::string, int> seen;
   for (const RewardConfig& config : configs) {
-    if (config.name == "service" && !service) {
-      return invalid_argument("reward 'service' cannot be reached from here; use a verifier");
-    }
-    TRY(judge, config.name == "service" ? service(config) : make_reward(config));
+    TRY(judge, make_judge(config, service, model));
     const int count = ++seen[config.name];
     std::string name = count == 1 ? config.name : config.name + "_" + std::to_string(count);
     parts.push_back({std::move(name), config.weight, std::move(judge)});

@@ -15,37 +15,43 @@ using Trainers = std::vector<std::string>;
 // Which trainers read a key that the others would ignore.
 std::vector<std::pair<std::string, Trainers>> key_readers() {
   const Trainers grouped = {"grpo", "dph_rl"};
-  const Trainers with_kl_in_loss = {"grpo", "dph_rl", "reinforce_pp_baseline", "ppo"};
+  const Trainers with_kl_in_loss = {"grpo", "dph_rl", "reinforce_pp_baseline"};
+  const Trainers with_kl_estimator = {"grpo", "dph_rl", "reinforce_pp_baseline", "ppo"};
   const Trainers free_ratio = {"grpo", "dph_rl", "reinforce_pp", "reinforce_pp_baseline", "ppo"};
   const Trainers rewarded = {"grpo", "dph_rl", "rloo", "reinforce_pp", "reinforce_pp_baseline"};
-  Trainers surrogate = rewarded;
-  surrogate.emplace_back("ppo");
-  return {{"f_divergence_type", {"dpo", "dph_rl"}},
-          {"scale_rewards", grouped},
-          {"loss_type", free_ratio},
-          {"loss_agg_mode", free_ratio},
-          {"importance_sampling_level", free_ratio},
-          {"kl_estimator", with_kl_in_loss},
-          {"use_bias_correction_kl", with_kl_in_loss},
-          {"kl_input_clamp", with_kl_in_loss},
-          {"kl_output_clamp", with_kl_in_loss},
-          {"delta", surrogate},
-          {"dual_clip", surrogate},
-          {"cispo_ratio_min", surrogate},
-          {"importance_sampling_correction", surrogate},
-          {"importance_sampling_mode", surrogate},
-          {"importance_sampling_cap", surrogate},
-          {"importance_sampling_floor", surrogate},
-          {"importance_sampling_normalize", surrogate},
-          {"importance_sampling_denominator", surrogate},
-          {"off_policy_mask_threshold", surrogate},
-          {"soft_punish_cache", rewarded},
-          {"soft_punish_factor", rewarded},
-          {"normalize_advantages", {"rloo"}},
-          {"gamma", {"reinforce_pp", "ppo"}},
-          {"dph_form", {"dph_rl"}},
-          {"dph_combine", {"dph_rl"}},
-          {"dph_accumulation", {"dph_rl"}}};
+  const Trainers surrogate = {"grpo", "dph_rl", "rloo", "reinforce_pp", "reinforce_pp_baseline", "ppo"};
+  Trainers with_beta = surrogate;
+  with_beta.emplace_back("dpo");
+  std::vector<std::pair<std::string, Trainers>> out = {{"f_divergence_type", {"dpo", "dph_rl"}},
+                                                       {"beta", with_beta},
+                                                       {"scale_rewards", grouped},
+                                                       {"loss_type", free_ratio},
+                                                       {"loss_agg_mode", free_ratio},
+                                                       {"importance_sampling_level", free_ratio},
+                                                       {"kl_estimator", with_kl_estimator},
+                                                       {"use_bias_correction_kl", with_kl_in_loss},
+                                                       {"kl_input_clamp", with_kl_estimator},
+                                                       {"kl_output_clamp", with_kl_estimator},
+                                                       {"delta", surrogate},
+                                                       {"dual_clip", surrogate},
+                                                       {"cispo_ratio_min", surrogate},
+                                                       {"importance_sampling_correction", surrogate},
+                                                       {"importance_sampling_mode", surrogate},
+                                                       {"importance_sampling_cap", surrogate},
+                                                       {"importance_sampling_floor", surrogate},
+                                                       {"importance_sampling_normalize", surrogate},
+                                                       {"importance_sampling_denominator", surrogate},
+                                                       {"off_policy_mask_threshold", surrogate},
+                                                       {"soft_punish_cache", rewarded},
+                                                       {"soft_punish_factor", rewarded},
+                                                       {"normalize_advantages", {"rloo"}},
+                                                       {"gamma", {"reinforce_pp", "ppo"}},
+                                                       {"center_rewards_coefficient", {"reward"}},
+                                                       {"dph_form", {"dph_rl"}},
+                                                       {"dph_combine", {"dph_rl"}},
+                                                       {"dph_accumulation", {"dph_rl"}}};
+  for (const KeyInfo& key : config_keys<PpoConfig>()) out.emplace_back(key.path, Trainers{"ppo"});
+  return out;
 }
 
 // Keys that the chosen trainer would silently ignore are errors: the user believes they act.
@@ -56,9 +62,6 @@ Status check_unused_keys(const ObjectiveConfig& config) {
     if (read || set.at(key) == defaults.at(key)) continue;
     return invalid_argument(key + " does nothing with trainer " + in_quotes(config.trainer) +
                             ": leave it out, or use trainer " + join(trainers, " or "));
-  }
-  if (config.trainer == "sft" && config.beta.value_or(0) != 0) {
-    return invalid_argument("beta does nothing with trainer 'sft': leave it out");
   }
   return ok_status();
 }

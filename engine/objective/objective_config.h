@@ -6,6 +6,7 @@
 #include <string>
 
 #include "engine/core/config.h"
+#include "engine/objective/ppo_config.h"
 #include "engine/objective/surrogate_config.h"
 #include "engine/objective/trainers.h"
 
@@ -23,9 +24,10 @@ struct ObjectiveConfig {
   int64_t num_iterations = 1;
   SurrogateConfig surrogate;
   // KL to the reference; DPO's beta
-  std::optional<double>
-      beta;  // default: 0 for grpo and dph_rl, 0.1 for dpo, 0.05 for rloo, 0.01 for reinforce_pp
-  std::string kl_estimator;  // default: k3
+  // default: 0 for grpo and dph_rl, 0.1 for dpo, 0.05 for rloo and ppo, 0.01 for reinforce_pp
+  std::optional<double> beta;
+  std::string kl_estimator;  // default: k3; ppo: k1 in the reward, k2 in the loss
+  PpoConfig ppo;
   // Divergences
   std::string f_divergence_type;  // default: reverse_kl for dpo, js_divergence for dph_rl
   double f_alpha_divergence_coef = 0.5;
@@ -33,6 +35,8 @@ struct ObjectiveConfig {
   // DPO
   double label_smoothing = 0;
   std::optional<double> f_exponent_cap = 20;
+  // Reward models
+  double center_rewards_coefficient = 0;
   // DPH-RL
   double dph_eta = 0.1;
   double dph_delta_max = 5;
@@ -62,12 +66,12 @@ struct ObjectiveConfig {
     v.field("num_iterations", num_iterations, between(1, 64), "optimizer steps on each rollout batch");
     surrogate.visit(v);
     v.field("beta", beta, at_least(0),
-            "strength of the KL to the reference (default: 0; rloo 0.05, reinforce_pp 0.01, both in the "
-            "reward) or "
-            "DPO's beta (default 0.1)");
-    v.field(
-        "kl_estimator", kl_estimator, Choices{{"", "k1", "k2", "k3", "abs", "mixture"}},
-        "per-token estimator of the KL in the loss; empty: k3; mixture: to the mean of policy and reference");
+            "strength of the KL to the reference (default: 0; in the reward of rloo and ppo 0.05, of "
+            "reinforce_pp 0.01) or DPO's beta (default 0.1)");
+    v.field("kl_estimator", kl_estimator, Choices{{"", "k1", "k2", "k3", "abs", "mixture"}},
+            "per-token estimator of the KL; empty: k3, but ppo k1 in the reward and k2 in the loss; mixture: "
+            "to the mean of policy and reference");
+    ppo.visit(v);
     v.field(
         "f_divergence_type", f_divergence_type,
         "the divergence: link of dpo (default reverse_kl), rehearsal term of dph_rl (default js_divergence)");
@@ -81,6 +85,8 @@ struct ObjectiveConfig {
             "dpo: where the link's slope passes exp(cap) it goes on linearly, so that pairs far from the "
             "reference keep a "
             "finite gradient; null: off");
+    v.field("center_rewards_coefficient", center_rewards_coefficient, at_least(0),
+            "reward: weight of the squared sum of a pair's scores, which keeps their mean near 0");
     v.field("dph_eta", dph_eta, at_least(0), "strength of DPH-RL's divergence to the initial policy");
     v.field("dph_delta_max", dph_delta_max, above(0),
             "log-ratio above which DPH-RL's divergence continues linearly");

@@ -81,7 +81,7 @@ struct SurrogateConfig {
             "penalty at max_completion_length and beyond");
     v.field("normalize_advantages", normalize_advantages,
             "rloo: bring the step's advantages to mean 0 and deviation 1");
-    v.field("gamma", gamma, between(0, 1), "reinforce_pp: discount from token to token");
+    v.field("gamma", gamma, between(0, 1), "reinforce_pp, ppo: discount from token to token");
   }
 };
 

@@ -7,6 +7,7 @@
 #include "engine/pipeline/job.h"
 #include "engine/pipeline/one_at_a_time.h"
 #include "engine/reference/reference.h"
+#include "reward/model/model_reward.h"
 
 namespace fulcrum {
 namespace {
@@ -38,11 +39,12 @@ Result<std::unique_ptr<Learner>> make_learner(const JobConfig& config, const Mod
                                .max_steps = config.max_steps,
                                .num_iterations = config.objective.num_iterations,
                                .temperature = config.online() ? config.sampling.temperature : 1.0};
-  return Learner::create(model, options, std::move(objective), std::move(reference));
+  const Model start = objective->needs().scores ? as_score_model(model) : model;
+  return Learner::create(start, options, std::move(objective), std::move(reference));
 }
 
 Status attach_rollouts(BuiltJob& job, const Backends& backends) {
-  TRY(judge, make_rewards(job.config.reward_funcs, backends.reward_service));
+  TRY(judge, make_rewards(job.config.reward_funcs, backends.reward_service, make_model_reward));
   const auto deadline =
       std::chrono::duration_cast<Duration>(std::chrono::duration<double>(job.config.reward_timeout_s));
   job.rewards = std::make_unique<RewardPool>(

@@ -70,6 +70,7 @@ struct TrainBatch {
   // Totals over the whole optimizer step, set by Objective::prepare: what loss sums are divided by.
   double denominator = 1;
   double rehearsal_denominator = 1;
+  double kl_coefficient = 0;  // of the KL in the loss, where prepare() decides it from step to step
 
   int64_t num_tokens() const { return static_cast<int64_t>(tokens.size()); }
   int64_t num_targets() const { return static_cast<int64_t>(target_ids.size()); }

@@ -63,7 +63,7 @@ class Lab {
                  {"learning_rate", 0.01},
                  {"save_steps", 2},
                  {"save_total_limit", 8}};
-    if (trainer == "grpo") json["reward_funcs"] = {{{"name", "length"}, {"target", 4}}};
+    if (trainer == "grpo" || trainer == "ppo") json["reward_funcs"] = {{{"name", "length"}, {"target", 4}}};
     json.update(keys);
     if (json.contains("eval_steps")) json["val_files"] = {path("val.jsonl").string()};
     auto config = parse_job(dump_json(json), {});

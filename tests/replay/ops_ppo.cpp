@@ -52,6 +52,16 @@ std::vector<double> doubles(const at::Tensor& t) {
   return {values.const_data_ptr<double>(), values.const_data_ptr<double>() + values.numel()};
 }
 
+std::optional<double> number_if_given(const Json& object, const std::string& key) {
+  const auto found = object.find(key);
+  return found == object.end() || found->is_null() ? std::nullopt : std::optional(number(*found));
+}
+
+bool flag_or(const Json& object, const std::string& key, bool otherwise) {
+  const auto found = object.find(key);
+  return found == object.end() || found->is_null() ? otherwise : found->get<bool>();
+}
+
 // Advantages, whitening and token rewards are formed on the host in double: there is no float32 of them.
 Op in_double(void (*run)(const Json& in, const Json& want, Tally& tally)) {
   return [run](const Json& item, Precision precision, Tally& tally) {
@@ -86,16 +96,16 @@ WhitenKind whiten_kind(const std::string& preset) {
 
 void replay_whiten(const Json& in, const Json& want, Tally& tally) {
   const std::vector<double> got = whiten(flat(matrix(in["values"])), all_flags(in["mask"]),
-                                         whiten_kind(in["preset"]), in.value("shift_mean", true));
+                                         whiten_kind(in["preset"]), flag_or(in, "shift_mean", true));
   tally.near(in_rows(got, in["mask"]), want["whitened"], {}, "whitened");
 }
 
 void replay_kl_reward(const Json& in, const Json& want, Tally& tally) {
   const KlEstimate estimate =
       KlEstimate::create(parse_kl_estimator(std::string(in["estimator"])).value()).value();
-  KlRewardOptions options{.beta = number(in["beta"]),
-                          .missing_eos_penalty = number_or(in, "missing_eos_penalty", 0)};
-  if (in.contains("score_clip") && !in["score_clip"].is_null()) options.score_clip = number(in["score_clip"]);
+  const KlRewardOptions options{.beta = number(in["beta"]),
+                                .score_clip = number_if_given(in, "score_clip"),
+                                .missing_eos_penalty = number_or(in, "missing_eos_penalty", 0)};
   Matrix rewards;
   std::vector<int64_t> indices;
   for (size_t r = 0; r < in["mask"].size(); ++r) {
@@ -148,7 +158,7 @@ void replay_value_loss(const Json& item, Precision precision, Tally& tally) {
   input.mask_N = at::tensor(batch.target_mask, at::kByte).to(at::kBool);
   const at::Tensor values_N = input_of("values").set_requires_grad(true);
   const auto masked = [&](const at::Tensor& x_N) { return keep(x_N, input.mask_N); };
-  const std::optional<double> clip = in["clip"].is_null() ? std::nullopt : std::optional(number(in["clip"]));
+  const std::optional<double> clip = number_if_given(in, "clip");
   const TokenValueLoss token_loss =
       value_loss(masked(values_N), masked(input_of("old_values")), masked(input_of("returns")), clip);
   const at::Tensor loss = aggregate(Aggregation::kDapo, input, token_loss.loss_N, input.mask_N, false,

@@ -1,6 +1,7 @@
-// `fulcrum eval`: pass@k and maj@k of a model on a data file.
+// `fulcrum eval`: pass@k and maj@k of a model on a data file; of a reward model, its accuracy on preferences.
 #include <cstdio>
 
+#include "engine/cli/engine/judge_pairs.h"
 #include "engine/cli/engine/measure.h"
 #include "engine/cli/engine/verbs.h"
 #include "engine/cli/table.h"
@@ -21,7 +22,27 @@ Json estimate_json(const std::optional<Estimate>& e) {
   return {{"mean", e->mean}, {"low", e->low}, {"high", e->high}, {"problems", e->problems}};
 }
 
+Status evaluate_reward_model(const Model& model, const Options& o, std::stop_token stop) {
+  if (!o.reward.empty())
+    return invalid_argument("--reward does nothing with a reward model, which is judged by the data's pairs");
+  const MeasureOptions& m = o.measure;
+  TRY(found, judge_pairs(model, {m.tokenizer, m.splitter, m.files}, stop));
+  Table table{{"metric", "mean", "std_error", "pairs"}, {}};
+  table.rows.push_back({{"metric", "accuracy"},
+                        {"mean", found.accuracy},
+                        {"std_error", found.std_error},
+                        {"pairs", found.pairs}});
+  table.rows.push_back({{"metric", "margin"}, {"mean", found.margin}});
+  table.rows.push_back({{"metric", "rewards/chosen"}, {"mean", found.mean_chosen}});
+  table.rows.push_back({{"metric", "rewards/rejected"}, {"mean", found.mean_rejected}});
+  std::fputs(render(table, o.format).c_str(), stdout);
+  return ok_status();
+}
+
 Status evaluate_model(Options o, std::stop_token stop) {
+  TRY(model, load_model(o.measure.model));
+  if (model.spec.score_head) return evaluate_reward_model(model, o, stop);
+  if (o.reward.empty()) return invalid_argument("--reward is required: the name of the reward that judges");
   Json item = {{"name", o.reward}};
   for (const std::string& s : o.set) TRY_DO(apply_override(item, s));
   TRY(reward, read_config<RewardConfig>(item));
@@ -53,7 +74,8 @@ Status evaluate_model(Options o, std::stop_token stop) {
 
 void add_eval(CLI::App& app, Action& action) {
   add_verb<Options>(
-      app, action, "eval", "pass@k (unbiased, 95 % intervals) and maj@k of a model",
+      app, action, "eval",
+      "pass@k (unbiased, 95 % intervals) and maj@k of a model; accuracy of a reward model",
       [](const Options& o) {
         const SignalStop signals;
         return report(evaluate_model(o, signals.token()));
@@ -63,8 +85,10 @@ void add_eval(CLI::App& app, Action& action) {
         v.add_option("-m,--model", m.model, "model folder or llama2.c file")->required();
         v.add_option("--tokenizer", m.tokenizer, "tokenizer folder or file (default: the model's)");
         v.add_option("--splitter", m.splitter, "pre-tokenisation where the files do not say");
-        v.add_option("--data", m.files, "JSONL files with prompt and solution")->required();
-        v.add_option("--reward", o.reward, "name of the reward")->required();
+        v.add_option("--data", m.files,
+                     "JSONL files with prompt and solution; a reward model: prompt, chosen, rejected")
+            ->required();
+        v.add_option("--reward", o.reward, "name of the reward (not for a reward model)");
         v.add_option("--set", o.set, "a key of the reward: extract=boxed");
         v.add_option("--correct-reward", m.correct_reward, "reward from which a completion is correct")
             ->capture_default_str();

@@ -4,6 +4,7 @@
 
 #include "engine/data/dataset.h"
 #include "reward/make_rewards.h"
+#include "reward/model/model_reward.h"
 #include "reward/rpc/service_factory.h"
 #include "rollout/local_rollout.h"
 
@@ -19,7 +20,7 @@ Result<EvalReport> measure(const MeasureOptions& o, std::stop_token stop) {
                           *tokenizer, model.spec.vocab_size));
   std::vector<Prompt> prompts;
   for (int64_t i = 0; i < data.size(); ++i) prompts.push_back(data.row(i).prompt);
-  TRY(judge, make_rewards(o.rewards, service_rewards()));
+  TRY(judge, make_rewards(o.rewards, service_rewards(), make_model_reward));
   RewardPool pool(std::move(judge), {.threads = 1, .deadline = std::chrono::minutes(5)});
   LocalRollout rollouts(tokenizer, {.max_batch = o.max_batch, .threads = 1});
   auto weights = std::make_shared<WeightSet>();

@@ -30,10 +30,10 @@ void check_model_and_data(const JobConfig& c, Complaints& out) {
 void check_online(const JobConfig& c, Complaints& out) {
   const std::string& trainer = c.objective.trainer;
   out.unless(!c.reward_funcs.empty(), "trainer '" + trainer + "' needs 'reward_funcs'");
-  // REINFORCE++ takes its baseline from the whole step.
-  out.unless(
-      c.sampling.num_generations >= 2 || c.objective.scale_rewards == "batch" || trainer == "reinforce_pp",
-      "'num_generations' must be at least 2: a group of one has no baseline");
+  // PPO takes its baseline from the critic, REINFORCE++ from the whole step.
+  out.unless(c.sampling.num_generations >= 2 || c.objective.scale_rewards == "batch" || trainer == "ppo" ||
+                 trainer == "reinforce_pp",
+             "'num_generations' must be at least 2: a group of one has no baseline");
   out.unless(c.sampling.temperature > 0,
              "'temperature' must be > 0 for training; greedy samples cannot be compared");
   out.unless(c.dynamic_sampling == "off" || c.sampling.num_generations >= 2,
@@ -48,6 +48,21 @@ void check_online(const JobConfig& c, Complaints& out) {
   }
 }
 
+void check_critic(const JobConfig& c, Complaints& out) {
+  const CriticConfig &critic = c.learner.critic, defaults;
+  if (c.objective.trainer != "ppo") {
+    out.unless(critic.value_head == defaults.value_head && critic.value_model.empty() &&
+                   critic.value_learning_rate == defaults.value_learning_rate,
+               "the value_ keys do nothing with trainer '" + c.objective.trainer +
+                   "': leave them out, or use trainer ppo");
+  }
+  out.unless(
+      c.objective.trainer != "ppo" || c.learner.max_zero_std_steps == 0,
+      "'max_zero_std_steps' does nothing with trainer 'ppo', which learns without a spread in a group");
+  out.unless(critic.value_head == "separate" || critic.value_model.empty(),
+             "'value_model' does nothing with a shared 'value_head'");
+}
+
 void check_reference(const JobConfig& c, Complaints& out) {
   const ReferenceConfig& r = c.reference;
   out.unless(r.ref_soup.empty() || r.ref_model.empty(), "'ref_soup' and 'ref_model' exclude each other");
@@ -60,8 +75,9 @@ void make_absolute(std::string& path, const Path& base) {
 }
 
 std::vector<std::string*> path_keys(JobConfig& c) {
-  std::vector<std::string*> out = {&c.model_name_or_path, &c.tokenizer, &c.output_dir,
-                                   &c.reference.ref_model};
+  std::vector<std::string*> out = {&c.model_name_or_path, &c.tokenizer, &c.output_dir, &c.reference.ref_model,
+                                   &c.learner.critic.value_model};
+  for (RewardConfig& reward : c.reward_funcs) out.push_back(&reward.path);
   for (auto* list : {&c.data.train_files, &c.data.val_files, &c.reference.ref_soup}) {
     for (std::string& p : *list) out.push_back(&p);
   }
@@ -91,6 +107,7 @@ Status check_job(const JobConfig& config) {
   check_model_and_data(config, out);
   if (config.online()) check_online(config, out);
   check_reference(config, out);
+  check_critic(config, out);
   return out.status();
 }
 

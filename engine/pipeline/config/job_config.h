@@ -51,8 +51,8 @@ struct EvalConfig {
     v.field("eval_temperature", eval_temperature, at_least(0),
             "softmax temperature of evaluation samples; 0: greedy");
     v.field("metric_for_best_model", metric_for_best_model,
-            "evaluation metric that decides the best checkpoint; empty: eval_reward, or eval_loss for sft "
-            "and dpo");
+            "evaluation metric that decides the best checkpoint; empty: eval_reward, or eval_loss for sft, "
+            "dpo and reward");
     v.field("greater_is_better", greater_is_better,
             "whether more of metric_for_best_model is better (eval_loss: set it to false)");
   }
@@ -95,7 +95,7 @@ struct JobConfig {
             "the run folder; with `fulcrum run --output-dir` or a learner it may be empty");
     v.field("seed", seed, at_least(0), "everything random in the run is a function of it");
     v.field("max_steps", max_steps, at_least(1),
-            "rollout batches (grpo, dph_rl) or optimizer steps (sft, dpo)");
+            "rollout batches (grpo, ppo, dph_rl) or optimizer steps (sft, dpo, reward)");
     data.visit(v);
     sampling.visit(v);
     v.list("reward_funcs", reward_funcs,
