@@ -42,6 +42,11 @@ void add_sampling_difference(const TrainBatch& batch, const std::vector<float>& 
   add_metric(metrics, "sampling/sampling_logp_difference/max", largest);
 }
 
+void append(std::vector<float>& out, const at::Tensor& values_N) {
+  const float* values = values_N.const_data_ptr<float>();
+  out.insert(out.end(), values, values + values_N.numel());
+}
+
 class TorchLearner final : public Learner {
  public:
   TorchLearner(const LearnerOptions& options, std::unique_ptr<Policy> policy,
@@ -88,7 +93,7 @@ class TorchLearner final : public Learner {
   Result<Metrics> measure(TrainBatch& batch, const std::stop_token& stop);
   Status prepare(TrainBatch& batch, ObjectiveState& state, Metrics& metrics, const std::stop_token& stop);
   Status run_updates(TrainBatch& batch, HostState& next, Metrics& metrics, const std::stop_token& stop);
-  Result<double> accumulate(const TrainBatch& batch, bool first, std::vector<float>& logps, Metrics& metrics,
+  Result<double> accumulate(TrainBatch& batch, bool first, std::vector<float>& logps, Metrics& metrics,
                             const std::stop_token& stop);
   Status check_first_pass(const TrainBatch& batch, const std::vector<float>& logps) const;
   Status apply(double loss, HostState& next, Metrics& metrics);
@@ -126,6 +131,7 @@ Result<Metrics> TorchLearner::measure(TrainBatch& batch, const std::stop_token& 
   TRY_DO(prepare(batch, unused, metrics, stop));
   std::vector<float> logps;
   TRY(loss, accumulate(batch, true, logps, metrics, stop));
+  objective_->conclude(metrics);
   add_metric(metrics, "loss", loss);
   return metrics;
 }
@@ -152,6 +158,7 @@ Result<Metrics> TorchLearner::train(TrainBatch& batch, const std::stop_token& st
     }
     return status;
   }
+  objective_->conclude(metrics);
   next.steps_done += 1;
   next.tokens_seen += batch.num_tokens();
   add_metric(metrics, "num_tokens", static_cast<double>(next.tokens_seen));
@@ -180,12 +187,16 @@ Status TorchLearner::run_updates(TrainBatch& batch, HostState& next, Metrics& me
   return ok_status();
 }
 
-// Adds up the gradient over micro-batches; the loss is returned, the log-probs of all targets are collected.
-Result<double> TorchLearner::accumulate(const TrainBatch& batch, bool first, std::vector<float>& logps,
+// Adds up the gradient over micro-batches; the loss is returned, the log-probs of all targets are collected,
+// into the batch the reference's where they come with an exact divergence.
+Result<double> TorchLearner::accumulate(TrainBatch& batch, bool first, std::vector<float>& logps,
                                         Metrics& metrics, const std::stop_token& stop) {
-  const MicroBatchOptions options{options_.temperature, options_.config.logits_chunk, first};
+  const bool divergence = objective_->needs().divergence;
+  const MicroBatchOptions options{options_.temperature, options_.config.logits_chunk, first,
+                                  divergence ? reference_->model() : nullptr};
   const int64_t max_tokens = options_.config.max_tokens_per_micro_batch;
   double loss = 0;
+  std::vector<float> reference_logps;
   for (const RowRange range : micro_batches(batch, max_tokens, objective_->needs().pairs)) {
     if (stop.stop_requested()) return cancelled();
     const TrainBatch part = slice(batch, range);
@@ -193,10 +204,11 @@ Result<double> TorchLearner::accumulate(const TrainBatch& batch, bool first, std
     TRY(result, run_micro_batch(*policy_, *objective_, part, options));
     loss += result.loss;
     merge_metrics(metrics, result.metrics);
-    const float* values = result.logps_N.const_data_ptr<float>();
-    logps.insert(logps.end(), values, values + result.logps_N.numel());
+    append(logps, result.logps_N);
+    if (divergence) append(reference_logps, result.reference_logps_N);
   }
   if (stop.stop_requested()) return cancelled();
+  if (divergence) batch.reference_logps = std::move(reference_logps);
   return loss;
 }
 
@@ -280,8 +292,15 @@ Result<std::unique_ptr<Learner>> Learner::create(const Model& model, const Learn
                                                  std::unique_ptr<Objective> objective,
                                                  std::unique_ptr<Reference> reference) {
   if (objective == nullptr) return invalid_argument("a learner needs an objective");
-  if (objective->needs().reference_logps && reference == nullptr) {
+  const Needs needs = objective->needs();
+  if ((needs.reference_logps || needs.divergence) && reference == nullptr) {
     return invalid_argument("the objective compares with a reference model, but there is none");
+  }
+  if (needs.divergence &&
+      (reference->model() == nullptr || objective->divergence() == nullptr || needs.entropy)) {
+    return invalid_argument(
+        "an exact divergence needs its generator, a reference model that stays in memory, and no "
+        "entropy beside it");
   }
   if (!(options.temperature > 0))
     return invalid_argument("temperature must be above 0 for the learner's log-probs");

@@ -72,12 +72,21 @@ Result<MicroBatchResult> run_micro_batch(Policy& policy, const Objective& object
   const Needs needs = objective.needs();
   at::Tensor entropy_N;
   ModelOutputs outputs;
-  outputs.logps_N = target_logps(policy, slice, options.temperature, options.logits_chunk,
-                                 needs.entropy ? &entropy_N : nullptr);
   MicroBatchResult out;
+  if (needs.divergence) {
+    const TokenDivergences both = target_divergences(
+        policy, *options.reference, slice, objective.divergence(), options.temperature, options.logits_chunk);
+    outputs.logps_N = both.logps_N;
+    outputs.divergence_N = both.divergence_N;
+    out.reference_logps_N = both.reference_logps_N;
+  } else {
+    outputs.logps_N = target_logps(policy, slice, options.temperature, options.logits_chunk,
+                                   needs.entropy ? &entropy_N : nullptr);
+  }
   out.logps_N = outputs.logps_N.detach();
   const Cut cut(outputs);
-  const LossInput input = make_input(slice, cut.leaves(), needs, options.old_is_current);
+  LossInput input = make_input(slice, cut.leaves(), needs, options.old_is_current);
+  if (out.reference_logps_N.defined()) input.reference_logps_N = out.reference_logps_N;
   if (!std::isfinite(at::where(input.mask_N, out.logps_N, 0).sum().item().toDouble())) {
     out.loss = std::numeric_limits<double>::quiet_NaN();  // the learner skips the step; no objective is asked
     return out;

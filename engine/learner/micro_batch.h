@@ -16,12 +16,14 @@ struct MicroBatchOptions {
   int64_t logits_chunk = 1024;
   bool old_is_current =
       false;  // the policy has not moved since the rollout batch began: old log-probs are the current ones
+  Policy* reference = nullptr;  // where Needs::divergence
 };
 
 struct MicroBatchResult {
-  double loss = 0;     // the slice's share of the step's loss
-  at::Tensor logps_N;  // detached
-  Metrics metrics;     // the objective's, and entropy if it is needed
+  double loss = 0;               // the slice's share of the step's loss
+  at::Tensor logps_N;            // detached
+  at::Tensor reference_logps_N;  // where Needs::divergence: they come with it
+  Metrics metrics;               // the objective's, and entropy if it is needed
 };
 
 // Adds the slice's gradient to the parameters' gradients, unless under at::NoGradGuard. The slice has

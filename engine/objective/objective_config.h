@@ -4,16 +4,26 @@
 
 #include <optional>
 #include <string>
+#include <string_view>
+#include <vector>
 
 #include "engine/core/config.h"
 #include "engine/objective/trainers.h"
 
 namespace fulcrum {
 
+// The values of `loss_type` that a trainer has, its default first.
+inline std::vector<std::string> loss_types(std::string_view trainer) {
+  if (trainer == "sft") return {"nll"};
+  if (trainer == "dpo") return {"sigmoid", "hinge", "ipo", "robust"};
+  if (trainer == "tdpo") return {"tdpo2", "tdpo1"};
+  return {"dapo", "grpo", "bnpo", "dr_grpo"};
+}
+
 struct ObjectiveConfig {
   std::string trainer = "grpo";
   // GRPO family
-  std::string loss_type = "dapo";
+  std::string loss_type;  // empty: the trainer's default, loss_types(trainer)
   double epsilon = 0.2;
   std::optional<double> epsilon_high;
   std::optional<double> delta;
@@ -24,12 +34,15 @@ struct ObjectiveConfig {
   std::optional<double> beta;  // default: 0 for grpo and dph_rl, 0.1 for dpo
   std::string kl_estimator = "k3";
   // Divergences
-  std::string f_divergence_type;  // default: reverse_kl for dpo, js_divergence for dph_rl
+  std::string
+      f_divergence_type;  // default: reverse_kl for dpo, forward_kl for tdpo, js_divergence for dph_rl
   double f_alpha_divergence_coef = 0.5;
   double js_scale = 1.0;
   // DPO
   double label_smoothing = 0;
   std::optional<double> f_exponent_cap = 20;
+  // TDPO
+  std::optional<double> tdpo_alpha;  // default: 0.5
   // DPH-RL
   double dph_eta = 0.1;
   double dph_delta_max = 5;
@@ -37,9 +50,14 @@ struct ObjectiveConfig {
 
   void visit(ConfigVisitor& v) {
     v.field("trainer", trainer, Choices{trainer_names()}, "the method");
-    v.field("loss_type", loss_type, Choices{{"grpo", "bnpo", "dr_grpo", "dapo"}},
-            "how token losses are averaged: grpo row means, bnpo tokens of the micro-step, dr_grpo a "
-            "constant, dapo tokens of the step");
+    if (loss_type.empty()) loss_type = loss_types(trainer).front();
+    v.field(
+        "loss_type", loss_type,
+        Choices{{"grpo", "bnpo", "dr_grpo", "dapo", "nll", "sigmoid", "hinge", "ipo", "robust", "tdpo1",
+                 "tdpo2"}},
+        "grpo and its kin, how token losses are averaged: grpo row means, bnpo tokens of the micro-step, "
+        "dr_grpo a constant, dapo tokens of the step; dpo: sigmoid, hinge, ipo or robust; tdpo: tdpo2, or "
+        "tdpo1, which lets the chosen text's divergence grow; sft: nll");
     v.field("epsilon", epsilon, above(0),
             "lower clip range of the ratio, and the upper one unless epsilon_high is set");
     v.field("epsilon_high", epsilon_high, above(0), "upper clip range of the ratio");
@@ -51,12 +69,14 @@ struct ObjectiveConfig {
             "leave completions cut by the length limit out of the loss");
     v.field("num_iterations", num_iterations, between(1, 64), "optimizer steps on each rollout batch");
     v.field("beta", beta, at_least(0),
-            "strength of the KL to the reference (grpo, dph_rl: default 0) or DPO's beta (default 0.1)");
+            "strength of the KL to the reference (grpo, dph_rl: default 0) or the beta of dpo and tdpo "
+            "(default 0.1)");
     v.field("kl_estimator", kl_estimator, Choices{{"k1", "k2", "k3"}},
             "per-token estimator of the KL in the loss");
-    v.field(
-        "f_divergence_type", f_divergence_type,
-        "the divergence: link of dpo (default reverse_kl), rehearsal term of dph_rl (default js_divergence)");
+    v.field("f_divergence_type", f_divergence_type,
+            "the divergence: link of dpo (default reverse_kl), of the policy from the reference at each "
+            "token of tdpo "
+            "(default forward_kl), rehearsal term of dph_rl (default js_divergence)");
     v.field("f_alpha_divergence_coef", f_alpha_divergence_coef, any_value(),
             "alpha of alpha_divergence, TRL's convention: 0 forward KL, 1 reverse KL");
     v.field("js_scale", js_scale, above(0),
@@ -67,6 +87,8 @@ struct ObjectiveConfig {
             "dpo: where the link's slope passes exp(cap) it goes on linearly, so that pairs far from the "
             "reference keep a "
             "finite gradient; null: off");
+    v.field("tdpo_alpha", tdpo_alpha, at_least(0),
+            "tdpo2: weight of the difference of the sequential divergences; 0 is DPO (default 0.5)");
     v.field("dph_eta", dph_eta, at_least(0), "strength of DPH-RL's divergence to the initial policy");
     v.field("dph_delta_max", dph_delta_max, above(0),
             "log-ratio above which DPH-RL's divergence continues linearly");

@@ -29,7 +29,7 @@ Result<Dataset> open_data(const JobConfig& config, const std::vector<std::string
 Result<std::unique_ptr<Learner>> make_learner(const JobConfig& config, const Model& model) {
   TRY(objective, make_objective(config.objective));
   std::unique_ptr<Reference> reference;
-  if (objective->needs().reference_logps) {
+  if (objective->needs().reference_logps || objective->needs().divergence) {
     const PolicyOptions options{.dtype = config.learner.dtype == "bfloat16" ? at::kBFloat16 : at::kFloat};
     TRY(made, make_reference(config.reference, model, options));
     reference = std::move(made);

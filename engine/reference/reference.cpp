@@ -23,6 +23,8 @@ class ModelReference final : public Reference {
     return batch_logps(*model_, batch, temperature, max_tokens, chunk, std::move(stop));
   }
 
+  Policy* model() override { return model_.get(); }
+
   Status after_step(int64_t step, const Policy& policy) override {
     if (!moves_ || step % sync_steps_ != 0) return ok_status();
     TRY_DO(mix_parameters(*model_, policy, alpha_));

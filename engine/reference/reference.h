@@ -22,6 +22,8 @@ class Reference {
   // Log-probs of the batch's targets at the rollout temperature, [N].
   virtual Result<std::vector<float>> logps(const TrainBatch& batch, double temperature, int64_t max_tokens,
                                            int64_t chunk, std::stop_token stop) = 0;
+  // The model itself, for exact divergences; null if it is not kept in memory (cached log-probs).
+  virtual Policy* model() { return nullptr; }
   // Tells it that optimizer step `step` (from 1) is done; a moving reference may take up the policy's
   // weights.
   virtual Status after_step(int64_t step, const Policy& policy) = 0;

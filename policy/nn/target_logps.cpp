@@ -17,6 +17,17 @@ Status bad_token(TokenId id, int64_t vocab_size, int64_t prompt_row) {
                           ": the tokenizer does not fit the model");
 }
 
+// The policy's head over the hidden states that predict the slice's targets.
+Head head_at_targets(Policy& policy, const TrainBatch& slice) {
+  const at::Tensor hidden_TD = policy.hidden(slice);
+  const at::Tensor source_N = at::tensor(at::ArrayRef<int64_t>(slice.target_source), at::kLong);
+  return {hidden_TD.index_select(0, source_N), policy.output_weight()};
+}
+
+at::Tensor target_ids(const TrainBatch& slice) {
+  return at::tensor(at::ArrayRef<TokenId>(slice.target_ids), at::kLong);
+}
+
 }  // namespace
 
 Status check_vocabulary(const TrainBatch& batch, const ModelSpec& spec) {
@@ -35,11 +46,20 @@ Status check_vocabulary(const TrainBatch& batch, const ModelSpec& spec) {
 
 at::Tensor target_logps(Policy& policy, const TrainBatch& slice, double temperature, int64_t chunk,
                         at::Tensor* entropy_N) {
-  const at::Tensor hidden_TD = policy.hidden(slice);
-  const at::Tensor source_N = at::tensor(at::ArrayRef<int64_t>(slice.target_source), at::kLong);
-  const at::Tensor ids_N = at::tensor(at::ArrayRef<TokenId>(slice.target_ids), at::kLong);
-  return token_logps(hidden_TD.index_select(0, source_N), policy.output_weight(), ids_N, temperature, chunk,
-                     entropy_N);
+  const Head head = head_at_targets(policy, slice);
+  return token_logps(head.hidden_ND, head.weight_VD, target_ids(slice), temperature, chunk, entropy_N);
+}
+
+TokenDivergences target_divergences(Policy& policy, Policy& reference, const TrainBatch& slice,
+                                    std::shared_ptr<const Divergence> divergence, double temperature,
+                                    int64_t chunk) {
+  Head constant;
+  {
+    const at::NoGradGuard no_gradients;
+    constant = head_at_targets(reference, slice);
+  }
+  return token_divergences(head_at_targets(policy, slice), constant, target_ids(slice), std::move(divergence),
+                           temperature, chunk);
 }
 
 Result<std::vector<float>> batch_logps(Policy& policy, const TrainBatch& batch, double temperature,

@@ -18,6 +18,7 @@ namespace fulcrum::testing {
 // One completion; the vectors have one entry a token, or none where the objective does not read them.
 struct FixtureRow {
   std::vector<double> logps, old_logps, reference_logps, stored_logps;
+  std::vector<double> divergence;  // to the reference
   std::vector<int> mask;           // empty: all 1
   std::vector<double> advantages;  // not empty: put over what prepare() found
   std::optional<double> reward = 0.0;
@@ -28,7 +29,8 @@ struct FixtureRow {
 struct LossRun {
   Status status;
   double loss = 0;
-  std::vector<std::vector<double>> gradient;  // per row and token
+  std::vector<std::vector<double>> gradient;             // per row and token, with respect to logps
+  std::vector<std::vector<double>> divergence_gradient;  // the same for divergence, where rows have it
   Metrics prepared, metrics;
   TrainBatch batch;  // after prepare()
 };
@@ -100,9 +102,19 @@ class LossFixture {
     return at::tensor(values, at::kDouble).to(dtype);
   }
 
-  bool has_old_logps() const {
+  bool has(std::vector<double> FixtureRow::*member) const {
     return std::any_of(rows_.begin(), rows_.end(),
-                       [](const FixtureRow& row) { return !row.old_logps.empty(); });
+                       [&](const FixtureRow& row) { return !(row.*member).empty(); });
+  }
+
+  static void append_gradient(const at::Tensor& leaf, const TrainBatch& slice,
+                              std::vector<std::vector<double>>& out) {
+    const at::Tensor grad =
+        leaf.grad().defined() ? leaf.grad().to(at::kDouble) : at::zeros_like(leaf, at::kDouble);
+    for (const BatchRow& row : slice.rows) {
+      const double* data = grad.const_data_ptr<double>();
+      out.emplace_back(data + row.target_begin, data + row.target_end);
+    }
   }
 
   void add_slice(const Objective& objective, const TrainBatch& whole, size_t begin, size_t end,
@@ -123,7 +135,11 @@ class LossFixture {
     input.logps_N = logps;
     input.row_N = at::tensor(slice.target_row, at::kLong);
     input.mask_N = at::tensor(slice.target_mask, at::kByte).to(at::kBool);
-    if (has_old_logps()) input.old_logps_N = gather(begin, end, &FixtureRow::old_logps, dtype, {});
+    if (has(&FixtureRow::divergence)) {
+      input.divergence_N = gather(begin, end, &FixtureRow::divergence, dtype, {}).requires_grad_(true);
+    }
+    if (has(&FixtureRow::old_logps))
+      input.old_logps_N = gather(begin, end, &FixtureRow::old_logps, dtype, {});
     input.reference_logps_N = gather(begin, end, &FixtureRow::reference_logps, dtype, {});
     input.stored_logps_N = gather(begin, end, &FixtureRow::stored_logps, dtype, {});
     input.advantages_N = gather(begin, end, &FixtureRow::advantages, dtype, advantages);
@@ -133,12 +149,8 @@ class LossFixture {
     out.loss += result->loss.item<double>();
     merge_metrics(out.metrics, result->metrics);
     if (result->loss.requires_grad()) result->loss.backward();
-    const at::Tensor grad =
-        logps.grad().defined() ? logps.grad().to(at::kDouble) : at::zeros_like(logps, at::kDouble);
-    for (const BatchRow& row : slice.rows) {
-      const double* data = grad.const_data_ptr<double>();
-      out.gradient.emplace_back(data + row.target_begin, data + row.target_end);
-    }
+    append_gradient(logps, slice, out.gradient);
+    if (input.divergence_N.defined()) append_gradient(input.divergence_N, slice, out.divergence_gradient);
   }
 
   std::vector<FixtureRow> rows_;
