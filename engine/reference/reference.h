@@ -34,6 +34,9 @@ class Reference {
   virtual Status load(const TensorMap& tensors, int64_t version) = 0;
 };
 
+// The content hash that make_reference()'s would have, without building it: of the weights in fp32.
+Result<std::string> reference_content_hash(const ReferenceConfig& config, const Model& start);
+
 // `start` is the policy as it starts. kInvalidArgument: options that exclude each other, models of another
 // shape or vocabulary (naming the first difference).
 Result<std::unique_ptr<Reference>> make_reference(const ReferenceConfig& config, const Model& start,
