@@ -74,15 +74,19 @@ Result<std::vector<float>> read_logps_file(const Path& file, const std::string& 
   TRY(text, read_file(file, uint64_t{1} << 36));
   const std::string where = "reference log-probs " + in_quotes(file.string());
   const size_t line = text.find('\n');
-  const auto header = line == std::string::npos ? Result<Json>(data_loss("no header"))
-                                                : parse_json(std::string_view(text).substr(0, line));
-  if (!header.ok() || !header->is_object() || header->value("format", "") != kFormat)
-    return data_loss(where + " are damaged: the first line is not their header");
-  if (header->value("key", "") != key)
-    return data_loss(where + " are of another model, tokenizer, data set or build");
+  Json header;
+  if (line != std::string::npos) {
+    if (auto parsed = parse_json(std::string_view(text).substr(0, line)); parsed.ok())
+      header = std::move(parsed).value();
+  }
+  const auto says = [&](const char* field, const std::string& value) {
+    const auto found = header.is_object() ? get_string(header, field) : Result<std::string>(data_loss(""));
+    return found.ok() && *found == value;
+  };
+  if (!says("format", kFormat)) return data_loss(where + " are damaged: the first line is not their header");
+  if (!says("key", key)) return data_loss(where + " are of another model, tokenizer, data set or build");
   const std::string_view payload = std::string_view(text).substr(line + 1);
-  if (payload.size() != static_cast<size_t>(count) * sizeof(float) ||
-      header->value("sha256", "") != sha256_hex(payload)) {
+  if (payload.size() != static_cast<size_t>(count) * sizeof(float) || !says("sha256", sha256_hex(payload))) {
     return data_loss(where + " are damaged: the numbers are not those that were written");
   }
   std::vector<float> out(static_cast<size_t>(count));

@@ -28,7 +28,7 @@ at::Tensor at_ids(const at::Tensor& log_p_nV, const at::Tensor& ids_n) {
 }
 
 // What autograd cannot keep: passed along as one object.
-struct Setting : torch::CustomClassHolder {
+struct Setting final : torch::CustomClassHolder {
   std::shared_ptr<const Divergence> divergence;
   double temperature = 1;
   int64_t chunk = 1;
@@ -57,7 +57,7 @@ class ChunkedDivergences : public torch::autograd::Function<ChunkedDivergences> 
     });
     ctx->save_for_backward(
         {hidden_ND, weight_VD, reference_hidden_NE, reference_weight_VE, ids_N, lse_N, reference_lse_N});
-    ctx->saved_data["setting"] = setting;
+    ctx->saved_data["setting"] = c10::IValue::make_capsule(setting);
     ctx->mark_non_differentiable({reference_logps_N});
     return {logps_N, divergence_N, reference_logps_N};
   }
@@ -69,24 +69,25 @@ class ChunkedDivergences : public torch::autograd::Function<ChunkedDivergences> 
     const variable_list saved = ctx->get_saved_variables();
     const Head policy{saved[0], saved[1]}, reference{saved[2], saved[3]};
     const at::Tensor &ids_N = saved[4], &lse_N = saved[5], &reference_lse_N = saved[6];
-    const auto setting = ctx->saved_data["setting"].toCustomClass<Setting>();
-    const at::Tensor g_N = grads[0] / setting->temperature, h_N = grads[1] / setting->temperature;
+    const auto capsule = ctx->saved_data["setting"].toCapsule();
+    const auto& setting = static_cast<const Setting&>(*capsule);
+    const at::Tensor g_N = grads[0] / setting.temperature, h_N = grads[1] / setting.temperature;
     // Without a gradient into the divergence this is token_logps()'s backward pass, to the bit.
     const bool divergence_counts = (h_N != 0).any().item<bool>();
     variable_list out(6);
     if (ctx->needs_input_grad(0)) out[0] = at::empty_like(policy.hidden_ND);
     if (ctx->needs_input_grad(1)) out[1] = at::zeros_like(policy.weight_VD);
-    at::Tensor buffer = chunk_buffer(policy, setting->chunk), reference_buffer;
-    if (divergence_counts) reference_buffer = chunk_buffer(reference, setting->chunk);
-    for_each_chunk(policy.hidden_ND.size(0), setting->chunk, [&](int64_t begin, int64_t n) {
+    at::Tensor buffer = chunk_buffer(policy, setting.chunk), reference_buffer;
+    if (divergence_counts) reference_buffer = chunk_buffer(reference, setting.chunk);
+    for_each_chunk(policy.hidden_ND.size(0), setting.chunk, [&](int64_t begin, int64_t n) {
       const auto part = [&](const at::Tensor& x_N) { return x_N.narrow(0, begin, n).unsqueeze(1); };
-      at::Tensor z = chunk_logits(policy, setting->temperature, begin, n, buffer);
+      at::Tensor z = chunk_logits(policy, setting.temperature, begin, n, buffer);
       z.sub_(part(lse_N));
       at::Tensor through_divergence;
       if (divergence_counts) {
-        at::Tensor r = chunk_logits(reference, setting->temperature, begin, n, reference_buffer);
+        at::Tensor r = chunk_logits(reference, setting.temperature, begin, n, reference_buffer);
         r.sub_(part(reference_lse_N));
-        through_divergence = row_gradient(*setting->divergence, z, r).mul_(part(h_N));
+        through_divergence = row_gradient(*setting.divergence, z, r).mul_(part(h_N));
       }
       z.exp_().mul_(part(g_N).neg());
       z.scatter_add_(1, part(ids_N), part(g_N));

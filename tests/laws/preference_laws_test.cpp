@@ -128,7 +128,7 @@ at::Tensor minimise(const Objective& objective, const World& world, at::Tensor t
       const Population there = population(objective, world, table_SV - by);
       const bool better = there.loss < here.loss || there.gradient_SV.abs().max().item<double>() <
                                                         0.5 * here.gradient_SV.abs().max().item<double>();
-      damping = better ? std::max(damping / 4, 1e-12) : damping * 4;
+      damping = better ? std::max(damping / 4, 1e-9) : damping * 4;
       if (!better) continue;
       table_SV = table_SV - by;
       here = there;

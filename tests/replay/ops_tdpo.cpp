@@ -1,9 +1,11 @@
 // tdpo.json through the product's code: the chunked exact divergence of policy/nn over heads that give the
 // file's logits, and the tdpo objective on it.
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <limits>
 #include <memory>
+#include <span>
 #include <stdexcept>
 
 #include "engine/objective/masked.h"
