@@ -42,8 +42,8 @@ if(NOT FULCRUM_TORCH)
 endif()
 
 # Layer 2: tensors.
-fulcrum_library(policy/nn LAYER 2 DEPENDS policy/weights engine/data LINK fulcrum_torch)
 fulcrum_library(engine/divergence LAYER 2 DEPENDS engine/divergence/generators LINK fulcrum_torch)
+fulcrum_library(policy/nn LAYER 2 DEPENDS policy/weights engine/data engine/divergence LINK fulcrum_torch)
 fulcrum_library(engine/objective LAYER 2 DEPENDS engine/divergence engine/types LINK fulcrum_torch)
 fulcrum_library(engine/reference LAYER 2 DEPENDS policy/nn)
 

@@ -8,6 +8,8 @@ endif()
 if(FULCRUM_TORCH)
   fulcrum_test(laws_divergence SOURCES ${PROJECT_SOURCE_DIR}/tests/laws/divergence_laws_test.cpp
                LINK engine_divergence LABEL laws)
+  fulcrum_test(laws_preferences SOURCES ${PROJECT_SOURCE_DIR}/tests/laws/preference_laws_test.cpp
+               LINK engine_objective policy_nn LABEL laws)
   file(GLOB golden_tests CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/tests/golden/*.cpp)
   # What evaluates golden files: a library for the tests, and the program bin/replay for files of any seed.
   file(GLOB replay_ops CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/tests/replay/*.cpp)

@@ -43,6 +43,11 @@ void add_sampling_difference(const TrainBatch& batch, const std::vector<float>& 
   add_metric(metrics, "sampling/sampling_logp_difference/max", largest);
 }
 
+void append(std::vector<float>& out, const at::Tensor& values_N) {
+  const float* values = values_N.const_data_ptr<float>();
+  out.insert(out.end(), values, values + values_N.numel());
+}
+
 class TorchLearner final : public Learner {
  public:
   TorchLearner(const LearnerOptions& options, std::unique_ptr<Policy> policy, std::unique_ptr<Critic> critic,
@@ -91,7 +96,7 @@ class TorchLearner final : public Learner {
   Result<Metrics> measure(TrainBatch& batch, const std::stop_token& stop);
   Status prepare(TrainBatch& batch, ObjectiveState& state, Metrics& metrics, const std::stop_token& stop);
   Status run_updates(TrainBatch& batch, HostState& next, Metrics& metrics, const std::stop_token& stop);
-  Result<double> accumulate(const TrainBatch& batch, bool first, std::vector<float>& logps, Metrics& metrics,
+  Result<double> accumulate(TrainBatch& batch, bool first, std::vector<float>& logps, Metrics& metrics,
                             const std::stop_token& stop);
   Status check_first_pass(const TrainBatch& batch, const std::vector<float>& logps) const;
   Status apply(double loss, HostState& next, Metrics& metrics);
@@ -125,6 +130,7 @@ Result<Metrics> TorchLearner::measure(TrainBatch& batch, const std::stop_token& 
   TRY_DO(prepare(batch, unused, metrics, stop));
   std::vector<float> logps;
   TRY(loss, accumulate(batch, true, logps, metrics, stop));
+  objective_->conclude(metrics);
   add_metric(metrics, "loss", loss);
   return metrics;
 }
@@ -150,6 +156,7 @@ Result<Metrics> TorchLearner::train(TrainBatch& batch, const std::stop_token& st
     if (before) trained_.restore(*before);
     return status;
   }
+  objective_->conclude(metrics);
   next.steps_done += 1;
   next.tokens_seen += batch.num_tokens();
   add_metric(metrics, "num_tokens", static_cast<double>(next.tokens_seen));
@@ -178,23 +185,28 @@ Status TorchLearner::run_updates(TrainBatch& batch, HostState& next, Metrics& me
   return ok_status();
 }
 
-// Adds up the gradient over micro-batches; the loss is returned, the log-probs of all targets are collected.
-Result<double> TorchLearner::accumulate(const TrainBatch& batch, bool first, std::vector<float>& logps,
+// Adds up the gradient over micro-batches; the loss is returned, the log-probs of all targets are collected,
+// into the batch the reference's where they come with an exact divergence.
+Result<double> TorchLearner::accumulate(TrainBatch& batch, bool first, std::vector<float>& logps,
                                         Metrics& metrics, const std::stop_token& stop) {
+  const bool divergence = objective_->needs().divergence;
   const ForwardOptions options = forward_options();
+  Models models = trained_.models();
+  if (divergence) models.reference = reference_->model();
   double loss = 0;
+  std::vector<float> reference_logps;
   for (const RowRange range : micro_batches(batch, options.max_tokens, objective_->needs().pairs)) {
     if (stop.stop_requested()) return cancelled();
     const TrainBatch part = slice(batch, range);
     if (part.num_targets() == 0) continue;
-    TRY(result, run_micro_batch(trained_.models(), *objective_, part, options, first));
+    TRY(result, run_micro_batch(models, *objective_, part, options, first));
     loss += result.loss;
     merge_metrics(metrics, result.metrics);
-    if (!result.logps_N.defined()) continue;
-    const float* values = result.logps_N.const_data_ptr<float>();
-    logps.insert(logps.end(), values, values + result.logps_N.numel());
+    if (result.logps_N.defined()) append(logps, result.logps_N);
+    if (divergence) append(reference_logps, result.reference_logps_N);
   }
   if (stop.stop_requested()) return cancelled();
+  if (divergence) batch.reference_logps = std::move(reference_logps);
   return loss;
 }
 
@@ -265,13 +277,20 @@ Result<std::unique_ptr<Learner>> Learner::create(const Model& model, const Learn
                                                  std::unique_ptr<Objective> objective,
                                                  std::unique_ptr<Reference> reference) {
   if (objective == nullptr) return invalid_argument("a learner needs an objective");
-  if (objective->needs().reference_logps && reference == nullptr) {
+  const Needs needs = objective->needs();
+  if ((needs.reference_logps || needs.divergence) && reference == nullptr) {
     return invalid_argument("the objective compares with a reference model, but there is none");
   }
-  if (objective->needs().scores != model.spec.score_head) {
+  if (needs.scores != model.spec.score_head) {
     return invalid_argument(model.spec.score_head
                                 ? "the model is a reward model, but the trainer needs one that generates"
                                 : "the trainer needs a model with a score head");
+  }
+  if (needs.divergence &&
+      (reference->model() == nullptr || objective->divergence() == nullptr || needs.entropy)) {
+    return invalid_argument(
+        "an exact divergence needs its generator, a reference model that stays in memory, and no "
+        "entropy beside it");
   }
   if (!(options.temperature > 0))
     return invalid_argument("temperature must be above 0 for the learner's log-probs");
@@ -283,7 +302,7 @@ Result<std::unique_ptr<Learner>> Learner::create(const Model& model, const Learn
     policy_options.gradient_checkpointing = options.config.gradient_checkpointing;
     TRY(policy, Policy::create(model, policy_options));
     std::unique_ptr<Critic> critic;
-    if (objective->needs().values) {
+    if (needs.values) {
       TRY(made, Critic::create(model, options.config, policy_options));
       critic = std::move(made);
     }

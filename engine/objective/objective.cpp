@@ -21,11 +21,10 @@ std::vector<std::pair<std::string, Trainers>> key_readers() {
   const Trainers rewarded = {"grpo", "dph_rl", "rloo", "reinforce_pp", "reinforce_pp_baseline"};
   const Trainers surrogate = {"grpo", "dph_rl", "rloo", "reinforce_pp", "reinforce_pp_baseline", "ppo"};
   Trainers with_beta = surrogate;
-  with_beta.emplace_back("dpo");
-  std::vector<std::pair<std::string, Trainers>> out = {{"f_divergence_type", {"dpo", "dph_rl"}},
+  with_beta.insert(with_beta.end(), {"dpo", "tdpo"});
+  std::vector<std::pair<std::string, Trainers>> out = {{"f_divergence_type", {"dpo", "tdpo", "dph_rl"}},
                                                        {"beta", with_beta},
                                                        {"scale_rewards", grouped},
-                                                       {"loss_type", free_ratio},
                                                        {"loss_agg_mode", free_ratio},
                                                        {"importance_sampling_level", free_ratio},
                                                        {"kl_estimator", with_kl_estimator},
@@ -47,6 +46,9 @@ std::vector<std::pair<std::string, Trainers>> key_readers() {
                                                        {"normalize_advantages", {"rloo"}},
                                                        {"gamma", {"reinforce_pp", "ppo"}},
                                                        {"center_rewards_coefficient", {"reward"}},
+                                                       {"label_smoothing", {"dpo"}},
+                                                       {"f_exponent_cap", {"dpo"}},
+                                                       {"tdpo_alpha", {"tdpo"}},
                                                        {"dph_form", {"dph_rl"}},
                                                        {"dph_combine", {"dph_rl"}},
                                                        {"dph_accumulation", {"dph_rl"}}};
@@ -63,12 +65,19 @@ Status check_unused_keys(const ObjectiveConfig& config) {
     return invalid_argument(key + " does nothing with trainer " + in_quotes(config.trainer) +
                             ": leave it out, or use trainer " + join(trainers, " or "));
   }
+  const std::vector<std::string> known = loss_types(config.trainer);
+  if (std::find(known.begin(), known.end(), config.loss_type) == known.end()) {
+    return invalid_argument("trainer " + in_quotes(config.trainer) + " has no loss_type " +
+                            in_quotes(config.loss_type) + " (it has: " + join(known, ", ") + ")");
+  }
   return ok_status();
 }
 
 }  // namespace
 
-Result<std::unique_ptr<Objective>> make_objective(const ObjectiveConfig& config) {
+Result<std::unique_ptr<Objective>> make_objective(const ObjectiveConfig& given) {
+  ObjectiveConfig config = given;
+  if (config.loss_type.empty()) config.loss_type = loss_types(config.trainer).front();
 #define FULCRUM_OBJECTIVE(name, rows, make) \
   if (config.trainer == #name) {            \
     TRY_DO(check_unused_keys(config));      \

@@ -4,6 +4,8 @@
 
 #include <optional>
 #include <string>
+#include <string_view>
+#include <vector>
 
 #include "engine/core/config.h"
 #include "engine/objective/ppo_config.h"
@@ -12,10 +14,20 @@
 
 namespace fulcrum {
 
+// The values of `loss_type` that a trainer has, its default first.
+inline std::vector<std::string> loss_types(std::string_view trainer) {
+  if (trainer == "sft") return {"nll"};
+  if (trainer == "reward") return {"sigmoid"};
+  if (trainer == "rloo") return {"dapo"};
+  if (trainer == "dpo") return {"sigmoid", "hinge", "ipo", "robust"};
+  if (trainer == "tdpo") return {"tdpo2", "tdpo1"};
+  return {"dapo", "grpo", "bnpo", "dr_grpo", "cispo", "dppo_tv"};
+}
+
 struct ObjectiveConfig {
   std::string trainer = "grpo";
   // GRPO family
-  std::string loss_type = "dapo";
+  std::string loss_type;  // empty: the trainer's default, loss_types(trainer)
   double epsilon = 0.2;
   std::optional<double> epsilon_high;
   std::optional<double> delta;
@@ -29,7 +41,8 @@ struct ObjectiveConfig {
   std::string kl_estimator;  // default: k3; ppo: k1 in the reward, k2 in the loss
   PpoConfig ppo;
   // Divergences
-  std::string f_divergence_type;  // default: reverse_kl for dpo, js_divergence for dph_rl
+  std::string
+      f_divergence_type;  // default: reverse_kl for dpo, forward_kl for tdpo, js_divergence for dph_rl
   double f_alpha_divergence_coef = 0.5;
   double js_scale = 1.0;
   // DPO
@@ -37,6 +50,8 @@ struct ObjectiveConfig {
   std::optional<double> f_exponent_cap = 20;
   // Reward models
   double center_rewards_coefficient = 0;
+  // TDPO
+  std::optional<double> tdpo_alpha;  // default: 0.5
   // DPH-RL
   double dph_eta = 0.1;
   double dph_delta_max = 5;
@@ -47,9 +62,15 @@ struct ObjectiveConfig {
 
   void visit(ConfigVisitor& v) {
     v.field("trainer", trainer, Choices{trainer_names()}, "the method");
-    v.field("loss_type", loss_type, Choices{{"grpo", "bnpo", "dr_grpo", "dapo", "cispo", "dppo_tv"}},
-            "how token losses are averaged: grpo row means, bnpo tokens of the micro-step, dr_grpo a "
-            "constant, dapo tokens of the step; cispo and dppo_tv are other losses, averaged as dapo");
+    if (loss_type.empty()) loss_type = loss_types(trainer).front();
+    v.field(
+        "loss_type", loss_type,
+        Choices{{"grpo", "bnpo", "dr_grpo", "dapo", "cispo", "dppo_tv", "nll", "sigmoid", "hinge", "ipo",
+                 "robust", "tdpo1", "tdpo2"}},
+        "grpo and its kin, how token losses are averaged: grpo row means, bnpo tokens of the micro-step, "
+        "dr_grpo a constant, dapo tokens of the step; cispo and dppo_tv are other losses, averaged as dapo; "
+        "dpo: sigmoid, hinge, ipo or robust; tdpo: tdpo2, or tdpo1, which lets the chosen text's divergence "
+        "grow; sft: nll; reward: sigmoid");
     v.field("epsilon", epsilon, above(0),
             "lower clip range of the ratio, and the upper one unless epsilon_high is set");
     v.field("epsilon_high", epsilon_high, above(0),
@@ -67,14 +88,14 @@ struct ObjectiveConfig {
     surrogate.visit(v);
     v.field("beta", beta, at_least(0),
             "strength of the KL to the reference (default: 0; in the reward of rloo and ppo 0.05, of "
-            "reinforce_pp 0.01) or DPO's beta (default 0.1)");
+            "reinforce_pp 0.01) or the beta of dpo and tdpo (default 0.1)");
     v.field("kl_estimator", kl_estimator, Choices{{"", "k1", "k2", "k3", "abs", "mixture"}},
             "per-token estimator of the KL; empty: k3, but ppo k1 in the reward and k2 in the loss; mixture: "
             "to the mean of policy and reference");
     ppo.visit(v);
-    v.field(
-        "f_divergence_type", f_divergence_type,
-        "the divergence: link of dpo (default reverse_kl), rehearsal term of dph_rl (default js_divergence)");
+    v.field("f_divergence_type", f_divergence_type,
+            "the divergence: link of dpo (default reverse_kl), of the policy from the reference at each "
+            "token of tdpo (default forward_kl), rehearsal term of dph_rl (default js_divergence)");
     v.field("f_alpha_divergence_coef", f_alpha_divergence_coef, any_value(),
             "alpha of alpha_divergence, TRL's convention: 0 forward KL, 1 reverse KL");
     v.field("js_scale", js_scale, above(0),
@@ -87,6 +108,8 @@ struct ObjectiveConfig {
             "finite gradient; null: off");
     v.field("center_rewards_coefficient", center_rewards_coefficient, at_least(0),
             "reward: weight of the squared sum of a pair's scores, which keeps their mean near 0");
+    v.field("tdpo_alpha", tdpo_alpha, at_least(0),
+            "tdpo2: weight of the difference of the sequential divergences; 0 is DPO (default 0.5)");
     v.field("dph_eta", dph_eta, at_least(0), "strength of DPH-RL's divergence to the initial policy");
     v.field("dph_delta_max", dph_delta_max, above(0),
             "log-ratio above which DPH-RL's divergence continues linearly");

@@ -23,6 +23,8 @@ class ModelReference final : public Reference {
     return batch_logps(*model_, batch, temperature, max_tokens, chunk, std::move(stop));
   }
 
+  Policy* model() override { return model_.get(); }
+
   Status after_step(int64_t step, const Policy& policy) override {
     if (!moves_ || step % sync_steps_ != 0) return ok_status();
     TRY_DO(mix_parameters(*model_, policy, alpha_));
@@ -92,24 +94,34 @@ Result<Model> load_soup(const ReferenceConfig& config) {
   return soup;
 }
 
+// What the reference is made of: the policy as it starts unless the config names others.
+Result<Model> reference_model(const ReferenceConfig& config, const Model& start) {
+  TRY_DO(check_options(config));
+  if (config.ref_model.empty() && config.ref_soup.empty()) return start;
+  TRY(model, config.ref_soup.empty() ? load_named("ref_model", config.ref_model) : load_soup(config));
+  TRY_DO(check_same_kind(start, "the policy", model,
+                         config.ref_soup.empty() ? "its ref_model" : "its ref_soup"));
+  return model;
+}
+
 }  // namespace
+
+Result<std::string> reference_content_hash(const ReferenceConfig& config, const Model& start) {
+  TRY(model, reference_model(config, start));
+  TensorMap exact;
+  for (const auto& [name, tensor] : model.tensors) {
+    TRY(values, to_float(tensor));
+    exact.emplace(name, make_tensor(tensor.shape, values));
+  }
+  return content_hash(exact);
+}
 
 Result<std::unique_ptr<Reference>> make_reference(const ReferenceConfig& config, const Model& start,
                                                   const PolicyOptions& options) {
-  TRY_DO(check_options(config));
+  TRY(model, reference_model(config, start));
   PolicyOptions reading = options;
   reading.gradient_checkpointing = false;
-  std::unique_ptr<Policy> policy;
-  if (config.ref_model.empty() && config.ref_soup.empty()) {
-    TRY(copy, Policy::create(start, reading));
-    policy = std::move(copy);
-  } else {
-    TRY(model, config.ref_soup.empty() ? load_named("ref_model", config.ref_model) : load_soup(config));
-    TRY_DO(check_same_kind(start, "the policy", model,
-                           config.ref_soup.empty() ? "its ref_model" : "its ref_soup"));
-    TRY(created, Policy::create(model, reading));
-    policy = std::move(created);
-  }
+  TRY(policy, Policy::create(model, reading));
   return std::unique_ptr<Reference>(std::make_unique<ModelReference>(std::move(policy), config));
 }
 

@@ -22,6 +22,8 @@ class Reference {
   // Log-probs of the batch's targets at the rollout temperature, [N].
   virtual Result<std::vector<float>> logps(const TrainBatch& batch, double temperature, int64_t max_tokens,
                                            int64_t chunk, std::stop_token stop) = 0;
+  // The model itself, for exact divergences; null if it is not kept in memory (cached log-probs).
+  virtual Policy* model() { return nullptr; }
   // Tells it that optimizer step `step` (from 1) is done; a moving reference may take up the policy's
   // weights.
   virtual Status after_step(int64_t step, const Policy& policy) = 0;
@@ -31,6 +33,9 @@ class Reference {
   virtual TensorMap save() const = 0;
   virtual Status load(const TensorMap& tensors, int64_t version) = 0;
 };
+
+// The content hash that make_reference()'s would have, without building it: of the weights in fp32.
+Result<std::string> reference_content_hash(const ReferenceConfig& config, const Model& start);
 
 // `start` is the policy as it starts. kInvalidArgument: options that exclude each other, models of another
 // shape or vocabulary (naming the first difference).

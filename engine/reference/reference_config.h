@@ -15,6 +15,8 @@ struct ReferenceConfig {
   int64_t ref_model_sync_steps = 512;
   std::vector<std::string> ref_soup;
   std::vector<double> ref_soup_weights;
+  bool precompute_ref_log_probs = false;
+  std::string ref_log_probs_cache;
 
   void visit(ConfigVisitor& v) {
     v.field("ref_model", ref_model, "folder of the reference model; empty: the policy as it starts");
@@ -28,6 +30,11 @@ struct ReferenceConfig {
             "folders of models whose average is the reference (SALSA); excludes ref_model");
     v.field("ref_soup_weights", ref_soup_weights, at_least(0),
             "weights of the soup, as many as ref_soup; empty: equal");
+    v.field("precompute_ref_log_probs", precompute_ref_log_probs,
+            "dpo: compute the reference's log-probs of all rows before training, keep them on disk and the "
+            "model out of memory");
+    v.field("ref_log_probs_cache", ref_log_probs_cache,
+            "folder of the precomputed log-probs, so that jobs share them; empty: the run folder");
   }
 };
 

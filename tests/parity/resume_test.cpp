@@ -35,6 +35,8 @@ std::vector<Case> cases() {
       {"SftEvaluated", "sft", {{"eval_steps", 2}}},
       {"Dpo", "dpo", {{"beta", 0.2}}},
       {"DpoEvaluated", "dpo", {{"eval_steps", 3}, {"max_tokens_per_micro_batch", 30}}},
+      {"DpoPrecomputed", "dpo", {{"precompute_ref_log_probs", true}, {"eval_steps", 3}}},
+      {"Tdpo", "tdpo", {{"eval_steps", 3}, {"max_tokens_per_micro_batch", 30}}},
       {"Grpo", "grpo"},
       {"GrpoEvaluated", "grpo", kEvaluation},
       {"GrpoTwoIterations", "grpo", {{"num_iterations", 2}, {"max_tokens_per_micro_batch", 60}}},

@@ -18,6 +18,7 @@ namespace fulcrum::testing {
 // One completion; the vectors have one entry a token, or none where the objective does not read them.
 struct FixtureRow {
   std::vector<double> logps, old_logps, reference_logps, sampling_logps, stored_logps;
+  std::vector<double> divergence;          // to the reference
   std::vector<double> values, old_values;  // of a critic; none: the objective is given none
   std::vector<int> mask;                   // empty: all 1
   std::vector<double> advantages;          // not empty: put over what prepare() found
@@ -29,8 +30,9 @@ struct FixtureRow {
 struct LossRun {
   Status status;
   double loss = 0;
-  std::vector<std::vector<double>> gradient;  // per row and token
-  std::vector<std::vector<double>> value_gradient;
+  std::vector<std::vector<double>> gradient;  // per row and token, with respect to logps
+  // The same for the values and the divergence, where rows have them.
+  std::vector<std::vector<double>> value_gradient, divergence_gradient;
   Metrics prepared, metrics;
   TrainBatch batch;  // after prepare()
 };
@@ -136,6 +138,8 @@ class LossFixture {
     input.logps_N = logps;
     input.row_N = at::tensor(slice.target_row, at::kLong);
     input.mask_N = at::tensor(slice.target_mask, at::kByte).to(at::kBool);
+    if (has(&FixtureRow::divergence))
+      input.divergence_N = gather(begin, end, &FixtureRow::divergence, dtype, {}).requires_grad_(true);
     if (has(&FixtureRow::old_logps))
       input.old_logps_N = gather(begin, end, &FixtureRow::old_logps, dtype, {});
     if (has(&FixtureRow::sampling_logps))
@@ -158,6 +162,7 @@ class LossFixture {
     if (result->loss.requires_grad()) result->loss.backward();
     add_gradient(slice, logps, out.gradient);
     if (has(&FixtureRow::values)) add_gradient(slice, input.values_N, out.value_gradient);
+    if (input.divergence_N.defined()) add_gradient(slice, input.divergence_N, out.divergence_gradient);
   }
 
   static void add_gradient(const TrainBatch& slice, const at::Tensor& leaf_N,

@@ -68,6 +68,14 @@ void check_reference(const JobConfig& c, Complaints& out) {
   out.unless(r.ref_soup.empty() || r.ref_model.empty(), "'ref_soup' and 'ref_model' exclude each other");
   out.unless(r.ref_soup_weights.empty() || r.ref_soup_weights.size() == r.ref_soup.size(),
              "'ref_soup_weights' must have as many entries as 'ref_soup'");
+  out.unless(!r.precompute_ref_log_probs || c.objective.trainer == "dpo",
+             "'precompute_ref_log_probs' is for trainer dpo; " + in_quotes(c.objective.trainer) +
+                 " needs the reference itself, or none");
+  out.unless(!r.precompute_ref_log_probs || !r.sync_ref_model,
+             "'precompute_ref_log_probs' and 'sync_ref_model' exclude each other: a moving reference has no "
+             "log-probs in advance");
+  out.unless(r.ref_log_probs_cache.empty() || r.precompute_ref_log_probs,
+             "'ref_log_probs_cache' does nothing without 'precompute_ref_log_probs'");
 }
 
 void make_absolute(std::string& path, const Path& base) {
@@ -75,7 +83,11 @@ void make_absolute(std::string& path, const Path& base) {
 }
 
 std::vector<std::string*> path_keys(JobConfig& c) {
-  std::vector<std::string*> out = {&c.model_name_or_path, &c.tokenizer, &c.output_dir, &c.reference.ref_model,
+  std::vector<std::string*> out = {&c.model_name_or_path,
+                                   &c.tokenizer,
+                                   &c.output_dir,
+                                   &c.reference.ref_model,
+                                   &c.reference.ref_log_probs_cache,
                                    &c.learner.critic.value_model};
   for (RewardConfig& reward : c.reward_funcs) out.push_back(&reward.path);
   for (auto* list : {&c.data.train_files, &c.data.val_files, &c.reference.ref_soup}) {
@@ -137,7 +149,7 @@ std::string job_fingerprint(const JobConfig& config) {
   Json j = write_config(config);
   for (const char* key :
        {"output_dir", "save_steps", "save_total_limit", "resume", "log_completions", "reward_threads",
-        "reward_timeout_s", "max_steps", "rollout_max_batch", "rollout_threads"}) {
+        "reward_timeout_s", "max_steps", "rollout_max_batch", "rollout_threads", "ref_log_probs_cache"}) {
     j.erase(key);
   }
   // The horizon matters where the schedule looks at it.

@@ -268,6 +268,34 @@ TEST(ObjectiveGradient, DpoAtEveryAdmissibleLink) {
   }
 }
 
+TEST(ObjectiveGradient, DpoAtEveryLoss) {
+  for (const std::string loss_type : {"sigmoid", "robust", "hinge", "ipo"}) {
+    for (const std::string name : {"reverse_kl", "js_divergence"}) {
+      SCOPED_TRACE(loss_type + " " + name);
+      ObjectiveConfig config;
+      config.trainer = "dpo";
+      config.loss_type = loss_type;
+      config.f_divergence_type = name;
+      if (loss_type == "robust") config.label_smoothing = 0.1;
+      expect_gradient(config, pairs());
+    }
+  }
+}
+
+TEST(ObjectiveGradient, TdpoInBothVariants) {
+  std::vector<FixtureRow> rows = pairs();
+  for (FixtureRow& row : rows) row.divergence = row.logps;
+  for (FixtureRow& row : rows) {
+    for (double& d : row.divergence) d *= -0.3;
+  }
+  for (const std::string loss_type : {"tdpo1", "tdpo2"}) {
+    ObjectiveConfig config;
+    config.trainer = "tdpo";
+    config.loss_type = loss_type;
+    expect_gradient(config, rows);
+  }
+}
+
 TEST(ObjectiveGradient, DphRlAtEveryDivergence) {
   for (const std::string& name : divergence_names()) {
     for (const std::string loss_type : {"dapo", "grpo", "dr_grpo"}) {

@@ -248,7 +248,7 @@ TEST(Keys, ThatTheTrainerWouldIgnoreAreRefusedByName) {
   EXPECT_THAT(refusal(sft), HasSubstr("dual_clip does nothing with trainer 'sft'"));
   ObjectiveConfig rloo = config_of("rloo");
   rloo.loss_type = "dr_grpo";
-  EXPECT_THAT(refusal(rloo), HasSubstr("loss_type does nothing with trainer 'rloo'"));
+  EXPECT_THAT(refusal(rloo), HasSubstr("trainer 'rloo' has no loss_type 'dr_grpo'"));
   ObjectiveConfig grpo = config_of("grpo");
   grpo.surrogate.gamma = 0.9;
   EXPECT_THAT(refusal(grpo), HasSubstr("gamma does nothing with trainer 'grpo'"));
