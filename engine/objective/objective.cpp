@@ -36,7 +36,7 @@ std::vector<std::pair<std::string, Trainers>> key_readers() {
           {"importance_sampling_mode", surrogate},
           {"importance_sampling_cap", surrogate},
           {"importance_sampling_floor", surrogate},
-          {"importance_sampling_normalize", surrogate},
+          {"importance_sampling_normalize", rewarded},
           {"importance_sampling_denominator", surrogate},
           {"off_policy_mask_threshold", surrogate},
           {"soft_punish_cache", rewarded},
