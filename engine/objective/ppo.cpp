@@ -54,7 +54,8 @@ class Ppo final : public Objective {
 
   Needs needs() const override {
     Needs out = base_.needs();
-    out.policy_logps = out.reference_logps = beta_ > 0;
+    out.policy_logps = out.policy_logps || beta_ > 0;
+    out.reference_logps = beta_ > 0;
     out.values = true;
     return out;
   }

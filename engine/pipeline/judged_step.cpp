@@ -1,5 +1,6 @@
 #include "engine/pipeline/judged_step.h"
 
+#include <algorithm>
 #include <iterator>
 #include <utility>
 

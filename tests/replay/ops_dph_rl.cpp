@@ -2,7 +2,6 @@
 #include <torch/csrc/autograd/autograd.h>
 
 #include <functional>
-#include <limits>
 
 #include "engine/objective/aggregate.h"
 #include "engine/objective/rehearsal_term.h"
@@ -62,7 +61,7 @@ at::Tensor tensor(const Json& list, Precision precision) {
 }
 
 std::vector<double> gradient(const at::Tensor& y, const at::Tensor& x) {
-  return doubles(torch::autograd::grad({y}, {x})[0]);
+  return doubles(torch::autograd::grad({y}, {x}, {}, /*retain_graph=*/true)[0]);
 }
 
 void generator(const Json& in, const Json& want, Precision precision, Tally& tally) {
