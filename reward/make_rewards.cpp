@@ -76,19 +76,27 @@ Result<std::unique_ptr<RewardFunction>> make_reward(const RewardConfig& config) 
                           join(names, ", "));
 }
 
+std::vector<std::string> reward_names(const std::vector<RewardConfig>& configs) {
+  std::map<std::string, int> seen;
+  std::vector<std::string> names;
+  for (const RewardConfig& config : configs) {
+    const int count = ++seen[config.name];
+    names.push_back(count == 1 ? config.name : config.name + "_" + std::to_string(count));
+  }
+  return names;
+}
+
 Result<std::unique_ptr<RewardFunction>> make_rewards(const std::vector<RewardConfig>& configs,
                                                      const ServiceFactory& service) {
   if (configs.empty()) return invalid_argument("key 'reward_funcs' is empty; name at least one reward");
   std::vector<Part> parts;
-  std::map<std::string, int> seen;
+  const std::vector<std::string> names = reward_names(configs);
   for (const RewardConfig& config : configs) {
     if (config.name == "service" && !service) {
       return invalid_argument("reward 'service' cannot be reached from here; use a verifier");
     }
     TRY(judge, config.name == "service" ? service(config) : make_reward(config));
-    const int count = ++seen[config.name];
-    std::string name = count == 1 ? config.name : config.name + "_" + std::to_string(count);
-    parts.push_back({std::move(name), config.weight, std::move(judge)});
+    parts.push_back({names[parts.size()], config.weight, std::move(judge)});
   }
   return std::unique_ptr<RewardFunction>(std::make_unique<WeightedSum>(std::move(parts)));
 }

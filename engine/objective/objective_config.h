@@ -6,6 +6,7 @@
 #include <string>
 
 #include "engine/core/config.h"
+#include "engine/objective/f_dpg_config.h"
 #include "engine/objective/trainers.h"
 
 namespace fulcrum {
@@ -33,6 +34,7 @@ struct ObjectiveConfig {
   // DPH-RL
   double dph_eta = 0.1;
   double dph_delta_max = 5;
+  FDpgConfig f_dpg;
   int64_t max_completion_length = 256;  // dr_grpo's constant; visited by the sampling config
 
   void visit(ConfigVisitor& v) {
@@ -51,12 +53,15 @@ struct ObjectiveConfig {
             "leave completions cut by the length limit out of the loss");
     v.field("num_iterations", num_iterations, between(1, 64), "optimizer steps on each rollout batch");
     v.field("beta", beta, at_least(0),
-            "strength of the KL to the reference (grpo, dph_rl: default 0) or DPO's beta (default 0.1)");
+            "strength of the KL to the reference (grpo, dph_rl: default 0), DPO's beta (default 0.1), or "
+            "f_dpg's in "
+            "reference * exp(reward / beta)");
     v.field("kl_estimator", kl_estimator, Choices{{"k1", "k2", "k3"}},
             "per-token estimator of the KL in the loss");
-    v.field(
-        "f_divergence_type", f_divergence_type,
-        "the divergence: link of dpo (default reverse_kl), rehearsal term of dph_rl (default js_divergence)");
+    v.field("f_divergence_type", f_divergence_type,
+            "the divergence: link of dpo (default reverse_kl), rehearsal term of dph_rl, what f_dpg "
+            "minimises (default "
+            "js_divergence)");
     v.field("f_alpha_divergence_coef", f_alpha_divergence_coef, any_value(),
             "alpha of alpha_divergence, TRL's convention: 0 forward KL, 1 reverse KL");
     v.field("js_scale", js_scale, above(0),
@@ -70,6 +75,8 @@ struct ObjectiveConfig {
     v.field("dph_eta", dph_eta, at_least(0), "strength of DPH-RL's divergence to the initial policy");
     v.field("dph_delta_max", dph_delta_max, above(0),
             "log-ratio above which DPH-RL's divergence continues linearly");
+    v.section("f_dpg", f_dpg,
+              "f_dpg and alpha_dpg: the target distribution and how its gradient is estimated");
   }
 };
 

@@ -58,7 +58,8 @@ Status finish_interrupted(BuiltJob& job);
 Status save_point(BuiltJob& job, int64_t step);
 
 Status presample(BuiltJob& job);     // dph_rl's stage before training; does nothing when it is complete
-Status online_loop(BuiltJob& job);   // grpo, dph_rl
+Status fit_target(BuiltJob& job);    // f_dpg's stage before training; does nothing when it is complete
+Status online_loop(BuiltJob& job);   // grpo, dph_rl, f_dpg
 Status offline_loop(BuiltJob& job);  // sft, dpo
 
 }  // namespace fulcrum

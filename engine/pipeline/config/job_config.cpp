@@ -5,6 +5,7 @@
 
 #include "engine/core/hash.h"
 #include "engine/core/text.h"
+#include "engine/pipeline/config/f_dpg_job.h"
 
 namespace fulcrum {
 namespace {
@@ -34,6 +35,9 @@ void check_online(const JobConfig& c, Complaints& out) {
              "'num_generations' must be at least 2: a group of one has no baseline");
   out.unless(c.sampling.temperature > 0,
              "'temperature' must be > 0 for training; greedy samples cannot be compared");
+  if (is_dpg(c)) {
+    for (std::string& complaint : f_dpg_complaints(c)) out.unless(false, std::move(complaint));
+  }
   if (trainer == "dph_rl") {
     out.unless(c.presample.threshold <= c.presample.k, "'presample.threshold' must not exceed 'presample.k'");
   }
