@@ -85,6 +85,10 @@ class TorchLearner final : public Learner {
     return out;
   }
 
+  void put_objective_values(const std::string& name, std::vector<double> values) override {
+    host_.objective.values[name] = std::move(values);
+  }
+
   LearnerState save() const override;
   Status load(const LearnerState& state) override;
 

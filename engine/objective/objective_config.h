@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "engine/core/config.h"
+#include "engine/objective/f_dpg_config.h"
 #include "engine/objective/ppo_config.h"
 #include "engine/objective/surrogate_config.h"
 #include "engine/objective/trainers.h"
@@ -19,6 +20,7 @@ inline std::vector<std::string> loss_types(std::string_view trainer) {
   if (trainer == "sft") return {"nll"};
   if (trainer == "reward") return {"sigmoid"};
   if (trainer == "rloo") return {"dapo"};
+  if (trainer == "f_dpg" || trainer == "alpha_dpg") return {"reinforce"};
   if (trainer == "dpo") return {"sigmoid", "hinge", "ipo", "robust"};
   if (trainer == "tdpo") return {"tdpo2", "tdpo1"};
   return {"dapo", "grpo", "bnpo", "dr_grpo", "cispo", "dppo_tv"};
@@ -58,6 +60,7 @@ struct ObjectiveConfig {
   std::string dph_form = "centred";
   std::string dph_combine = "sum_of_means";
   double dph_accumulation = 1;
+  FDpgConfig f_dpg;
   int64_t max_completion_length = 256;  // dr_grpo's constant; visited by the sampling config
 
   void visit(ConfigVisitor& v) {
@@ -66,7 +69,7 @@ struct ObjectiveConfig {
     v.field(
         "loss_type", loss_type,
         Choices{{"grpo", "bnpo", "dr_grpo", "dapo", "cispo", "dppo_tv", "nll", "sigmoid", "hinge", "ipo",
-                 "robust", "tdpo1", "tdpo2"}},
+                 "robust", "reinforce", "tdpo1", "tdpo2"}},
         "grpo and its kin, how token losses are averaged: grpo row means, bnpo tokens of the micro-step, "
         "dr_grpo a constant, dapo tokens of the step; cispo and dppo_tv are other losses, averaged as dapo; "
         "dpo: sigmoid, hinge, ipo or robust; tdpo: tdpo2, or tdpo1, which lets the chosen text's divergence "
@@ -88,14 +91,17 @@ struct ObjectiveConfig {
     surrogate.visit(v);
     v.field("beta", beta, at_least(0),
             "strength of the KL to the reference (default: 0; in the reward of rloo and ppo 0.05, of "
-            "reinforce_pp 0.01) or the beta of dpo and tdpo (default 0.1)");
+            "reinforce_pp 0.01), the beta of dpo and tdpo (default 0.1), or f_dpg's in "
+            "reference * exp(reward / beta)");
     v.field("kl_estimator", kl_estimator, Choices{{"", "k1", "k2", "k3", "abs", "mixture"}},
             "per-token estimator of the KL; empty: k3, but ppo k1 in the reward and k2 in the loss; mixture: "
             "to the mean of policy and reference");
     ppo.visit(v);
-    v.field("f_divergence_type", f_divergence_type,
-            "the divergence: link of dpo (default reverse_kl), of the policy from the reference at each "
-            "token of tdpo (default forward_kl), rehearsal term of dph_rl (default js_divergence)");
+    v.field(
+        "f_divergence_type", f_divergence_type,
+        "the divergence: link of dpo (default reverse_kl), of the policy from the reference at each "
+        "token of tdpo (default forward_kl), rehearsal term of dph_rl, what f_dpg minimises (both: default "
+        "js_divergence)");
     v.field("f_alpha_divergence_coef", f_alpha_divergence_coef, any_value(),
             "alpha of alpha_divergence, TRL's convention: 0 forward KL, 1 reverse KL");
     v.field("js_scale", js_scale, above(0),
@@ -122,6 +128,8 @@ struct ObjectiveConfig {
         "means over the whole step, or of each micro-batch over dph_accumulation, as in the released code");
     v.field("dph_accumulation", dph_accumulation, above(0),
             "dph_combine per_microbatch: the micro-batches a step counts as");
+    v.section("f_dpg", f_dpg,
+              "f_dpg and alpha_dpg: the target distribution and how its gradient is estimated");
   }
 };
 

@@ -62,11 +62,12 @@ Status finish_interrupted(BuiltJob& job);
 // What pause and stop need before they act: a checkpoint of the last finished step.
 Status save_point(BuiltJob& job, int64_t step);
 
-Status presample(BuiltJob& job);  // dph_rl's stage before training; does nothing when it is complete
+Status presample(BuiltJob& job);   // dph_rl's stage before training; does nothing when it is complete
+Status fit_target(BuiltJob& job);  // f_dpg's likewise
 // precompute_ref_log_probs' stage before training: fills job.cached_reference from its file, or by a pass of
 // the reference over the data.
 Status precompute_reference(BuiltJob& job);
-Status online_loop(BuiltJob& job);   // grpo, dph_rl
+Status online_loop(BuiltJob& job);   // grpo, dph_rl, f_dpg
 Status offline_loop(BuiltJob& job);  // sft, dpo
 
 }  // namespace fulcrum

@@ -7,13 +7,11 @@
 
 #include "engine/core/log.h"
 #include "engine/data/pack.h"
-#include "engine/pipeline/job.h"
+#include "engine/pipeline/initial_samples.h"
 
 namespace fulcrum {
 namespace {
 
-// Coordinates of the sampling streams, apart from those of any training step.
-constexpr int64_t kSampleStep = -1, kConfirmStep = -2;
 constexpr int64_t kPromptsAtATime = 64;
 
 bool is_correct(const Verdict& v, double correct_reward) {
@@ -34,19 +32,6 @@ std::vector<uint8_t> judged_correct(const std::vector<Verdict>& verdicts, double
     if (v.score) out.push_back(is_correct(v, correct_reward) ? 1 : 0);
   }
   return out;
-}
-
-Result<std::vector<std::vector<Verdict>>> draw(BuiltJob& job, const std::vector<int64_t>& rows, int64_t step,
-                                               int64_t n, std::vector<RolloutGroup>& groups) {
-  std::vector<RolloutRequest> requests;
-  for (const int64_t row : rows) {
-    requests.push_back(job.request(job.train.row(row).prompt, step, row));
-    requests.back().evaluation = true;
-    requests.back().num_generations = n;
-  }
-  TRY(made, job.backend.rollouts->generate(requests, job.version(0), job.stop()));
-  groups = std::move(made);
-  return job.rewards->score(groups, job.stop());
 }
 
 // Log-probs of the stored samples by the learner's forward pass: a worker's could differ in the last digits
@@ -73,24 +58,23 @@ Status add_logps(BuiltJob& job, std::vector<PresampledPrompt>& prompts) {
 
 Result<std::vector<PresampledPrompt>> sample_chunk(BuiltJob& job, const std::vector<int64_t>& rows) {
   const PartitionRule rule = rule_of(job.config.presample);
-  std::vector<RolloutGroup> groups;
-  TRY(verdicts, draw(job, rows, kSampleStep, rule.k, groups));
+  TRY(drawn, draw_initial(job, rows, InitialStream::kPresample, rule.k));
   std::vector<PresampledPrompt> out;
   std::vector<int64_t> candidates;
   for (size_t i = 0; i < rows.size(); ++i) {
-    const std::vector<uint8_t> correct = judged_correct(verdicts[i], job.config.correct_from());
+    const std::vector<uint8_t> correct = judged_correct(drawn.verdicts[i], job.config.correct_from());
     PresampledPrompt p{.row = rows[i], .label = label_prompt(rule, correct, false), .ids = {}, .logps = {}};
     p.correct = std::count(correct.begin(), correct.end(), 1);
     if (is_candidate(rule, correct)) candidates.push_back(rows[i]);
     out.push_back(std::move(p));
   }
   if (candidates.empty()) return out;
-  TRY(confirmed, draw(job, candidates, kConfirmStep, 1, groups));
+  TRY(confirmed, draw_initial(job, candidates, InitialStream::kConfirm, 1));
   std::map<int64_t, size_t> at;
   for (size_t i = 0; i < rows.size(); ++i) at[rows[i]] = i;
   for (size_t i = 0; i < candidates.size(); ++i) {
-    const Completion& fresh = groups[i].completions.front();
-    if (!is_correct(confirmed[i].front(), job.config.correct_from()) ||
+    const Completion& fresh = confirmed.groups[i].completions.front();
+    if (!is_correct(confirmed.verdicts[i].front(), job.config.correct_from()) ||
         fresh.finish == FinishReason::kLength || fresh.ids.empty())
       continue;
     PresampledPrompt& p = out[at[candidates[i]]];

@@ -5,6 +5,7 @@
 
 #include "engine/core/hash.h"
 #include "engine/core/text.h"
+#include "engine/pipeline/config/f_dpg_job.h"
 
 namespace fulcrum {
 namespace {
@@ -38,6 +39,9 @@ void check_online(const JobConfig& c, Complaints& out) {
              "'temperature' must be > 0 for training; greedy samples cannot be compared");
   out.unless(c.dynamic_sampling == "off" || c.sampling.num_generations >= 2,
              "'dynamic_sampling' compares the completions of a prompt: 'num_generations' must be at least 2");
+  if (is_dpg(c)) {
+    for (std::string& complaint : f_dpg_complaints(c)) out.unless(false, std::move(complaint));
+  }
   if (trainer == "dph_rl") {
     out.unless(c.presample.threshold <= c.presample.k, "'presample.threshold' must not exceed 'presample.k'");
   }
