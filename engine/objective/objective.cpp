@@ -15,7 +15,7 @@ using Trainers = std::vector<std::string>;
 // Which trainers read a key that the others would ignore.
 std::vector<std::pair<std::string, Trainers>> key_readers() {
   const Trainers grouped = {"grpo", "dph_rl"};
-  const Trainers with_kl_in_loss = {"grpo", "dph_rl", "reinforce_pp_baseline", "ppo"};
+  const Trainers kl_in_loss = {"grpo", "dph_rl", "reinforce_pp_baseline"};
   const Trainers free_ratio = {"grpo", "dph_rl", "reinforce_pp", "reinforce_pp_baseline", "ppo"};
   const Trainers rewarded = {"grpo", "dph_rl", "rloo", "reinforce_pp", "reinforce_pp_baseline"};
   Trainers surrogate = rewarded;
@@ -25,10 +25,10 @@ std::vector<std::pair<std::string, Trainers>> key_readers() {
           {"loss_type", free_ratio},
           {"loss_agg_mode", free_ratio},
           {"importance_sampling_level", free_ratio},
-          {"kl_estimator", with_kl_in_loss},
-          {"use_bias_correction_kl", with_kl_in_loss},
-          {"kl_input_clamp", with_kl_in_loss},
-          {"kl_output_clamp", with_kl_in_loss},
+          {"kl_estimator", {"grpo", "dph_rl", "reinforce_pp_baseline", "ppo"}},
+          {"use_bias_correction_kl", kl_in_loss},
+          {"kl_input_clamp", kl_in_loss},
+          {"kl_output_clamp", kl_in_loss},
           {"delta", surrogate},
           {"dual_clip", surrogate},
           {"cispo_ratio_min", surrogate},
