@@ -37,6 +37,17 @@ TEST(Rehearsal, WhatIsAppendedIsReadBackBitForBit) {
   EXPECT_EQ(again.exploration_rows(), (std::vector<int64_t>{1, 3, 5, 7, 9}));
 }
 
+TEST(Rehearsal, NoPromptIsBothExploredAndRehearsedAndADroppedOneIsNeither) {
+  testing::TempFolder folder;
+  Rehearsal rehearsal = *Rehearsal::open(folder.path() / "presample.jsonl");
+  std::vector<PresampledPrompt> all = ten();
+  all[1].label = PromptLabel::kDrop;
+  all[3].label = PromptLabel::kIncomplete;
+  ASSERT_TRUE(rehearsal.append(all).ok());
+  EXPECT_EQ(rehearsal.exploration_rows(), (std::vector<int64_t>{3, 5, 7, 9}));
+  for (const PresampledPrompt* p : rehearsal.samples(1, 0, 20)) EXPECT_EQ(p->row % 2, 0);
+}
+
 TEST(Rehearsal, ATornLastLineIsDroppedAndABrokenOneIsNamed) {
   testing::TempFolder folder;
   const Path file = folder.path() / "presample.jsonl";
