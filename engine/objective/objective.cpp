@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "engine/core/text.h"
+#include "engine/objective/check_loss_type.h"
 #include "engine/objective/methods.h"
 #include "engine/objective/trainers.h"
 
@@ -28,12 +29,7 @@ Status check_unused_keys(const ObjectiveConfig& config) {
   if (config.trainer == "sft" && config.beta.value_or(0) != 0) {
     return invalid_argument("beta does nothing with trainer 'sft': leave it out");
   }
-  const std::vector<std::string> known = loss_types(config.trainer);
-  if (std::find(known.begin(), known.end(), config.loss_type) == known.end()) {
-    return invalid_argument("trainer " + in_quotes(config.trainer) + " has no loss_type " +
-                            in_quotes(config.loss_type) + " (it has: " + join(known, ", ") + ")");
-  }
-  return ok_status();
+  return check_loss_type(config);
 }
 
 }  // namespace
