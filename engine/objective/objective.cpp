@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "engine/core/text.h"
+#include "engine/objective/check_loss_type.h"
 #include "engine/objective/methods.h"
 #include "engine/objective/trainers.h"
 
@@ -67,12 +68,7 @@ Status check_unused_keys(const ObjectiveConfig& config) {
     return invalid_argument(key + " does nothing with trainer " + in_quotes(config.trainer) +
                             ": leave it out, or use trainer " + join(trainers, " or "));
   }
-  const std::vector<std::string> known = loss_types(config.trainer);
-  if (std::find(known.begin(), known.end(), config.loss_type) == known.end()) {
-    return invalid_argument("trainer " + in_quotes(config.trainer) + " has no loss_type " +
-                            in_quotes(config.loss_type) + " (it has: " + join(known, ", ") + ")");
-  }
-  return ok_status();
+  return check_loss_type(config);
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 
 #include "engine/core/hash.h"
 #include "engine/core/text.h"
+#include "engine/objective/check_loss_type.h"
 #include "engine/pipeline/config/f_dpg_job.h"
 
 namespace fulcrum {
@@ -121,6 +122,8 @@ double JobConfig::correct_from() const {
 Status check_job(const JobConfig& config) {
   Complaints out;
   check_model_and_data(config, out);
+  const Status loss_type = check_loss_type(config.objective);
+  out.unless(loss_type.ok(), loss_type.message());
   if (config.online()) check_online(config, out);
   check_reference(config, out);
   check_critic(config, out);
