@@ -159,7 +159,9 @@ Status FDpg::weigh(const Context& context, const PartitionSum& so_far, TrainBatc
 Status FDpg::check_weight(const BatchRow& row, const SampleWeights& weights, size_t i) const {
   if (std::abs(weights.weight[i]) < kLargestWeight) return ok_status();
   const std::string divergence = o_.rule.reward.divergence().name();
-  if (weights.log_t[i] == kInfinity && std::isinf(weights.pseudo_reward[i])) {
+  const auto& r = weights.pseudo_reward;
+  // Through the baseline one such completion spoils its whole prompt.
+  if (std::find(r.begin(), r.end(), -kInfinity) != r.end()) {
     return data_loss("a completion of prompt row " + std::to_string(row.prompt_row) +
                      " lies outside the target, where the slope of " + in_quotes(divergence) +
                      " is infinite; use an f_divergence_type with a finite one, as js_divergence");
