@@ -12,6 +12,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "engine/objective/f_dpg_contexts.h"
 #include "engine/objective/f_dpg_estimates.h"
 #include "engine/objective/f_dpg_gradient.h"
 #include "engine/objective/f_dpg_target.h"
@@ -32,19 +33,6 @@ constexpr double kLargestWeight = 1e18;
 // alpha-DPG's constants, from the authors' code.
 constexpr double kAlphaRewardMax = 10, kAlphaZIfZero = 1e-4;
 
-// The completions of one prompt that can be learnt from.
-struct Context {
-  int64_t prompt_row = -1;
-  std::vector<size_t> rows;  // of the batch
-  std::vector<SampleScores> samples;
-
-  std::vector<double> log_weights() const {
-    std::vector<double> out;
-    for (const SampleScores& s : samples) out.push_back(s.log_weight());
-    return out;
-  }
-};
-
 struct FDpgOptions {
   EnergyTarget target;
   GradientRule rule;
@@ -53,10 +41,6 @@ struct FDpgOptions {
   double length_divisor = 1;  // alpha-DPG divides the loss by a constant length
   bool several_updates = false;
 };
-
-std::string of_row(const BatchRow& row) {
-  return " of a completion of prompt row " + std::to_string(row.prompt_row);
-}
 
 class FDpg final : public Objective {
  public:
@@ -68,7 +52,8 @@ class FDpg final : public Objective {
 
   Status prepare(TrainBatch& batch, ObjectiveState& state, Metrics& metrics) const override {
     TRY(lambda, lambda_of(state));
-    TRY(contexts, collect(batch, lambda, metrics));
+    TRY(contexts, collect_contexts(batch, o_.target, lambda));
+    TRY_DO(check_samples(batch, contexts, metrics));
     batch.advantages.assign(static_cast<size_t>(batch.num_targets()), 0.0F);
     batch.denominator = std::max<double>(1, static_cast<double>(contexts.size())) * o_.length_divisor;
     ZBook book(state.values[kZ]);
@@ -113,10 +98,7 @@ class FDpg final : public Objective {
     return lambda;
   }
 
-  Result<std::vector<Context>> collect(TrainBatch& batch, const std::vector<double>& lambda,
-                                       Metrics& metrics) const;
-  Result<std::optional<SampleScores>> scores(const TrainBatch& batch, const BatchRow& row,
-                                             const std::vector<double>& lambda, Metrics& metrics) const;
+  Status check_samples(const TrainBatch& batch, const std::vector<Context>& contexts, Metrics& metrics) const;
   void add_weights(const std::vector<Context>& contexts, ZBook& book, Metrics& metrics) const;
   Status weigh(const Context& context, const PartitionSum& so_far, TrainBatch& batch, Metrics& metrics) const;
   Status check_weight(const BatchRow& row, const SampleWeights& weights, size_t i) const;
@@ -127,76 +109,20 @@ class FDpg final : public Objective {
   FDpgOptions o_;
 };
 
-// Groups the rows that have a score; the others leave the loss and are counted.
-Result<std::vector<Context>> FDpg::collect(TrainBatch& batch, const std::vector<double>& lambda,
-                                           Metrics& metrics) const {
-  std::map<int64_t, Context> by_group;
-  double dropped = 0, outside = 0;
-  for (size_t r = 0; r < batch.rows.size(); ++r) {
-    const BatchRow& row = batch.rows[r];
-    if (row.rehearsal)
-      return internal_error("trainer f_dpg was given rehearsal rows: only dph_rl trains on them");
-    TRY(sample, scores(batch, row, lambda, metrics));
-    if (!sample) {
-      std::fill(batch.target_mask.begin() + row.target_begin, batch.target_mask.begin() + row.target_end, 0);
-      dropped += 1;
-      continue;
-    }
-    outside += sample->log_target == -kInfinity;
-    Context& context = by_group[row.group];
-    context.prompt_row = row.prompt_row;
-    context.rows.push_back(r);
-    context.samples.push_back(*sample);
+Status FDpg::check_samples(const TrainBatch& batch, const std::vector<Context>& contexts,
+                           Metrics& metrics) const {
+  int64_t kept = 0, outside = 0;
+  for (const Context& c : contexts) {
+    kept += std::ssize(c.rows);
+    for (const SampleScores& s : c.samples) outside += s.log_target == -kInfinity;
   }
-  const double rows = std::max<double>(1, static_cast<double>(batch.num_rows()));
-  add_metric(metrics, "fdpg/dropped", dropped);
-  add_metric(metrics, "fdpg/zero_target", outside, std::max(1.0, rows - dropped));
-  if (dropped > o_.max_dropped_share * rows) {
-    return data_loss(std::to_string(static_cast<int64_t>(dropped)) + " of " +
-                     std::to_string(batch.num_rows()) +
-                     " completions have no score (f_dpg.max_dropped_share): look at the rewards' verdicts");
-  }
-  std::vector<Context> out;
-  for (auto& [group, context] : by_group) out.push_back(std::move(context));
-  return out;
-}
-
-// No value: the completion has no score, or the policy cannot produce it any more.
-Result<std::optional<SampleScores>> FDpg::scores(const TrainBatch& batch, const BatchRow& row,
-                                                 const std::vector<double>& lambda, Metrics& metrics) const {
-  const Judgement judged{row.has_reward ? std::optional(row.reward) : std::nullopt, row.parts};
-  Result<std::optional<double>> score = o_.target.score(judged, lambda);
-  if (!score.ok())
-    return score.status().with_context("a completion of prompt row " + std::to_string(row.prompt_row));
-  if (!*score) return std::optional<SampleScores>();
-  const std::vector<float>& proposal = batch.sampling_logps.empty() ? batch.old_logps : batch.sampling_logps;
-  SampleScores to_base, alone;
-  bool in_base = true;
-  for (auto n = static_cast<size_t>(row.target_begin); n < static_cast<size_t>(row.target_end); ++n) {
-    if (batch.target_mask[n] == 0) continue;
-    const double pi = double(batch.old_logps[n]), q = double(proposal[n]),
-                 a = double(batch.reference_logps[n]);
-    if (pi == -kInfinity) return std::optional<SampleScores>();
-    if (!std::isfinite(pi)) return data_loss("the policy's log-prob" + of_row(row) + " is not a number");
-    if (!std::isfinite(q))
-      return data_loss("the log-prob that the rollout reported" + of_row(row) + " is not finite");
-    if (std::isnan(a) || a == kInfinity)
-      return data_loss("the reference's log-prob" + of_row(row) + " is not finite");
-    in_base = in_base && a != -kInfinity;
-    to_base.log_policy += pi - a;
-    to_base.log_proposal += q - a;
-    alone.log_policy += pi;
-    alone.log_proposal += q;
-  }
-  // Where the base model excludes the completion, so does every target.
-  if (!in_base) {
-    alone.log_target = -kInfinity;
-    return std::optional(alone);
-  }
-  to_base.log_target = **score;
-  add_metric(metrics, "fdpg/kl_to_base",
-             std::exp(to_base.log_policy - to_base.log_proposal) * to_base.log_policy);
-  return std::optional(to_base);
+  const int64_t dropped = batch.num_rows() - kept;
+  add_metric(metrics, "fdpg/dropped", static_cast<double>(dropped));
+  add_metric(metrics, "fdpg/zero_target", static_cast<double>(outside), static_cast<double>(kept));
+  if (static_cast<double>(dropped) <= o_.max_dropped_share * static_cast<double>(batch.num_rows()))
+    return ok_status();
+  return data_loss(std::to_string(dropped) + " of " + std::to_string(batch.num_rows()) +
+                   " completions have no score (f_dpg.max_dropped_share): look at the rewards' verdicts");
 }
 
 // All samples of the step enter Z before it is used.
@@ -233,13 +159,17 @@ Status FDpg::weigh(const Context& context, const PartitionSum& so_far, TrainBatc
 Status FDpg::check_weight(const BatchRow& row, const SampleWeights& weights, size_t i) const {
   if (std::abs(weights.weight[i]) < kLargestWeight) return ok_status();
   const std::string divergence = o_.rule.reward.divergence().name();
-  if (weights.log_t[i] == kInfinity && std::isinf(weights.pseudo_reward[i])) {
+  const auto& r = weights.pseudo_reward;
+  // Through the baseline one such completion spoils its whole prompt.
+  if (std::find(r.begin(), r.end(), -kInfinity) != r.end()) {
     return data_loss("a completion of prompt row " + std::to_string(row.prompt_row) +
                      " lies outside the target, where the slope of " + in_quotes(divergence) +
                      " is infinite; use an f_divergence_type with a finite one, as js_divergence");
   }
-  return data_loss("the pseudo-reward of " + in_quotes(divergence) + of_row(row) +
-                   " is out of range (log(pi/p) = " + std::to_string(weights.log_t[i]) +
+  const double lowest = *std::min_element(weights.log_t.begin(), weights.log_t.end());
+  return data_loss("the pseudo-rewards of " + in_quotes(divergence) + " of prompt row " +
+                   std::to_string(row.prompt_row) +
+                   " are out of range (lowest log(pi/p) of its samples: " + std::to_string(lowest) +
                    "); set f_dpg.pseudo_reward_max, or use js_divergence, whose pseudo-rewards grow slowly");
 }
 
@@ -252,6 +182,10 @@ void FDpg::add_context_metrics(const Context& context, double log_z, const Sampl
   add_metric(metrics, "fdpg/log_z", log_z);
   add_metric(metrics, "fdpg/ess", std::exp(sum.log_ess()));
   double reward = 0, square = 0;
+  for (size_t i = 0; i < context.samples.size(); ++i) {
+    if (context.in_base[i])
+      add_metric(metrics, "fdpg/kl_to_base", weights.importance[i] * context.samples[i].log_policy);
+  }
   for (const double r : weights.pseudo_reward) reward += r;
   for (const double r : weights.pseudo_reward) square += (r - reward / n) * (r - reward / n);
   add_metric(metrics, "fdpg/pseudo_reward", reward, n);

@@ -1,5 +1,5 @@
 // How far the policy is from the target, estimated from samples of the proposal. Called by f-DPG's objective
-// for its metrics. Pure, torch-free.
+// for its metrics. Pure.
 #pragma once
 
 #include <span>

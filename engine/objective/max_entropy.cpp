@@ -11,6 +11,7 @@ namespace {
 
 // Newton goes on to the last digits; gradient steps stop where disco does.
 constexpr double kExact = 1e-10, kClose = 1e-5;
+constexpr double kFlat = 1e-7;
 // Where lambda . phi passes it the samples carry no weight any more: the moments run away to a corner.
 constexpr double kLargestLambda = 500;
 
@@ -68,7 +69,8 @@ std::vector<double> moved(std::vector<double> from, const std::vector<double>& d
   return from;
 }
 
-// One Newton step, halved until the dual or the shortfall gets better; false: neither does any more.
+// One Newton step, halved until it helps; false: it does not any more. Near the optimum, where the dual is
+// flat to its last digits, only the shortfall tells.
 bool newton_step(const MomentProblem& problem, std::vector<double>& lambda, Tilted& at) {
   const std::vector<double> gap = shortfall(problem, at);
   const std::vector<double> direction = newton_direction(problem, at, gap);
@@ -78,8 +80,9 @@ bool newton_step(const MomentProblem& problem, std::vector<double>& lambda, Tilt
   for (double step = 1; step > 1e-9; step /= 2) {
     std::vector<double> next = moved(lambda, direction, step);
     Tilted there = tilt(problem, next);
-    const bool lower = negative_dual(problem, there, next) < now + 1e-4 * step * slope;
-    if (!lower && !(largest(shortfall(problem, there)) < largest(gap))) continue;
+    const bool lower =
+        largest(gap) > kFlat && negative_dual(problem, there, next) < now + 1e-4 * step * slope;
+    if (!lower && !(largest(shortfall(problem, there)) < largest(gap) / 2)) continue;
     lambda = std::move(next);
     at = std::move(there);
     return true;

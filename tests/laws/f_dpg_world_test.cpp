@@ -26,7 +26,7 @@ bool finite_slope(const std::string& name) {
 
 // A base model, rewards, and the target that goes with a config.
 struct Setting {
-  TabularWorld world{5, 3, 4};  // the last token ends a sequence: 85 of them
+  TabularWorld world{6, 3, 5};  // five tokens and an end: 156 sequences
   at::Tensor base_PV = world.random_PV(1, 0.5);
   std::vector<double> reward;
   std::vector<std::map<std::string, double>> parts;
@@ -106,7 +106,8 @@ double distance_reached(const Setting& s, const ObjectiveConfig& config, const a
   const bool smooth = (*make_divergence(config.f_divergence_type))->facts().smooth;
   const double stiffness = (*make_divergence(config.f_divergence_type))->facts().curvature_at_one;
   at::Tensor policy_PV = s.base_PV.clone();
-  double distance = 1;
+  double distance = TabularWorld::total_variation(s.world.sequence_logps_S(policy_PV), log_p_S);
+  EXPECT_GT(distance, 0.1) << "there is a way to go";
   for (int step = 0; step < 3000 && distance > 5e-4; ++step) {
     // The slope of total variation does not fall off near the target, so its rate has to.
     const double rate = smooth ? 0.25 / stiffness : 0.5 / (1 + step / 20.0);

@@ -19,6 +19,13 @@ const Json kDphKeys = {{"reward_funcs", {{{"name", "regex"}, {"pattern", "[5-9]"
                        {"stop", {"1", "2", "3"}},
                        {"presample", {{"k", 4}, {"threshold", 2}, {"rehearsal_per_step", 3}}}};
 
+// A constraint to be fitted and one that filters; both are met by some of the random model's samples.
+const Json kFDpgKeys = {
+    {"reward_funcs", {{{"name", "regex"}, {"pattern", "^[5-9]"}}, {{"name", "regex"}, {"pattern", "^[^+]"}}}},
+    {"f_dpg",
+     {{"constraints", {{{"feature", "regex"}, {"moment", 0.7}}, {{"feature", "regex_2"}, {"moment", 1}}}},
+      {"fit_samples", 200}}}};
+
 const Json kEvaluation = {{"eval_steps", 2}, {"eval_num_generations", 2}, {"eval_k", {1, 2}}};
 
 const Json kLength = {{"reward_funcs", {{{"name", "length"}, {"target", 4}}}}};
@@ -58,6 +65,10 @@ std::vector<Case> cases() {
       {"Reward", "reward", {{"center_rewards_coefficient", 0.01}, {"eval_steps", 3}}},
       {"DphRl", "dph_rl", kDphKeys},
       {"DphRlEvaluated", "dph_rl", with(kDphKeys, kEvaluation)},
+      {"FDpg", "f_dpg", kFDpgKeys},
+      {"FDpgTwoIterations", "f_dpg",
+       with(kFDpgKeys, {{"num_iterations", 2}, {"max_tokens_per_micro_batch", 60}})},
+      {"Staleness2FDpg", "f_dpg", with(kFDpgKeys, {{"max_staleness", 2}})},
       {"Staleness1", "grpo", {{"max_staleness", 1}}},
       {"Staleness2", "grpo", {{"max_staleness", 2}}},
       {"Staleness8", "grpo", {{"max_staleness", 8}}},
@@ -126,7 +137,7 @@ TEST(ResumePresample, AStopInTheStageKeepsWhatWasSampled) {
   Lab lab;
   const JobConfig job = lab.job("dph_rl", kDphKeys);
   lab.run_whole(job, "straight");
-  ASSERT_EQ(lab.run(job, "stopped", {.stop_in_presample = true}).code(), Code::kUnavailable);
+  ASSERT_EQ(lab.run(job, "stopped", {.stop_in_stage = true}).code(), Code::kUnavailable);
   const std::string part = lab.file("stopped", "presample.jsonl");
   EXPECT_EQ(std::count(part.begin(), part.end(), '\n'), 64);
   lab.run_whole(job, "stopped");
@@ -138,7 +149,7 @@ TEST(ResumePresample, APortionThatWasCutShortIsSampledAgainWhole) {
   Lab lab;
   const JobConfig job = lab.job("dph_rl", kDphKeys);
   lab.run_whole(job, "straight");
-  ASSERT_EQ(lab.run(job, "cut", {.stop_in_presample = true}).code(), Code::kUnavailable);
+  ASSERT_EQ(lab.run(job, "cut", {.stop_in_stage = true}).code(), Code::kUnavailable);
   const std::string part = lab.file("cut", "presample.jsonl");
   size_t end = 0;
   for (int line = 0; line < 37; ++line) end = part.find('\n', end) + 1;
@@ -146,6 +157,28 @@ TEST(ResumePresample, APortionThatWasCutShortIsSampledAgainWhole) {
   lab.run_whole(job, "cut");
   lab.expect_same_runs(job, "straight", "cut");
   EXPECT_EQ(lab.file("cut", "presample.jsonl"), lab.file("straight", "presample.jsonl"));
+}
+
+TEST(ResumeFitTarget, AStopInTheStageIsDoneAgainWithTheSameNumbers) {
+  Lab lab;
+  const JobConfig job = lab.job("f_dpg", kFDpgKeys);
+  lab.run_whole(job, "straight");
+  ASSERT_EQ(lab.run(job, "stopped", {.stop_in_stage = true}).code(), Code::kUnavailable);
+  EXPECT_FALSE(std::filesystem::exists(lab.path("stopped") / "target.json"));
+  lab.run_whole(job, "stopped");
+  lab.expect_same_runs(job, "straight", "stopped");
+  EXPECT_EQ(lab.file("stopped", "target.json"), lab.file("straight", "target.json"));
+}
+
+TEST(ResumeFitTarget, WithoutItsFitAStartedJobDoesNotGoOn) {
+  Lab lab;
+  const JobConfig job = lab.job("f_dpg", kFDpgKeys);
+  ASSERT_EQ(lab.run(job, "run", {.stop_after = 2}).code(), Code::kUnavailable);
+  ASSERT_TRUE(write_file_atomic(lab.path("run") / "target.json", "{\"features\": [\"regex\"]}").ok());
+  EXPECT_NE(lab.run(job, "run").message().find("is not the fit of this job's constraints"),
+            std::string::npos);
+  std::filesystem::remove(lab.path("run") / "target.json");
+  EXPECT_NE(lab.run(job, "run").message().find("its lambda is lost"), std::string::npos);
 }
 
 TEST(ResumePresample, SomePromptsAreMasteredAndSomeAreNot) {

@@ -212,15 +212,13 @@ TEST(FDpg, APromptThatNeverMeetsTheTargetHasNoGradientAndIsCounted) {
 }
 
 TEST(FDpg, PromptsWeighEquallyHoweverManySamplesAreLeft) {
-  ObjectiveConfig config = filter_config();
-  config.f_dpg.baseline = "centre";
+  ObjectiveConfig config = reward_config("reverse_kl");
+  config.f_dpg.baseline = "none";
+  // All rewards are equal and the policy is the base model: pi = p, where the pseudo-reward is -1.
   const ObjectiveRun r = run(config, {{.policy = {-1}},
                                       {.policy = {-1}, .group = 1, .prompt_row = 8},
                                       {.policy = {-1}, .group = 1, .prompt_row = 8}});
-  // Every completion is inside and Z = 1, so all pseudo-rewards are equal (0 at the optimum): use rewards
-  // instead.
-  EXPECT_THAT(gradient(r), Each(0.0));
-  EXPECT_DOUBLE_EQ(r.batch.denominator, 2);
+  EXPECT_THAT(gradient(r), ::testing::ElementsAre(0.5, 0.25, 0.25));
 }
 
 TEST(FDpg, RunningZRemembersEveryPromptAndIsUpdatedBeforeItIsUsed) {
@@ -272,7 +270,7 @@ TEST(FDpg, OnTheSecondUpdateOfABatchTheRatioFollowsThePolicy) {
 }
 
 TEST(FDpg, AForwardKlRewardThatWouldExplodeIsRefusedNamingTheRowAndTheKey) {
-  const std::vector<Row> rows = {{.policy = {-60}, .base = {-10}}, {.policy = {-1}}};
+  const std::vector<Row> rows = {{.policy = {-60}, .base = {-10}, .proposal = {-10}}, {.policy = {-1}}};
   const ObjectiveRun r = run(reward_config("forward_kl"), rows);
   EXPECT_EQ(r.status.code(), Code::kDataLoss);
   EXPECT_THAT(r.status.message(), HasSubstr("set f_dpg.pseudo_reward_max"));

@@ -30,6 +30,7 @@ TEST(FitMoments, OneBinaryFeatureHasTheClosedForm) {
   EXPECT_NEAR(fit->lambda_K[0], logit(0.5) - logit(0.03), 1e-10);
   EXPECT_DOUBLE_EQ(fit->moments_before_K[0], 0.03);
   EXPECT_NEAR(fit->moments_after_K[0], 0.5, 1e-12);
+  EXPECT_LT(fit->iterations, 12);
   EXPECT_NEAR(fit->ess, 1 / (0.25 / 3 + 0.25 / 97), 1e-6);
 }
 
