@@ -24,6 +24,7 @@ constexpr std::array kEngineVerbs = {
     EngineVerb{"eval", "pass@k and maj@k of a model on a data file"},
     EngineVerb{"soup", "average models of one shape"},
     EngineVerb{"demo", "train a small model twice and compare (what ./dev demo runs)"},
+    EngineVerb{"study", "several trainings from one start, measured side by side (configs/papers/)"},
 };
 
 int run_engine(char** argv) {

@@ -11,5 +11,6 @@ int main(int argc, char** argv) {
   fulcrum::cli::add_eval(app, action);
   fulcrum::cli::add_soup(app, action);
   fulcrum::cli::add_demo(app, action);
+  fulcrum::cli::add_study(app, action);
   return fulcrum::cli::run_program(app, action, argc, argv);
 }
