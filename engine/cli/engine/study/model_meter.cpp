@@ -12,6 +12,9 @@ namespace {
 
 constexpr int64_t kMaxTokens = 16384, kChunk = 1024;
 constexpr size_t kTextsForBleu = 1000;
+// The base is sampled with a seed of its own, so that its own row in the table (keep_rate, say) shows what
+// chance does.
+constexpr uint64_t kBaseSeed = 1000003;
 
 Result<std::unique_ptr<Policy>> load_policy(const Path& path) {
   TRY(model, load_model(path));
@@ -87,14 +90,15 @@ double correct_from(const StudyMeasure& m) {
 
 }  // namespace
 
-Result<EvalReport> ModelMeter::sample(const StudyMeasure& m, const Path& model, std::stop_token stop) const {
+Result<EvalReport> ModelMeter::sample(const StudyMeasure& m, const Path& model, uint64_t seed,
+                                      std::stop_token stop) const {
   MeasureOptions options{.model = model.string(),
                          .files = {},
                          .rewards = m.reward_funcs,
                          .correct_reward = correct_from(m),
                          .num_generations = m.num_generations,
                          .k = m.k,
-                         .seed = seed_};
+                         .seed = seed};
   for (const std::string& file : m.files) options.files.push_back((folder_ / file).string());
   options.sampling.temperature = m.temperature;
   options.sampling.max_completion_length = m.max_completion_length;
@@ -111,7 +115,7 @@ Result<ModelMeter> ModelMeter::create(const Path& folder, const Path& base,
   TRY(policy, load_policy(base));
   meter.base_ = std::move(policy);
   for (const StudyMeasure& m : measures) {
-    TRY(report, meter.sample(m, base, stop));
+    TRY(report, meter.sample(m, base, seed + kBaseSeed, stop));
     meter.base_reports_.push_back(std::move(report));
   }
   return meter;
@@ -131,7 +135,7 @@ Result<Values> ModelMeter::measure(const Path& model, std::stop_token stop) {
   Values out;
   for (size_t i = 0; i < measures_.size(); ++i) {
     const StudyMeasure& m = measures_[i];
-    TRY(report, sample(m, model, stop));
+    TRY(report, sample(m, model, seed_, stop));
     Values values;
     add_rewards(report, values);
     add_retention(base_reports_[i], report, values);

@@ -33,7 +33,8 @@ class ModelMeter {
 
  private:
   ModelMeter() = default;
-  Result<EvalReport> sample(const StudyMeasure& m, const Path& model, std::stop_token stop) const;
+  Result<EvalReport> sample(const StudyMeasure& m, const Path& model, uint64_t seed,
+                            std::stop_token stop) const;
   Status add_divergences(const StudyMeasure& m, const EvalReport& own, const EvalReport& base, Policy& model,
                          std::stop_token stop, Values& out);
 
