@@ -55,5 +55,5 @@ fulcrum_library(engine/learner LAYER 3 DEPENDS engine/objective engine/reference
 fulcrum_library(engine/pipeline LAYER 4 DEPENDS engine/pipeline/config engine/learner engine/jobs rollout reward/model)
 
 # Layer 6: the verbs that need LibTorch.
-fulcrum_library(engine/cli/engine LAYER 6 DEPENDS engine/cli engine/pipeline reward/rpc)
+fulcrum_library(engine/cli/engine LAYER 6 SUBDIRS DEPENDS engine/cli engine/pipeline reward/rpc)
 fulcrum_program(fulcrum-engine engine/cli/engine/main_engine.cpp engine_cli_engine)

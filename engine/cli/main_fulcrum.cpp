@@ -28,6 +28,7 @@ constexpr std::array kEngineVerbs = {
     EngineVerb{"soup", "average models of one shape"},
     EngineVerb{"reward", "serve a trained reward model"},
     EngineVerb{"demo", "train a small model twice and compare (what ./dev demo runs)"},
+    EngineVerb{"study", "several trainings from one start, measured side by side (configs/papers/)"},
 };
 
 bool needs_engine(int argc, char** argv) {
