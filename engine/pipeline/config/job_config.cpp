@@ -44,13 +44,6 @@ void check_online(const JobConfig& c, Complaints& out) {
   }
 }
 
-void check_reference(const JobConfig& c, Complaints& out) {
-  const ReferenceConfig& r = c.reference;
-  out.unless(r.ref_soup.empty() || r.ref_model.empty(), "'ref_soup' and 'ref_model' exclude each other");
-  out.unless(r.ref_soup_weights.empty() || r.ref_soup_weights.size() == r.ref_soup.size(),
-             "'ref_soup_weights' must have as many entries as 'ref_soup'");
-}
-
 void make_absolute(std::string& path, const Path& base) {
   if (!path.empty() && Path(path).is_relative()) path = (base / path).lexically_normal().string();
 }
@@ -86,7 +79,8 @@ Status check_job(const JobConfig& config) {
   Complaints out;
   check_model_and_data(config, out);
   if (config.online()) check_online(config, out);
-  check_reference(config, out);
+  for (std::string& complaint : reference_complaints(config.reference))
+    out.unless(false, std::move(complaint));
   return out.status();
 }
 
