@@ -6,6 +6,7 @@
 #include "engine/objective/objective.h"
 #include "engine/pipeline/job.h"
 #include "engine/pipeline/one_at_a_time.h"
+#include "engine/reference/ingredient.h"
 #include "engine/reference/reference.h"
 
 namespace fulcrum {
@@ -33,6 +34,9 @@ Result<std::unique_ptr<Learner>> make_learner(const JobConfig& config, const Mod
     const PolicyOptions options{.dtype = config.learner.dtype == "bfloat16" ? at::kBFloat16 : at::kFloat};
     TRY(made, make_reference(config.reference, model, options));
     reference = std::move(made);
+  } else if (!config.reference.ref_model.empty() || !config.reference.ref_soup.empty()) {
+    log_warn(
+        "nothing in this job compares with a reference (is beta 0?): ref_model and ref_soup are not loaded");
   }
   const LearnerOptions options{.config = config.learner,
                                .max_steps = config.max_steps,
@@ -73,6 +77,7 @@ Result<std::unique_ptr<BuiltJob>> build_job(const JobConfig& config, const Path&
   }
   TRY(learner, make_learner(config, model));
   job->learner = std::move(learner);
+  job->base = base_of(model);
   if (config.online()) TRY_DO(attach_rollouts(*job, backends));
   // Last, so that a job that cannot start leaves no run folder behind.
   TRY(journal, Journal::open(run_folder, config, control));
