@@ -79,7 +79,7 @@ Result<std::optional<BarrierReport>> HeldOut::barrier(const Model& soup, std::sp
                 "the soup is %.3g nats per token worse than its models on average, more than --max-barrier "
                 "%.3g: they do not lie in one basin",
                 out.barrier, limit);
-  return failed_precondition(text);
+  return data_loss(text);
 }
 
 }  // namespace fulcrum::cli

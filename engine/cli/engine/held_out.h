@@ -43,7 +43,7 @@ class HeldOut {
 
   // How much worse the soup is than its models on average, NLL(soup) - sum_i w_i NLL(theta_i) in nats per
   // token of the texts: well above 0, the models do not lie in one basin and their average is broken.
-  // kFailedPrecondition above the limit; no value without texts.
+  // kDataLoss above the limit; no value without texts.
   Result<std::optional<BarrierReport>> barrier(const Model& soup, std::span<const Ingredient> models,
                                                std::span<const double> weights, double limit) const;
 
