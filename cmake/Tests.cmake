@@ -33,6 +33,8 @@ endif()
 
 if(FULCRUM_TORCH)
   fulcrum_test(e2e_tools SOURCES ${PROJECT_SOURCE_DIR}/tests/e2e/tools_test.cpp LINK engine_core LABEL e2e)
+  fulcrum_test(e2e_soup SOURCES ${PROJECT_SOURCE_DIR}/tests/e2e/soup_test.cpp LINK engine_core LABEL e2e)
+  add_dependencies(e2e_soup fulcrum fulcrum-engine)
   fulcrum_test(e2e_bad_input SOURCES ${PROJECT_SOURCE_DIR}/tests/e2e/bad_input_test.cpp LINK engine_rpc LABEL e2e)
   add_dependencies(e2e_tools fulcrum fulcrum-engine)
   add_dependencies(e2e_bad_input fulcrum fulcrum-engine)

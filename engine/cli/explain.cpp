@@ -29,6 +29,25 @@ constexpr std::array kMetrics = {
                "per-token estimate (kl_estimator; rloo, reinforce_pp: k1 at the start of the update) of "
                "KL(policy || reference)",
                "small and slowly growing"},
+    MetricInfo{"ref/version",
+               "which version of the reference gave the step's log-probs: 0, +1 with each move", "-"},
+    MetricInfo{
+        "ref/kl",
+        "mean over sampled tokens of log policy - log reference, before the update: estimates KL(policy "
+        "|| reference) a token",
+        "0 in the first step if the reference is the policy as it starts; then grows slowly"},
+    MetricInfo{"ref/kl_excess", "ref/kl less its value in the run's first step", "grows slowly"},
+    MetricInfo{"ref/kl_after_move",
+               "ref/kl of the step in which the reference moved, had the reference been what it is now",
+               "below ref/kl: the reference came nearer; the jump is expected"},
+    MetricInfo{
+        "soup/kl", "ref/kl where the reference is a soup of models (ref_soup)",
+        "above 0 from the first step on: the policy starts beside the soup; targets of a KL controller "
+        "belong above it"},
+    MetricInfo{"soup/kl_excess", "soup/kl less its value in the run's first step",
+               "grows slowly; may fall below 0: the policy then went towards the soup"},
+    MetricInfo{"soup/kl_after_move", "ref/kl_after_move where the reference began as a soup",
+               "below soup/kl"},
     MetricInfo{"clip_ratio/low_mean",
                "share of tokens on which the trust region acts below a ratio of 1 (at 1 - epsilon, advantage "
                "< 0)",

@@ -14,6 +14,7 @@
 #include "engine/learner/host_state.h"
 #include "engine/learner/micro_batch.h"
 #include "engine/learner/old_outputs.h"
+#include "engine/learner/reference_metrics.h"
 #include "engine/learner/schedule.h"
 #include "engine/learner/tensors.h"
 #include "engine/learner/trained_models.h"
@@ -78,6 +79,7 @@ class TorchLearner final : public Learner {
 
   int64_t steps_done() const override { return host_.steps_done; }
   const ModelSpec& spec() const override { return trained_.policy().spec(); }
+  const Reference* reference() const override { return reference_.get(); }
 
   TensorMap weights() const override {
     TensorMap out;
@@ -104,6 +106,7 @@ class TorchLearner final : public Learner {
                             const std::stop_token& stop);
   Status check_first_pass(const TrainBatch& batch, const std::vector<float>& logps) const;
   Status apply(double loss, HostState& next, Metrics& metrics);
+  Status move_reference(const TrainBatch& batch, Metrics& metrics);
 
   LearnerOptions options_;
   TrainedModels trained_;
@@ -166,8 +169,21 @@ Result<Metrics> TorchLearner::train(TrainBatch& batch, const std::stop_token& st
   add_metric(metrics, "num_tokens", static_cast<double>(next.tokens_seen));
   add_metric(metrics, "guards/skipped_steps", static_cast<double>(next.skipped.total));
   host_ = std::move(next);
-  if (reference_ != nullptr) TRY_DO(reference_->after_step(host_.steps_done, trained_.policy()));
+  if (reference_ != nullptr) TRY_DO(move_reference(batch, metrics));
   return metrics;
+}
+
+// The step is done and must be recorded: what a move changed is measured whatever stop is asked for.
+Status TorchLearner::move_reference(const TrainBatch& batch, Metrics& metrics) {
+  const int64_t version = reference_->version();
+  TRY_DO(reference_->after_step(host_.steps_done, trained_.policy()));
+  if (reference_->version() == version) return ok_status();
+  log_info("step " + std::to_string(host_.steps_done) + ": the reference moved to version " +
+           std::to_string(reference_->version()) + ", content hash " + reference_->content_hash());
+  TRY(moved, reference_->logps(batch, options_.temperature, options_.config.max_tokens_per_micro_batch,
+                               options_.config.logits_chunk, {}));
+  add_move_metrics(*reference_, batch, moved, metrics);
+  return ok_status();
 }
 
 // The optimizer steps on one rollout batch. The first pass also gives the old log-probs: the policy has not
@@ -181,6 +197,7 @@ Status TorchLearner::run_updates(TrainBatch& batch, HostState& next, Metrics& me
     if (iteration == 0 && std::isfinite(loss)) {
       TRY_DO(check_first_pass(batch, logps));
       add_sampling_difference(batch, logps, metrics);
+      if (reference_ != nullptr) add_reference_metrics(*reference_, batch, logps, next.objective, metrics);
     }
     if (iteration == 0 && objective_->needs().old_logps && batch.old_logps.empty())
       batch.old_logps = std::move(logps);

@@ -6,6 +6,7 @@
 #include "engine/objective/objective.h"
 #include "engine/pipeline/job.h"
 #include "engine/pipeline/one_at_a_time.h"
+#include "engine/reference/ingredient.h"
 #include "engine/reference/reference.h"
 #include "reward/model/model_reward.h"
 
@@ -30,10 +31,17 @@ Result<Dataset> open_data(const JobConfig& config, const std::vector<std::string
 // What the objective compares with; null if with nothing.
 Result<std::unique_ptr<Reference>> make_job_reference(BuiltJob& job, const Needs& needs, const Model& model) {
   const JobConfig& config = job.config;
-  if (!needs.reference_logps && !needs.divergence) return std::unique_ptr<Reference>();
+  if (!needs.reference_logps && !needs.divergence) {
+    if (!config.reference.ref_model.empty() || !config.reference.ref_soup.empty()) {
+      log_warn(
+          "nothing in this job compares with a reference (is beta 0?): ref_model and ref_soup are not "
+          "loaded");
+    }
+    return std::unique_ptr<Reference>();
+  }
   if (config.reference.precompute_ref_log_probs) {
     TRY(hash, reference_content_hash(config.reference, model));
-    auto cached = std::make_unique<CachedReference>(hash);
+    auto cached = std::make_unique<CachedReference>(hash, !config.reference.ref_soup.empty());
     job.cached_reference = cached.get();
     return std::unique_ptr<Reference>(std::move(cached));
   }
@@ -88,6 +96,7 @@ Result<std::unique_ptr<BuiltJob>> build_job(const JobConfig& config, const Path&
   }
   TRY(learner, make_learner(*job, model));
   job->learner = std::move(learner);
+  job->base = base_of(model);
   if (config.online()) TRY_DO(attach_rollouts(*job, backends));
   // Last, so that a job that cannot start leaves no run folder behind.
   TRY(journal, Journal::open(run_folder, config, control));

@@ -35,8 +35,9 @@ struct BuiltJob {
   int64_t first_step = 0;                       // done before, by the checkpoint
   WeightHistory history;                        // of what was published, for stale generation
   std::optional<Metrics> unrecorded;  // of the learner's last step, until finish_step() records them
+  std::string base;                   // hash of what the model was tuned from (engine/reference/ingredient.h)
 
-  RunState state() { return {*learner, history, unrecorded}; }
+  RunState state() { return {*learner, history, unrecorded, base}; }
 
   std::stop_token stop() const { return control.stop(); }
   PolicyVersion version(int64_t step) const { return {.epoch = journal->epoch(), .step = step}; }

@@ -16,8 +16,9 @@ namespace fulcrum {
 
 class CachedReference final : public Reference {
  public:
-  // The hash of the weights that give the log-probs.
-  explicit CachedReference(std::string content_hash) : hash_(std::move(content_hash)) {}
+  // The hash of the weights that give the log-probs, and whether they are a soup's.
+  CachedReference(std::string content_hash, bool is_soup)
+      : hash_(std::move(content_hash)), is_soup_(is_soup) {}
 
   // Takes in the log-probs of a batch's targets. Of a row that comes twice the first ones stay.
   void add(const TrainBatch& batch, std::span<const float> logps);
@@ -29,12 +30,15 @@ class CachedReference final : public Reference {
   Status after_step(int64_t, const Policy&) override { return ok_status(); }
   int64_t version() const override { return 0; }
   const std::string& content_hash() const override { return hash_; }
+  std::string origin() const override { return "log-probs computed in advance"; }
+  bool is_soup() const override { return is_soup_; }
   TensorMap save() const override { return {}; }
   Status load(const TensorMap& tensors, int64_t version) override;
 
  private:
   std::unordered_map<std::string, std::vector<float>> rows_;  // by the bytes of their tokens
   std::string hash_;
+  bool is_soup_;
 };
 
 // One file of log-probs: a line of JSON with the key, the count and the SHA-256 of what follows, then the

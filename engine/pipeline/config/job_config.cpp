@@ -70,9 +70,7 @@ void check_critic(const JobConfig& c, Complaints& out) {
 
 void check_reference(const JobConfig& c, Complaints& out) {
   const ReferenceConfig& r = c.reference;
-  out.unless(r.ref_soup.empty() || r.ref_model.empty(), "'ref_soup' and 'ref_model' exclude each other");
-  out.unless(r.ref_soup_weights.empty() || r.ref_soup_weights.size() == r.ref_soup.size(),
-             "'ref_soup_weights' must have as many entries as 'ref_soup'");
+  for (std::string& complaint : reference_complaints(r)) out.unless(false, std::move(complaint));
   out.unless(!r.precompute_ref_log_probs || c.objective.trainer == "dpo",
              "'precompute_ref_log_probs' is for trainer dpo; " + in_quotes(c.objective.trainer) +
                  " needs the reference itself, or none");

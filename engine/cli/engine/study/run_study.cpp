@@ -9,7 +9,7 @@
 #include "engine/core/text.h"
 #include "engine/jobs/checkpoint.h"
 #include "engine/pipeline/run_job.h"
-#include "engine/reference/reference.h"
+#include "engine/reference/soup.h"
 #include "policy/text/make_tokenizer.h"
 #include "policy/text/tokenizer.h"
 
@@ -100,13 +100,12 @@ Status Seed::link_model(const std::string& name, const Path& target) const {
 
 Status Seed::make_soup_of(const StudyStage& stage) const {
   if (std::filesystem::exists(model(stage.name) / "config.json")) return ok_status();
-  std::vector<Model> models;
+  std::vector<Ingredient> models;
   for (const std::string& part : stage.soup) {
-    TRY(loaded, load_model(model(part)));
+    TRY(loaded, load_ingredient(model(part).string()));
     models.push_back(std::move(loaded));
   }
-  const std::vector<double> equal(models.size(), 1.0);
-  TRY(soup, make_soup(models, stage.soup_weights.empty() ? equal : stage.soup_weights));
+  TRY(soup, make_soup(models, {.weights = stage.soup_weights}));
   TRY(tokenizer, load_tokenizer(model(stage.soup.front())));
   TRY_DO(make_folders(model(stage.name)));
   return write_model(model(stage.name), soup, tokenizer->files());
