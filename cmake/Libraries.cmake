@@ -42,8 +42,8 @@ if(NOT FULCRUM_TORCH)
 endif()
 
 # Layer 2: tensors.
-fulcrum_library(policy/nn LAYER 2 DEPENDS policy/weights engine/data LINK fulcrum_torch)
 fulcrum_library(engine/divergence LAYER 2 DEPENDS engine/divergence/generators LINK fulcrum_torch)
+fulcrum_library(policy/nn LAYER 2 DEPENDS policy/weights engine/data engine/divergence LINK fulcrum_torch)
 fulcrum_library(engine/objective LAYER 2 DEPENDS engine/divergence engine/types LINK fulcrum_torch)
 fulcrum_library(engine/reference LAYER 2 DEPENDS policy/nn)
 
@@ -55,5 +55,5 @@ fulcrum_library(engine/learner LAYER 3 DEPENDS engine/objective engine/reference
 fulcrum_library(engine/pipeline LAYER 4 DEPENDS engine/pipeline/config engine/learner engine/jobs rollout reward/model)
 
 # Layer 6: the verbs that need LibTorch.
-fulcrum_library(engine/cli/engine LAYER 6 DEPENDS engine/cli engine/pipeline reward/rpc)
+fulcrum_library(engine/cli/engine LAYER 6 SUBDIRS DEPENDS engine/cli engine/pipeline reward/rpc)
 fulcrum_program(fulcrum-engine engine/cli/engine/main_engine.cpp engine_cli_engine)

@@ -24,10 +24,11 @@ constexpr std::array kEngineVerbs = {
     EngineVerb{"run", "run a job in this process"},
     EngineVerb{"learner", "serve jobs: the learner of a cluster"},
     EngineVerb{"logps", "log-probs of completions under a model"},
-    EngineVerb{"eval", "pass@k and maj@k of a model on a data file; accuracy of a reward model"},
-    EngineVerb{"soup", "average models of one shape"},
+    EngineVerb{"eval", "pass@k, maj@k and win rates of a model on a data file; accuracy of a reward model"},
+    EngineVerb{"soup", "one model made of several of one shape"},
     EngineVerb{"reward", "serve a trained reward model"},
     EngineVerb{"demo", "train a small model twice and compare (what ./dev demo runs)"},
+    EngineVerb{"study", "several trainings from one start, measured side by side (configs/papers/)"},
 };
 
 bool needs_engine(int argc, char** argv) {

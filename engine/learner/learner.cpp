@@ -14,6 +14,7 @@
 #include "engine/learner/host_state.h"
 #include "engine/learner/micro_batch.h"
 #include "engine/learner/old_outputs.h"
+#include "engine/learner/reference_metrics.h"
 #include "engine/learner/schedule.h"
 #include "engine/learner/tensors.h"
 #include "engine/learner/trained_models.h"
@@ -41,6 +42,11 @@ void add_sampling_difference(const TrainBatch& batch, const std::vector<float>& 
   if (count == 0) return;
   add_metric(metrics, "sampling/sampling_logp_difference/mean", sum, count);
   add_metric(metrics, "sampling/sampling_logp_difference/max", largest);
+}
+
+void append(std::vector<float>& out, const at::Tensor& values_N) {
+  const float* values = values_N.const_data_ptr<float>();
+  out.insert(out.end(), values, values + values_N.numel());
 }
 
 class TorchLearner final : public Learner {
@@ -73,11 +79,16 @@ class TorchLearner final : public Learner {
 
   int64_t steps_done() const override { return host_.steps_done; }
   const ModelSpec& spec() const override { return trained_.policy().spec(); }
+  const Reference* reference() const override { return reference_.get(); }
 
   TensorMap weights() const override {
     TensorMap out;
     for (const auto& [name, leaf] : trained_.policy().parameters()) out.emplace(name, copy_out(leaf));
     return out;
+  }
+
+  void put_objective_values(const std::string& name, std::vector<double> values) override {
+    host_.objective.values[name] = std::move(values);
   }
 
   LearnerState save() const override;
@@ -91,10 +102,11 @@ class TorchLearner final : public Learner {
   Result<Metrics> measure(TrainBatch& batch, const std::stop_token& stop);
   Status prepare(TrainBatch& batch, ObjectiveState& state, Metrics& metrics, const std::stop_token& stop);
   Status run_updates(TrainBatch& batch, HostState& next, Metrics& metrics, const std::stop_token& stop);
-  Result<double> accumulate(const TrainBatch& batch, bool first, std::vector<float>& logps, Metrics& metrics,
+  Result<double> accumulate(TrainBatch& batch, bool first, std::vector<float>& logps, Metrics& metrics,
                             const std::stop_token& stop);
   Status check_first_pass(const TrainBatch& batch, const std::vector<float>& logps) const;
   Status apply(double loss, HostState& next, Metrics& metrics);
+  Status move_reference(const TrainBatch& batch, Metrics& metrics);
 
   LearnerOptions options_;
   TrainedModels trained_;
@@ -125,6 +137,7 @@ Result<Metrics> TorchLearner::measure(TrainBatch& batch, const std::stop_token& 
   TRY_DO(prepare(batch, unused, metrics, stop));
   std::vector<float> logps;
   TRY(loss, accumulate(batch, true, logps, metrics, stop));
+  objective_->conclude(metrics);
   add_metric(metrics, "loss", loss);
   return metrics;
 }
@@ -150,13 +163,27 @@ Result<Metrics> TorchLearner::train(TrainBatch& batch, const std::stop_token& st
     if (before) trained_.restore(*before);
     return status;
   }
+  objective_->conclude(metrics);
   next.steps_done += 1;
   next.tokens_seen += batch.num_tokens();
   add_metric(metrics, "num_tokens", static_cast<double>(next.tokens_seen));
   add_metric(metrics, "guards/skipped_steps", static_cast<double>(next.skipped.total));
   host_ = std::move(next);
-  if (reference_ != nullptr) TRY_DO(reference_->after_step(host_.steps_done, trained_.policy()));
+  if (reference_ != nullptr) TRY_DO(move_reference(batch, metrics));
   return metrics;
+}
+
+// The step is done and must be recorded: what a move changed is measured whatever stop is asked for.
+Status TorchLearner::move_reference(const TrainBatch& batch, Metrics& metrics) {
+  const int64_t version = reference_->version();
+  TRY_DO(reference_->after_step(host_.steps_done, trained_.policy()));
+  if (reference_->version() == version) return ok_status();
+  log_info("step " + std::to_string(host_.steps_done) + ": the reference moved to version " +
+           std::to_string(reference_->version()) + ", content hash " + reference_->content_hash());
+  TRY(moved, reference_->logps(batch, options_.temperature, options_.config.max_tokens_per_micro_batch,
+                               options_.config.logits_chunk, {}));
+  add_move_metrics(*reference_, batch, moved, metrics);
+  return ok_status();
 }
 
 // The optimizer steps on one rollout batch. The first pass also gives the old log-probs: the policy has not
@@ -170,6 +197,7 @@ Status TorchLearner::run_updates(TrainBatch& batch, HostState& next, Metrics& me
     if (iteration == 0 && std::isfinite(loss)) {
       TRY_DO(check_first_pass(batch, logps));
       add_sampling_difference(batch, logps, metrics);
+      if (reference_ != nullptr) add_reference_metrics(*reference_, batch, logps, next.objective, metrics);
     }
     if (iteration == 0 && objective_->needs().old_logps && batch.old_logps.empty())
       batch.old_logps = std::move(logps);
@@ -178,23 +206,28 @@ Status TorchLearner::run_updates(TrainBatch& batch, HostState& next, Metrics& me
   return ok_status();
 }
 
-// Adds up the gradient over micro-batches; the loss is returned, the log-probs of all targets are collected.
-Result<double> TorchLearner::accumulate(const TrainBatch& batch, bool first, std::vector<float>& logps,
+// Adds up the gradient over micro-batches; the loss is returned, the log-probs of all targets are collected,
+// into the batch the reference's where they come with an exact divergence.
+Result<double> TorchLearner::accumulate(TrainBatch& batch, bool first, std::vector<float>& logps,
                                         Metrics& metrics, const std::stop_token& stop) {
+  const bool divergence = objective_->needs().divergence;
   const ForwardOptions options = forward_options();
+  Models models = trained_.models();
+  if (divergence) models.reference = reference_->model();
   double loss = 0;
+  std::vector<float> reference_logps;
   for (const RowRange range : micro_batches(batch, options.max_tokens, objective_->needs().pairs)) {
     if (stop.stop_requested()) return cancelled();
     const TrainBatch part = slice(batch, range);
     if (part.num_targets() == 0) continue;
-    TRY(result, run_micro_batch(trained_.models(), *objective_, part, options, first));
+    TRY(result, run_micro_batch(models, *objective_, part, options, first));
     loss += result.loss;
     merge_metrics(metrics, result.metrics);
-    if (!result.logps_N.defined()) continue;
-    const float* values = result.logps_N.const_data_ptr<float>();
-    logps.insert(logps.end(), values, values + result.logps_N.numel());
+    if (result.logps_N.defined()) append(logps, result.logps_N);
+    if (divergence) append(reference_logps, result.reference_logps_N);
   }
   if (stop.stop_requested()) return cancelled();
+  if (divergence) batch.reference_logps = std::move(reference_logps);
   return loss;
 }
 
@@ -265,13 +298,20 @@ Result<std::unique_ptr<Learner>> Learner::create(const Model& model, const Learn
                                                  std::unique_ptr<Objective> objective,
                                                  std::unique_ptr<Reference> reference) {
   if (objective == nullptr) return invalid_argument("a learner needs an objective");
-  if (objective->needs().reference_logps && reference == nullptr) {
+  const Needs needs = objective->needs();
+  if ((needs.reference_logps || needs.divergence) && reference == nullptr) {
     return invalid_argument("the objective compares with a reference model, but there is none");
   }
-  if (objective->needs().scores != model.spec.score_head) {
+  if (needs.scores != model.spec.score_head) {
     return invalid_argument(model.spec.score_head
                                 ? "the model is a reward model, but the trainer needs one that generates"
                                 : "the trainer needs a model with a score head");
+  }
+  if (needs.divergence &&
+      (reference->model() == nullptr || objective->divergence() == nullptr || needs.entropy)) {
+    return invalid_argument(
+        "an exact divergence needs its generator, a reference model that stays in memory, and no "
+        "entropy beside it");
   }
   if (!(options.temperature > 0))
     return invalid_argument("temperature must be above 0 for the learner's log-probs");
@@ -283,7 +323,7 @@ Result<std::unique_ptr<Learner>> Learner::create(const Model& model, const Learn
     policy_options.gradient_checkpointing = options.config.gradient_checkpointing;
     TRY(policy, Policy::create(model, policy_options));
     std::unique_ptr<Critic> critic;
-    if (objective->needs().values) {
+    if (needs.values) {
       TRY(made, Critic::create(model, options.config, policy_options));
       critic = std::move(made);
     }

@@ -65,13 +65,22 @@ LossInput make_input(const TrainBatch& slice, const ModelOutputs& leaves, const 
   return out;
 }
 
-ModelOutputs run_models(const Models& models, const Needs& needs, const TrainBatch& slice,
-                        const ForwardOptions& options, at::Tensor* entropy_N) {
+// `entropy_N` and `reference_logps_N` receive what the objective needs of them.
+ModelOutputs run_models(const Models& models, const Objective& objective, const TrainBatch& slice,
+                        const ForwardOptions& options, at::Tensor& entropy_N, at::Tensor& reference_logps_N) {
+  const Needs needs = objective.needs();
   ModelOutputs out;
   const at::Tensor hidden_TD = models.policy.hidden(slice);
-  if (!models.policy.spec().score_head) {
+  if (needs.divergence) {
+    const TokenDivergences both =
+        state_divergences(models.policy, target_states(hidden_TD, slice), *models.reference, slice,
+                          objective.divergence(), options.temperature, options.logits_chunk);
+    out.logps_N = both.logps_N;
+    out.divergence_N = both.divergence_N;
+    reference_logps_N = both.reference_logps_N;
+  } else if (!models.policy.spec().score_head) {
     out.logps_N = state_logps(models.policy, target_states(hidden_TD, slice), slice, options.temperature,
-                              options.logits_chunk, needs.entropy ? entropy_N : nullptr);
+                              options.logits_chunk, needs.entropy ? &entropy_N : nullptr);
   }
   if (needs.values) out.values_N = models.critic->values(hidden_TD, slice);
   if (needs.scores) out.scores_R = scores(last_states(hidden_TD, slice), models.policy.score_weight());
@@ -94,11 +103,13 @@ Result<MicroBatchResult> run_micro_batch(const Models& models, const Objective& 
                                          bool old_is_current) {
   const Needs needs = objective.needs();
   at::Tensor entropy_N;
-  const ModelOutputs outputs = run_models(models, needs, slice, options, &entropy_N);
   MicroBatchResult out;
+  const ModelOutputs outputs =
+      run_models(models, objective, slice, options, entropy_N, out.reference_logps_N);
   if (outputs.logps_N.defined()) out.logps_N = outputs.logps_N.detach();
   const Cut cut(outputs);
-  const LossInput input = make_input(slice, cut.leaves(), needs, old_is_current);
+  LossInput input = make_input(slice, cut.leaves(), needs, old_is_current);
+  if (out.reference_logps_N.defined()) input.reference_logps_N = out.reference_logps_N;
   if (!all_finite(outputs, input.mask_N)) {
     out.loss = std::numeric_limits<double>::quiet_NaN();
     return out;

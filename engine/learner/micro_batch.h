@@ -15,7 +15,8 @@ namespace fulcrum {
 // Whose outputs a loss is a function of.
 struct Models {
   Policy& policy;
-  Critic* critic = nullptr;  // where the objective needs values
+  Critic* critic = nullptr;     // where the objective needs values
+  Policy* reference = nullptr;  // where it needs an exact divergence; constant
 };
 
 struct ForwardOptions {
@@ -25,9 +26,10 @@ struct ForwardOptions {
 };
 
 struct MicroBatchResult {
-  double loss = 0;     // the slice's share of the step's loss
-  at::Tensor logps_N;  // detached; undefined for a model with a score head
-  Metrics metrics;     // the objective's, and entropy if it is needed
+  double loss = 0;               // the slice's share of the step's loss
+  at::Tensor logps_N;            // detached; undefined for a model with a score head
+  at::Tensor reference_logps_N;  // where Needs::divergence: they come with it
+  Metrics metrics;               // the objective's, and entropy if it is needed
 };
 
 // Adds the slice's gradient to the parameters' gradients, unless under at::NoGradGuard. `old_is_current`: the

@@ -15,6 +15,7 @@
 #include "engine/objective/methods.h"
 #include "engine/objective/policy_gradient.h"
 #include "engine/objective/ppo_metrics.h"
+#include "engine/objective/rollout_metrics.h"
 #include "engine/objective/value_loss.h"
 #include "engine/objective/whiten.h"
 
@@ -47,12 +48,14 @@ class Ppo final : public Objective {
       : base_(std::move(base)),
         kl_(std::move(kl)),
         ppo_(config.ppo),
+        gamma_(config.surrogate.gamma),
         clip_{config.epsilon, config.epsilon_high.value_or(config.epsilon), config.delta},
         beta_(config.beta.value_or(kDefaultBeta)) {}
 
   Needs needs() const override {
     Needs out = base_.needs();
-    out.policy_logps = out.reference_logps = beta_ > 0;
+    out.policy_logps = out.policy_logps || beta_ > 0;
+    out.reference_logps = beta_ > 0;
     out.values = true;
     return out;
   }
@@ -70,6 +73,7 @@ class Ppo final : public Objective {
   PolicyGradient base_;
   KlEstimate kl_;
   PpoConfig ppo_;
+  double gamma_;
   ClipRange clip_;
   double beta_;
 };
@@ -115,7 +119,7 @@ void Ppo::find_advantages(TrainBatch& batch, PpoNumbers& numbers) const {
   std::vector<double> advantages;
   for (const BatchRow& row : batch.rows) {
     const AdvantageEstimate found = gae(of_row(numbers.rewards, row), of_row(values, row),
-                                        of_row(batch.target_mask, row), {ppo_.gamma, ppo_.lam});
+                                        of_row(batch.target_mask, row), {gamma_, ppo_.lam});
     advantages.insert(advantages.end(), found.advantages.begin(), found.advantages.end());
     numbers.returns.insert(numbers.returns.end(), found.returns.begin(), found.returns.end());
   }
@@ -141,7 +145,11 @@ Status Ppo::prepare(TrainBatch& batch, ObjectiveState& state, Metrics& metrics) 
     if (row.rehearsal)
       return internal_error("trainer ppo was given rehearsal rows: only dph_rl trains on them");
   }
-  TRY_DO(base_.prepare(batch, metrics));
+  const RolloutRewards rollouts = base_.rewards(batch, metrics);
+  const ScaleRewards by_batch{.by =
+                                  ScaleRewards::By::kBatch};  // for the metrics; the advantages are PPO's own
+  add_reward_metrics(rollouts.rewards, group_advantages(rollouts.rewards, rollouts.groups, by_batch),
+                     by_batch.by, metrics);
   TRY_DO(check_prepared(batch));
   std::vector<double>& stored = state.values[kBeta];
   if (stored.size() != 1) stored = {beta_};
@@ -151,6 +159,7 @@ Status Ppo::prepare(TrainBatch& batch, ObjectiveState& state, Metrics& metrics) 
   find_kl(batch, numbers);
   find_rewards(batch, beta, numbers);
   find_advantages(batch, numbers);
+  base_.finish(batch, metrics);
   const double rows = add_ppo_metrics(batch, beta, numbers, metrics);
   return adapt(numbers, rows, stored.front());
 }
@@ -199,10 +208,9 @@ Result<std::unique_ptr<Objective>> make_ppo(const ObjectiveConfig& config) {
         "kl_estimator 'k1' in the loss has an expected gradient of 0 and holds nothing: use k2, or kl_in "
         "'reward'");
   }
-  TRY(kl, KlEstimate::create(estimator));
+  TRY(kl, KlEstimate::create(estimator, {config.surrogate.kl_input_clamp, config.surrogate.kl_output_clamp}));
   ObjectiveConfig shared = config;
-  shared.beta = 0;                 // the KL is PPO's own
-  shared.scale_rewards = "batch";  // for the metrics of the rewards; the advantages are PPO's own
+  shared.beta = 0;  // the KL is PPO's own
   TRY(base, PolicyGradient::create(shared));
   return std::unique_ptr<Objective>(std::make_unique<Ppo>(std::move(base), std::move(kl), config));
 }

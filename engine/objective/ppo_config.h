@@ -9,7 +9,6 @@
 namespace fulcrum {
 
 struct PpoConfig {
-  double gamma = 1;
   double lam = 0.95;
   double vf_coef = 0.1;
   std::optional<double> cliprange_value = 0.2;
@@ -21,7 +20,6 @@ struct PpoConfig {
   std::optional<double> missing_eos_penalty;
 
   void visit(ConfigVisitor& v) {
-    v.field("gamma", gamma, between(0, 1), "ppo: discount from token to token");
     v.field("lam", lam, between(0, 1), "ppo: lambda of the advantage estimate; 1: no bias of the critic's");
     v.field("vf_coef", vf_coef, at_least(0), "ppo: weight of the critic's loss");
     v.field("cliprange_value", cliprange_value, above(0),

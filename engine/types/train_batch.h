@@ -23,7 +23,8 @@ struct Needs {
   bool old_logps = false;     // log-probs of the policy at the start of the update, for loss()
   bool policy_logps = false;  // the same already in prepare(), as old_logps: costs a forward pass of its own
   bool reference_logps = false;  // log-probs of the reference model, in prepare() too
-  bool divergence = false;       // exact divergence to the reference at each target (Objective::divergence())
+  bool divergence = false;  // exact divergence to the reference at each target (Objective::divergence()), and
+                            // with it the reference's log-probs, in loss() only
   bool values = false;   // the critic at each target's state: old ones in prepare(), current ones in loss()
   bool scores = false;   // the score head at the last token of each row (reward models)
   bool entropy = false;  // entropy of the policy at each target (a metric; no gradient)

@@ -18,6 +18,10 @@ Status bad_token(TokenId id, int64_t vocab_size, int64_t prompt_row) {
                           ": the tokenizer does not fit the model");
 }
 
+at::Tensor target_ids(const TrainBatch& slice) {
+  return at::tensor(at::ArrayRef<TokenId>(slice.target_ids), at::kLong);
+}
+
 }  // namespace
 
 Status check_vocabulary(const TrainBatch& batch, const ModelSpec& spec) {
@@ -49,12 +53,23 @@ at::Tensor last_states(const at::Tensor& hidden_TD, const TrainBatch& slice) {
 
 at::Tensor state_logps(const Policy& policy, const at::Tensor& states_ND, const TrainBatch& slice,
                        double temperature, int64_t chunk, at::Tensor* entropy_N) {
-  const at::Tensor ids_N = at::tensor(at::ArrayRef<TokenId>(slice.target_ids), at::kLong);
-  return token_logps(states_ND, policy.output_weight(), ids_N, temperature, chunk, entropy_N);
+  return token_logps(states_ND, policy.output_weight(), target_ids(slice), temperature, chunk, entropy_N);
 }
 
 at::Tensor target_logps(Policy& policy, const TrainBatch& slice, double temperature, int64_t chunk) {
   return state_logps(policy, target_states(policy.hidden(slice), slice), slice, temperature, chunk);
+}
+
+TokenDivergences state_divergences(const Policy& policy, const at::Tensor& states_ND, Policy& reference,
+                                   const TrainBatch& slice, std::shared_ptr<const Divergence> divergence,
+                                   double temperature, int64_t chunk) {
+  Head constant;
+  {
+    const at::NoGradGuard no_gradients;
+    constant = {target_states(reference.hidden(slice), slice), reference.output_weight()};
+  }
+  return token_divergences({states_ND, policy.output_weight()}, constant, target_ids(slice),
+                           std::move(divergence), temperature, chunk);
 }
 
 at::Tensor scores(const at::Tensor& hidden_ND, const at::Tensor& weight_1D) {

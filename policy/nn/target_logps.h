@@ -1,5 +1,5 @@
-// The states and log-probs of a slice's own targets, and the check every batch passes first. Called by
-// batch_logps, the learner and reward models.
+// What models say of a slice's own targets, and the check every batch passes first. Called by batch_logps,
+// the learner and reward models.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -7,6 +7,7 @@
 #include "engine/core/status.h"
 #include "engine/types/train_batch.h"
 #include "policy/nn/policy.h"
+#include "policy/nn/token_divergences.h"
 
 namespace fulcrum {
 
@@ -24,5 +25,10 @@ at::Tensor state_logps(const Policy& policy, const at::Tensor& states_ND, const 
                        double temperature, int64_t chunk, at::Tensor* entropy_N = nullptr);
 // The same for a batch that is small enough to be run whole.
 at::Tensor target_logps(Policy& policy, const TrainBatch& slice, double temperature, int64_t chunk);
+
+// state_logps() with the policy's exact divergence from a reference, which gets no gradient.
+TokenDivergences state_divergences(const Policy& policy, const at::Tensor& states_ND, Policy& reference,
+                                   const TrainBatch& slice, std::shared_ptr<const Divergence> divergence,
+                                   double temperature, int64_t chunk);
 
 }  // namespace fulcrum

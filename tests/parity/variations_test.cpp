@@ -26,6 +26,7 @@ struct Method {
 std::vector<Method> methods() {
   return {{"sft", Json::object()},
           {"dpo", Json::object()},
+          {"tdpo", Json::object()},
           {"grpo", {{"beta", 0.1}, {"num_iterations", 2}}},
           {"grpo", {{"loss_type", "grpo"}}},
           {"grpo", {{"loss_type", "dr_grpo"}}},

@@ -1,4 +1,5 @@
-// `fulcrum eval`: pass@k and maj@k of a model on a data file; of a reward model, its accuracy on preferences.
+// `fulcrum eval`: pass@k and maj@k of a model on a data file and its win rate against another model; of a
+// reward model, its accuracy on preferences.
 #include <cstdio>
 
 #include "engine/cli/engine/judge_pairs.h"
@@ -6,13 +7,14 @@
 #include "engine/cli/engine/verbs.h"
 #include "engine/cli/table.h"
 #include "engine/core/signals.h"
+#include "reward/win_rate.h"
 
 namespace fulcrum::cli {
 namespace {
 
 struct Options {
   MeasureOptions measure;
-  std::string reward;
+  std::string reward, against;
   std::vector<std::string> set;
   std::string format = "table";
 };
@@ -39,6 +41,28 @@ Status evaluate_reward_model(const Model& model, const Options& o, std::stop_tok
   return ok_status();
 }
 
+// Which of two models has the higher mean reward, prompt by prompt; both drew with the same seed.
+Status add_comparison(Table& table, const EvalReport& mine, const EvalReport& theirs) {
+  TRY(a, prompt_rewards(mine));
+  TRY(b, prompt_rewards(theirs));
+  WinCount count;
+  for (size_t i = 0; i < a.size(); ++i)
+    ++(a[i] > b[i] ? count.wins : a[i] < b[i] ? count.losses : count.ties);
+  table.rows.push_back({{"metric", "against/reward"}, {"mean", theirs.mean_reward}});
+  table.rows.push_back({{"metric", "against/completions/mean_length"}, {"mean", theirs.mean_length}});
+  for (const auto& [name, n] :
+       {std::pair("wins", count.wins), {"ties", count.ties}, {"losses", count.losses}})
+    table.rows.push_back({{"metric", name}, {"mean", n}, {"problems", count.total()}});
+  if (const auto rate = win_rate(count)) {
+    table.rows.push_back({{"metric", "win_rate"}, {"mean", rate->rate}, {"problems", count.total()}});
+    table.rows.push_back({{"metric", "adjusted_win_rate"},
+                          {"mean", rate->adjusted},
+                          {"std_error", rate->std_error},
+                          {"problems", count.total()}});
+  }
+  return ok_status();
+}
+
 Status evaluate_model(Options o, std::stop_token stop) {
   TRY(model, load_model(o.measure.model));
   if (model.spec.score_head) return evaluate_reward_model(model, o, stop);
@@ -55,6 +79,7 @@ Status evaluate_model(Options o, std::stop_token stop) {
   }
   TRY(result, measure(o.measure, stop));
   Table table{{"metric", "mean", "low", "high", "problems"}, {}};
+  if (!o.against.empty()) table.columns.insert(table.columns.end() - 1, "std_error");
   auto add = [&](const std::string& name, const std::optional<Estimate>& e) {
     Json row = {{"metric", name}};
     if (e) row.update(estimate_json(e));
@@ -66,6 +91,12 @@ Status evaluate_model(Options o, std::stop_token stop) {
   }
   table.rows.push_back({{"metric", "reward"}, {"mean", result.mean_reward}});
   table.rows.push_back({{"metric", "completions/mean_length"}, {"mean", result.mean_length}});
+  if (!o.against.empty()) {
+    MeasureOptions other = o.measure;
+    other.model = o.against;
+    TRY(theirs, measure(other, stop));
+    TRY_DO(add_comparison(table, result, theirs));
+  }
   std::fputs(render(table, o.format).c_str(), stdout);
   return ok_status();
 }
@@ -83,6 +114,8 @@ void add_eval(CLI::App& app, Action& action) {
       [](CLI::App& v, Options& o) {
         MeasureOptions& m = o.measure;
         v.add_option("-m,--model", m.model, "model folder or llama2.c file")->required();
+        v.add_option("--against", o.against,
+                     "another model on the same prompts: wins, ties and losses by mean reward");
         v.add_option("--tokenizer", m.tokenizer, "tokenizer folder or file (default: the model's)");
         v.add_option("--splitter", m.splitter, "pre-tokenisation where the files do not say");
         v.add_option("--data", m.files,

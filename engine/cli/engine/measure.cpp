@@ -1,6 +1,7 @@
 #include "engine/cli/engine/measure.h"
 
 #include <chrono>
+#include <utility>
 
 #include "engine/data/dataset.h"
 #include "reward/make_rewards.h"
@@ -13,6 +14,11 @@ namespace fulcrum::cli {
 Result<EvalReport> measure(const MeasureOptions& o, std::stop_token stop) {
   TRY(model, load_model(o.model));
   TRY(tokenizer, load_tokenizer(o.tokenizer.empty() ? o.model : o.tokenizer, {.splitter = o.splitter}));
+  return measure(model, tokenizer, o, std::move(stop));
+}
+
+Result<EvalReport> measure(const Model& model, const std::shared_ptr<const Tokenizer>& tokenizer,
+                           const MeasureOptions& o, std::stop_token stop) {
   TRY(data, Dataset::open({.files = o.files,
                            .format = RowFormat::kPrompt,
                            .max_prompt_length = model.spec.max_position_embeddings - 1,
@@ -33,6 +39,22 @@ Result<EvalReport> measure(const MeasureOptions& o, std::stop_token stop) {
                       .sampling = o.sampling,
                       .correct_reward = o.correct_reward};
   return evaluate(rollouts, pool, prompts, {}, plan, stop);
+}
+
+Result<std::vector<double>> prompt_rewards(const EvalReport& report) {
+  std::vector<double> out;
+  for (size_t g = 0; g < report.verdicts.size(); ++g) {
+    Metric reward;
+    for (const Verdict& v : report.verdicts[g]) {
+      if (v.score) reward = {reward.sum + *v.score, reward.count + 1};
+    }
+    if (reward.count == 0) {
+      return invalid_argument("prompt " + std::to_string(g + 1) + " has no completion with a reward: " +
+                              (report.verdicts[g].empty() ? "" : report.verdicts[g][0].reason));
+    }
+    out.push_back(reward.mean());
+  }
+  return out;
 }
 
 }  // namespace fulcrum::cli

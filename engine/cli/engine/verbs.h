@@ -12,5 +12,6 @@ void add_eval(CLI::App& app, Action& action);
 void add_soup(CLI::App& app, Action& action);
 void add_reward(CLI::App& app, Action& action);
 void add_demo(CLI::App& app, Action& action);
+void add_study(CLI::App& app, Action& action);
 
 }  // namespace fulcrum::cli
