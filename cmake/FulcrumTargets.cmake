@@ -41,7 +41,7 @@ function(fulcrum_library folder)
   endif()
 endfunction()
 
-# fulcrum_test(<name> SOURCES file... LINK target... LABEL unit|laws|golden|parity|integration|e2e [TIMEOUT s] [SERIAL])
+# fulcrum_test(<name> SOURCES file... LINK target... LABEL unit|laws|golden|parity|integration|fuzz|e2e [TIMEOUT s] [SERIAL])
 function(fulcrum_test name)
   cmake_parse_arguments(ARG "SERIAL" "LABEL;TIMEOUT" "SOURCES;LINK" ${ARGN})
   add_executable(${name} ${ARG_SOURCES})
@@ -50,7 +50,8 @@ function(fulcrum_test name)
   if(NOT ARG_TIMEOUT)
     set(ARG_TIMEOUT 120)
   endif()
-  if(FULCRUM_SANITIZE)
+  if(FULCRUM_SANITIZE)  # what is looked at is the libraries; of the tests themselves only compiling takes long
+    target_compile_options(${name} PRIVATE -O0)
     math(EXPR ARG_TIMEOUT "5 * ${ARG_TIMEOUT}")
   endif()
   gtest_discover_tests(${name} TEST_PREFIX "${name}." DISCOVERY_MODE PRE_TEST DISCOVERY_TIMEOUT 60

@@ -42,17 +42,18 @@ if(NOT FULCRUM_TORCH)
 endif()
 
 # Layer 2: tensors.
-fulcrum_library(policy/nn LAYER 2 DEPENDS policy/weights engine/data LINK fulcrum_torch)
 fulcrum_library(engine/divergence LAYER 2 DEPENDS engine/divergence/generators LINK fulcrum_torch)
+fulcrum_library(policy/nn LAYER 2 DEPENDS policy/weights engine/data engine/divergence LINK fulcrum_torch)
 fulcrum_library(engine/objective LAYER 2 DEPENDS engine/divergence engine/types LINK fulcrum_torch)
 fulcrum_library(engine/reference LAYER 2 DEPENDS policy/nn)
 
-# Layer 3: who learns.
+# Layer 3: who learns, and who judges with a model.
+fulcrum_library(reward/model LAYER 3 DEPENDS reward policy/nn)
 fulcrum_library(engine/learner LAYER 3 DEPENDS engine/objective engine/reference)
 
 # Layer 4: the wiring.
-fulcrum_library(engine/pipeline LAYER 4 DEPENDS engine/pipeline/config engine/learner engine/jobs rollout reward)
+fulcrum_library(engine/pipeline LAYER 4 DEPENDS engine/pipeline/config engine/learner engine/jobs rollout reward/model)
 
 # Layer 6: the verbs that need LibTorch.
-fulcrum_library(engine/cli/engine LAYER 6 DEPENDS engine/cli engine/pipeline reward/rpc)
+fulcrum_library(engine/cli/engine LAYER 6 SUBDIRS DEPENDS engine/cli engine/pipeline reward/rpc)
 fulcrum_program(fulcrum-engine engine/cli/engine/main_engine.cpp engine_cli_engine)

@@ -1,10 +1,18 @@
 # Tests that belong to no single folder: laws iterate the registries, golden replays tests/golden/*.json.
 fulcrum_test(laws_generators SOURCES ${PROJECT_SOURCE_DIR}/tests/laws/generator_laws_test.cpp
              LINK engine_divergence_generators LABEL laws)
+if(NOT FULCRUM_SANITIZE STREQUAL "thread")  # they have one thread
+  include(cmake/Fuzz.cmake)
+endif()
 
 if(FULCRUM_TORCH)
   fulcrum_test(laws_divergence SOURCES ${PROJECT_SOURCE_DIR}/tests/laws/divergence_laws_test.cpp
                LINK engine_divergence LABEL laws)
+  fulcrum_test(laws_preferences SOURCES ${PROJECT_SOURCE_DIR}/tests/laws/preference_laws_test.cpp
+               LINK engine_objective policy_nn LABEL laws)
+  # Closed forms on languages that can be enumerated (tests/support/tabular_world.h).
+  file(GLOB world_tests CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/tests/laws/*_world_test.cpp)
+  fulcrum_test(laws_worlds SOURCES ${world_tests} LINK engine_objective LABEL laws)
   file(GLOB golden_tests CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/tests/golden/*.cpp)
   # What evaluates golden files: a library for the tests, and the program bin/replay for files of any seed.
   file(GLOB replay_ops CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/tests/replay/*.cpp)
@@ -25,6 +33,8 @@ endif()
 
 if(FULCRUM_TORCH)
   fulcrum_test(e2e_tools SOURCES ${PROJECT_SOURCE_DIR}/tests/e2e/tools_test.cpp LINK engine_core LABEL e2e)
+  fulcrum_test(e2e_soup SOURCES ${PROJECT_SOURCE_DIR}/tests/e2e/soup_test.cpp LINK engine_core LABEL e2e)
+  add_dependencies(e2e_soup fulcrum fulcrum-engine)
   fulcrum_test(e2e_bad_input SOURCES ${PROJECT_SOURCE_DIR}/tests/e2e/bad_input_test.cpp LINK engine_rpc LABEL e2e)
   add_dependencies(e2e_tools fulcrum fulcrum-engine)
   add_dependencies(e2e_bad_input fulcrum fulcrum-engine)
@@ -37,7 +47,7 @@ if(FULCRUM_TORCH)
 endif()
 
 if(FULCRUM_TORCH)
-  foreach(name resume digit_completion)
+  foreach(name resume digit_completion reward_model)
     fulcrum_test(e2e_${name} SOURCES ${PROJECT_SOURCE_DIR}/tests/e2e/${name}_test.cpp LINK engine_core LABEL e2e SERIAL)
     add_dependencies(e2e_${name} fulcrum fulcrum-engine)
   endforeach()

@@ -50,6 +50,17 @@ class WeightedSum final : public RewardFunction {
   std::vector<Part> parts_;
 };
 
+Result<std::unique_ptr<RewardFunction>> make_judge(const RewardConfig& config, const JudgeFactory& service,
+                                                   const JudgeFactory& model) {
+  if (config.name != "service" && config.name != "model") return make_reward(config);
+  const JudgeFactory& make = config.name == "service" ? service : model;
+  if (!make) {
+    return invalid_argument("reward " + in_quotes(config.name) +
+                            " cannot be reached from here; use a verifier");
+  }
+  return make(config);
+}
+
 }  // namespace
 
 Result<std::string> solution_of(const Json& columns) {
@@ -76,19 +87,24 @@ Result<std::unique_ptr<RewardFunction>> make_reward(const RewardConfig& config) 
                           join(names, ", "));
 }
 
+std::vector<std::string> reward_names(const std::vector<RewardConfig>& configs) {
+  std::map<std::string, int> seen;
+  std::vector<std::string> names;
+  for (const RewardConfig& config : configs) {
+    const int count = ++seen[config.name];
+    names.push_back(count == 1 ? config.name : config.name + "_" + std::to_string(count));
+  }
+  return names;
+}
+
 Result<std::unique_ptr<RewardFunction>> make_rewards(const std::vector<RewardConfig>& configs,
-                                                     const ServiceFactory& service) {
+                                                     const JudgeFactory& service, const JudgeFactory& model) {
   if (configs.empty()) return invalid_argument("key 'reward_funcs' is empty; name at least one reward");
   std::vector<Part> parts;
-  std::map<std::string, int> seen;
+  const std::vector<std::string> names = reward_names(configs);
   for (const RewardConfig& config : configs) {
-    if (config.name == "service" && !service) {
-      return invalid_argument("reward 'service' cannot be reached from here; use a verifier");
-    }
-    TRY(judge, config.name == "service" ? service(config) : make_reward(config));
-    const int count = ++seen[config.name];
-    std::string name = count == 1 ? config.name : config.name + "_" + std::to_string(count);
-    parts.push_back({std::move(name), config.weight, std::move(judge)});
+    TRY(judge, make_judge(config, service, model));
+    parts.push_back({names[parts.size()], config.weight, std::move(judge)});
   }
   return std::unique_ptr<RewardFunction>(std::make_unique<WeightedSum>(std::move(parts)));
 }

@@ -4,6 +4,7 @@
 
 #include <functional>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "reward/reward.h"
@@ -11,16 +12,21 @@
 
 namespace fulcrum {
 
-// Makes the judge of an item named "service"; reward/rpc has one. Empty: the name is refused.
-using ServiceFactory = std::function<Result<std::unique_ptr<RewardFunction>>(const RewardConfig&)>;
+// Makes a judge that this library cannot: the one named "service" (reward/rpc) or "model" (reward/model).
+// Empty: the name is refused.
+using JudgeFactory = std::function<Result<std::unique_ptr<RewardFunction>>(const RewardConfig&)>;
 
 // One verifier of verifiers.def. kInvalidArgument names the key that is missing or wrong.
 Result<std::unique_ptr<RewardFunction>> make_reward(const RewardConfig& config);
 
+// What the items are called in a verdict's parts: their name, the second of one name "name_2".
+std::vector<std::string> reward_names(const std::vector<RewardConfig>& configs);
+
 // The sum of weight * score over all items (one item or many). Its verdicts list the unweighted scores in
-// `parts`, by name; a second item of the same name is "name_2". The sum has a score only if every part has
+// `parts`, under reward_names(). The sum has a score only if every part has
 // one, and is of the gravest kind among its parts (failed > timeout > bad_reference > no_answer > scored).
 Result<std::unique_ptr<RewardFunction>> make_rewards(const std::vector<RewardConfig>& configs,
-                                                     const ServiceFactory& service = {});
+                                                     const JudgeFactory& service = {},
+                                                     const JudgeFactory& model = {});
 
 }  // namespace fulcrum

@@ -1,4 +1,6 @@
 // `math`: answers in LaTeX or plain text, compared by meaning (reward/math/).
+#include <algorithm>
+
 #include "engine/core/text.h"
 #include "reward/answer_text.h"
 #include "reward/math/answer.h"
@@ -27,9 +29,9 @@ class MathReward final : public Verifier {
       return unscored(VerdictKind::kBadReference, "cannot read the reference " + in_quotes(*solution, 60));
     const std::optional<Side> got = read_completion(request.completion, algebra);
     if (!got) return no_answer("no formula or number where 'extract' looks for it");
-    const bool same = (got->text.size() <= kMaxMathText && plain_form(got->text) == plain_form(want->text)) ||
-                      (want->meaning && got->meaning &&
-                       same_answer(*want->meaning, *got->meaning, algebra, config().tolerance));
+    const bool same =
+        same_text(*got, *want) || (want->meaning && got->meaning &&
+                                   same_answer(*want->meaning, *got->meaning, algebra, config().tolerance));
     return scored_match(same, got->text, want->text);
   }
 
@@ -64,6 +66,11 @@ class MathReward final : public Verifier {
       return found->marked ? formula(found->text, algebra) : unmarked(found->text, algebra);
     }
     return one_word ? std::optional(Side{std::string(bare), std::nullopt}) : std::nullopt;
+  }
+
+  static bool same_text(const Side& got, const Side& want) {
+    return std::max(got.text.size(), want.text.size()) <= kMaxMathText &&
+           plain_form(got.text) == plain_form(want.text);
   }
 
   static Side formula(const std::string& text, Algebra& algebra) { return {text, read_math(text, algebra)}; }

@@ -24,13 +24,17 @@ struct RewardConfig {
   int64_t soft_length = 0;
   double no_answer_score = 0;
   int64_t max_steps = 200000;
+  std::string path;
   std::string address;
   double timeout_s = 10;
 
   void visit(ConfigVisitor& v) {
-    v.field("name", name,
-            Choices{{"exact", "regex", "numeric", "math", "length", "format", "prefix_match", "service"}},
-            "who judges: a verifier of this name, or `service`, a process of yours");
+    v.field(
+        "name", name,
+        Choices{
+            {"exact", "regex", "numeric", "math", "length", "format", "prefix_match", "model", "service"}},
+        "who judges: a verifier of this name, `model`, a trained reward model, or `service`, a process of "
+        "yours");
     v.field("weight", weight, any_value(), "factor of this reward in the sum");
     v.field("extract", extract,
             Choices{{"auto", "whole", "last_number", "boxed", "after_marker", "answer_tag"}},
@@ -56,6 +60,7 @@ struct RewardConfig {
     v.field("no_answer_score", no_answer_score, any_value(), "score of a completion without an answer");
     v.field("max_steps", max_steps, between(100, 1e9),
             "work one verdict may cost; beyond it the verdict is timeout");
+    v.field("path", path, "model: folder of the reward model, with its tokenizer");
     v.field("address", address, "service: host:port of a RewardService");
     v.field("timeout_s", timeout_s, above_up_to(0, 3600), "service: seconds one call may take");
   }

@@ -2,10 +2,13 @@
 // over to fulcrum-engine, which lies beside it.
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
+#include <span>
+#include <string_view>
 
 #include "engine/cli/verbs.h"
 #include "engine/core/text.h"
@@ -21,10 +24,28 @@ constexpr std::array kEngineVerbs = {
     EngineVerb{"run", "run a job in this process"},
     EngineVerb{"learner", "serve jobs: the learner of a cluster"},
     EngineVerb{"logps", "log-probs of completions under a model"},
-    EngineVerb{"eval", "pass@k and maj@k of a model on a data file"},
-    EngineVerb{"soup", "average models of one shape"},
+    EngineVerb{"eval", "pass@k, maj@k and win rates of a model on a data file; accuracy of a reward model"},
+    EngineVerb{"soup", "one model made of several of one shape"},
+    EngineVerb{"reward", "serve a trained reward model"},
     EngineVerb{"demo", "train a small model twice and compare (what ./dev demo runs)"},
+    EngineVerb{"study", "several trainings from one start, measured side by side (configs/papers/)"},
 };
+
+bool needs_engine(int argc, char** argv) {
+  const std::span arguments(argv, static_cast<size_t>(argc));
+  if (argc < 2) return false;
+  const std::string_view chosen = arguments[1];
+  if (std::ranges::any_of(kEngineVerbs, [&](const EngineVerb& verb) { return chosen == verb.name; }))
+    return true;
+  // `score` is a verb of both programs: only a trained reward model needs LibTorch.
+  bool model = false;
+  for (size_t i = 2; i < arguments.size(); ++i) {
+    const std::string_view word = arguments[i];
+    model |=
+        word == "--reward=model" || (word == "model" && std::string_view(arguments[i - 1]) == "--reward");
+  }
+  return chosen == "score" && model;
+}
 
 int run_engine(char** argv) {
   std::error_code error;
@@ -39,11 +60,7 @@ int run_engine(char** argv) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc > 1) {
-    for (const EngineVerb& verb : kEngineVerbs) {
-      if (std::strcmp(argv[1], verb.name) == 0) return run_engine(argv);
-    }
-  }
+  if (needs_engine(argc, argv)) return run_engine(argv);
   CLI::App app("Fulcrum aligns language models: rollouts, rewards, f-divergences, one job file.", "fulcrum");
   app.require_subcommand(1);
   app.set_version_flag("--version", std::string("fulcrum ") + FULCRUM_VERSION);

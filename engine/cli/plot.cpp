@@ -44,6 +44,21 @@ std::string format(const char* pattern, Args... args) {
   return text;
 }
 
+constexpr size_t kMostTicks = 8;
+
+// A few round numbers inside [low, high].
+std::set<double> round_numbers(double low, double high) {
+  double step = std::pow(10.0, std::floor(std::log10((high - low) / 4)));
+  for (const double factor : {2.0, 2.5, 2.0}) {
+    if ((high - low) / step <= 6) break;
+    step *= factor;
+  }
+  std::set<double> out;
+  for (double v = std::ceil(low / step) * step; v <= high * (1 + 1e-12); v += step)
+    out.insert(std::abs(v) < step / 2 ? 0 : v);
+  return out;
+}
+
 // Maps data to the page.
 class Axes {
  public:
@@ -54,10 +69,12 @@ class Axes {
       }
     }
     if (xs_.empty()) xs_ = {1, 2};
+    low_ = scale(*xs_.begin());
+    high_ = scale(*xs_.rbegin());
+    if (!chart.log2_x && xs_.size() > kMostTicks) xs_ = round_numbers(*xs_.begin(), *xs_.rbegin());
   }
   double x(double v) const {
-    const double low = scale(*xs_.begin()), high = scale(*xs_.rbegin());
-    return kLeft + (high > low ? (scale(v) - low) / (high - low) : 0.5) * (kWidth - kLeft - kRight);
+    return kLeft + (high_ > low_ ? (scale(v) - low_) / (high_ - low_) : 0.5) * (kWidth - kLeft - kRight);
   }
   double y(double v) const {
     const double room = chart_.y_high - chart_.y_low;
@@ -70,6 +87,7 @@ class Axes {
  private:
   double scale(double v) const { return chart_.log2_x ? std::log2(v) : v; }
   const Chart& chart_;
+  double low_ = 0, high_ = 1;
   std::set<double> xs_;
 };
 

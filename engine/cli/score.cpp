@@ -11,6 +11,7 @@ struct Options {
   std::string reward;
   std::vector<std::string> set;
   double timeout_s = 30;
+  JudgeFactory model;  // of the reward `model`; empty in the program without LibTorch
   RowFiles files;
 };
 
@@ -19,7 +20,7 @@ Result<std::unique_ptr<RewardFunction>> judge_of(const Options& o) {
   Json item = {{"name", o.reward}};
   for (const std::string& s : o.set) TRY_DO(apply_override(item, s));
   TRY(config, read_config<RewardConfig>(item));
-  return make_rewards({config}, service_rewards());
+  return make_rewards({config}, service_rewards(), o.model);
 }
 
 // What `generate` says of a completion beside its text: how many tokens it has and whether it was cut.
@@ -57,10 +58,11 @@ int run(const Options& o) {
 
 }  // namespace
 
-void add_score(CLI::App& app, Action& action) {
+void add_score(CLI::App& app, Action& action, const JudgeFactory& model) {
   add_verb<Options>(
       app, action, "score", "judge completions: rows with `prompt`, `completion`, `solution`", run,
-      [](CLI::App& v, Options& o) {
+      [&model](CLI::App& v, Options& o) {
+        o.model = model;
         v.add_option("--reward", o.reward, "name of the reward, as in `reward_funcs`")->required();
         v.add_option("--set", o.set, "a key of the reward: extract=boxed");
         v.add_option("--timeout", o.timeout_s, "seconds a row may take")

@@ -13,13 +13,19 @@ bool in_range(double v, const Range& r) {
   return !std::isnan(v) && (r.low_open ? v > r.low : v >= r.low) && (r.high_open ? v < r.high : v <= r.high);
 }
 
+// A config has few errors and short lists; a hostile one must not cost memory.
+constexpr size_t kMaxComplaints = 20, kMaxListItems = 1000;
+
 class Reader final : public PathVisitor {
  public:
   explicit Reader(const Json& root) { scopes_.push_back({&root, {}}); }
 
   Status finish() {
     report_unknown();
-    if (errors_.empty()) return ok_status();
+    if (complaints_ == 0) return ok_status();
+    if (complaints_ > errors_.size()) {
+      errors_.push_back("and " + std::to_string(complaints_ - errors_.size()) + " more");
+    }
     return invalid_argument(join(errors_, "; "));
   }
 
@@ -51,8 +57,8 @@ class Reader final : public PathVisitor {
     if (!j->is_string()) return wrong(key, "a string", *j);
     std::string got = j->get<std::string>();
     if (std::find(choices.names.begin(), choices.names.end(), got) == choices.names.end()) {
-      errors_.push_back("key " + in_quotes(path_of(key)) + ": " + in_quotes(got) + " is not one of " +
-                        join(choices.names, ", "));
+      complain("key " + in_quotes(path_of(key)) + ": " + in_quotes(got) + " is not one of " +
+               join(choices.names, ", "));
       return;
     }
     value = std::move(got);
@@ -124,14 +130,18 @@ class Reader final : public PathVisitor {
     if (j != nullptr && !j->is_array()) wrong(key, "a list of objects", *j);
     push(std::string(key));
     lists_.push_back(j != nullptr && j->is_array() ? j : nullptr);
-    return lists_.back() != nullptr ? lists_.back()->size() : (j == nullptr ? size_kept(size) : 0);
+    if (lists_.back() == nullptr) return j == nullptr ? size : 0;
+    if (j->size() <= kMaxListItems) return j->size();
+    complain("key " + in_quotes(path_of("")) + " has " + std::to_string(j->size()) + " items; at most " +
+             std::to_string(kMaxListItems) + " are taken");
+    return 0;
   }
   void enter_item(size_t index) override {
     push("[" + std::to_string(index) + "].");
     static const Json kEmpty = Json::object();
     const Json* item = lists_.back() != nullptr ? &(*lists_.back())[index] : &kEmpty;
     if (!item->is_object()) {
-      errors_.push_back("key " + in_quotes(path_of("")) + " must be an object, not " + item->type_name());
+      complain("key " + in_quotes(path_of("")) + " must be an object, not " + item->type_name());
       item = &kEmpty;
     }
     scopes_.push_back({item, {}});
@@ -147,8 +157,9 @@ class Reader final : public PathVisitor {
     std::vector<std::string> known;
   };
 
-  static size_t size_kept(size_t size) { return size; }
-
+  void complain(std::string complaint) {
+    if (++complaints_ <= kMaxComplaints) errors_.push_back(std::move(complaint));
+  }
   const Json* find(std::string_view key) {
     Scope& scope = scopes_.back();
     scope.known.emplace_back(key);
@@ -157,13 +168,13 @@ class Reader final : public PathVisitor {
     return it == scope.object->end() ? nullptr : &*it;
   }
   void wrong(std::string_view key, std::string_view wanted, const Json& got) {
-    errors_.push_back("key " + in_quotes(path_of(key)) + " must be " + std::string(wanted) + ", not " +
-                      got.type_name());
+    complain("key " + in_quotes(path_of(key)) + " must be " + std::string(wanted) + ", not " +
+             got.type_name());
   }
   bool ranged(const std::string& path, double v, const Range& range) {
     if (in_range(v, range)) return true;
-    errors_.push_back("key " + in_quotes(path) + " is " + number_text(v) + "; it must be " +
-                      (range_text(range).empty() ? "a number" : range_text(range)));
+    complain("key " + in_quotes(path) + " is " + number_text(v) + "; it must be " +
+             (range_text(range).empty() ? "a number" : range_text(range)));
     return false;
   }
   bool integer(const std::string& path, const Json& j, const Range& range, int64_t& value) {
@@ -173,7 +184,7 @@ class Reader final : public PathVisitor {
     } else if (j.is_number_integer() && !j.is_number_unsigned()) {
       v = j.get<int64_t>();
     } else {
-      errors_.push_back("key " + in_quotes(path) + " must be an integer, not " + printable(dump_json(j), 40));
+      complain("key " + in_quotes(path) + " must be an integer, not " + printable(dump_json(j), 40));
       return false;
     }
     if (!ranged(path, static_cast<double>(v), range)) return false;
@@ -182,12 +193,12 @@ class Reader final : public PathVisitor {
   }
   bool number(const std::string& path, const Json& j, const Range& range, double& value) {
     if (!j.is_number()) {
-      errors_.push_back("key " + in_quotes(path) + " must be a number, not " + printable(dump_json(j), 40));
+      complain("key " + in_quotes(path) + " must be a number, not " + printable(dump_json(j), 40));
       return false;
     }
     const double v = j.get<double>();
     if (!std::isfinite(v)) {
-      errors_.push_back("key " + in_quotes(path) + " must be finite");
+      complain("key " + in_quotes(path) + " must be finite");
       return false;
     }
     if (!ranged(path, v, range)) return false;
@@ -208,20 +219,21 @@ class Reader final : public PathVisitor {
   void report_unknown() {
     const Scope& scope = scopes_.back();
     if (!scope.object->is_object()) {
-      errors_.push_back("a config must be an object, not " + std::string(scope.object->type_name()));
+      complain("a config must be an object, not " + std::string(scope.object->type_name()));
       return;
     }
     for (const auto& [key, unused] : scope.object->items()) {
       if (std::find(scope.known.begin(), scope.known.end(), key) != scope.known.end()) continue;
       const std::string near = nearest_name(key, scope.known);
-      errors_.push_back("unknown key " + in_quotes(path_of(key)) +
-                        (near.empty() ? "" : "; did you mean " + in_quotes(path_of(near)) + "?"));
+      complain("unknown key " + in_quotes(path_of(key)) +
+               (near.empty() ? "" : "; did you mean " + in_quotes(path_of(near)) + "?"));
     }
   }
 
   std::vector<Scope> scopes_;
   std::vector<const Json*> lists_;
-  std::vector<std::string> errors_;
+  std::vector<std::string> errors_;  // the first kMaxComplaints
+  size_t complaints_ = 0;
 };
 
 }  // namespace
@@ -239,8 +251,14 @@ Status apply_override(Json& document, std::string_view assignment) {
   if (equals == std::string_view::npos || equals == 0) {
     return invalid_argument("override " + in_quotes(assignment) + " is not of the form key=value");
   }
+  const std::vector<std::string> keys = split(assignment.substr(0, equals), '.');
+  // With the value's own levels never deeper than what dump_json may recurse.
+  if (keys.size() > static_cast<size_t>(kMaxJsonDepth)) {
+    return invalid_argument("override " + in_quotes(assignment, 60) + " is nested deeper than " +
+                            std::to_string(kMaxJsonDepth) + " levels");
+  }
   Json* at = &document;
-  for (const std::string& part : split(assignment.substr(0, equals), '.')) {
+  for (const std::string& part : keys) {
     if (part.empty()) return invalid_argument("override " + in_quotes(assignment) + " has an empty key");
     if (at->is_null()) *at = Json::object();
     if (at->is_array()) {

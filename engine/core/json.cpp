@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <type_traits>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -32,7 +33,7 @@ class Builder {
   bool end_object() { return close(); }
   bool end_array() { return close(); }
   bool key(string_t& k) {
-    keys_.back() = std::move(k);
+    open_.back().key = std::move(k);
     return true;
   }
   bool parse_error(size_t position, const std::string&, const nlohmann::detail::exception& e) {
@@ -47,37 +48,57 @@ class Builder {
   const std::string& error() const { return error_; }
 
  private:
+  // A container whose end has not come yet.
+  struct Open {
+    J* container;
+    string_t key;                                 // of the member that comes next
+    std::unordered_map<string_t, size_t> places;  // of the members so far, once there are many
+  };
+  static constexpr size_t kFew = 16;  // members that are found faster without a table
+
   J* place(J value) {
-    if (stack_.empty()) {
+    if (open_.empty()) {
       root_ = std::move(value);
       return &root_;
     }
-    J& top = *stack_.back();
-    if (top.is_array()) {
-      top.push_back(std::move(value));
-      return &top.back();
+    Open& top = open_.back();
+    if (!top.container->is_array()) return place_member(top, std::move(value));
+    top.container->push_back(std::move(value));
+    return &top.container->back();
+  }
+  // ordered_json looks a key up by walking all members: of n, n^2 steps, which a hostile document would have
+  // us do.
+  J* place_member(Open& top, J value) {
+    if constexpr (std::is_same_v<J, Json>) {
+      auto& members = top.container->template get_ref<typename J::object_t&>();
+      if (members.size() >= kFew) {
+        if (top.places.empty()) {
+          for (size_t i = 0; i < members.size(); ++i) top.places.emplace((members.begin() + i)->first, i);
+        }
+        const auto [place, is_new] = top.places.try_emplace(top.key, members.size());
+        if (is_new) return &members.Container::emplace_back(top.key, std::move(value)).second;
+        return &((members.begin() + place->second)->second = std::move(value));
+      }
     }
-    return &(top[keys_.back()] = std::move(value));
+    return &((*top.container)[top.key] = std::move(value));
   }
   bool put(J value) { return place(std::move(value)) != nullptr; }
   bool open(J container) {
-    if (stack_.size() >= static_cast<size_t>(kMaxJsonDepth)) {
+    if (open_.size() >= static_cast<size_t>(kMaxJsonDepth)) {
       too_deep_ = true;
       return false;
     }
-    stack_.push_back(place(std::move(container)));
-    keys_.emplace_back();
+    J* const placed = place(std::move(container));
+    open_.push_back({placed, {}, {}});
     return true;
   }
   bool close() {
-    stack_.pop_back();
-    keys_.pop_back();
+    open_.pop_back();
     return true;
   }
 
   J root_;
-  std::vector<J*> stack_;
-  std::vector<std::string> keys_;
+  std::vector<Open> open_;
   bool too_deep_ = false;
   size_t position_ = 0;
   std::string error_;

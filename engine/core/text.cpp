@@ -38,8 +38,8 @@ Decoded decode_utf8(std::string_view s) {
 }
 
 bool is_unsafe(char32_t c) {
-  return c < 0x20 || (c >= 0x7F && c <= 0x9F) || c == 0x200E || c == 0x200F || (c >= 0x2028 && c <= 0x202E) ||
-         (c >= 0x2066 && c <= 0x2069) || c == 0xFEFF;
+  return c < 0x20 || (c >= 0x7F && c <= 0x9F) || c == 0x061C || c == 0x200E || c == 0x200F ||
+         (c >= 0x2028 && c <= 0x202E) || (c >= 0x2066 && c <= 0x2069) || c == 0xFEFF;
 }
 
 }  // namespace
@@ -104,6 +104,8 @@ std::string to_valid_utf8(std::string_view bytes) {
 }
 
 std::string nearest_name(std::string_view name, std::span<const std::string> candidates) {
+  constexpr size_t kLongestName = 100;  // what is longer is no typo, and the table below grows with it
+  if (name.size() > kLongestName) return {};
   std::string best;
   size_t best_distance = std::max<size_t>(1, name.size() / 3) + 1;
   for (const std::string& candidate : candidates) {

@@ -97,6 +97,7 @@ TrainBatch slice(const TrainBatch& batch, RowRange range) {
   TrainBatch out = builder.take();
   out.denominator = batch.denominator;
   out.rehearsal_denominator = batch.rehearsal_denominator;
+  out.kl_coefficient = batch.kl_coefficient;
   if (range.begin >= range.end) return out;
   const int64_t begin = batch.rows[static_cast<size_t>(range.begin)].target_begin;
   const int64_t end = batch.rows[static_cast<size_t>(range.end - 1)].target_end;

@@ -129,6 +129,14 @@ void Divergence::exact_terms(const at::Tensor& log_pi, const at::Tensor& log_p, 
   }
 }
 
+at::Tensor Divergence::exact_gradient(const at::Tensor& log_pi, const at::Tensor& log_p) const {
+  const at::NoGradGuard no_grad;
+  at::Tensor terms, slopes;
+  exact_terms(log_pi.to(at::kCPU, at::kDouble).contiguous(),
+              log_p.to(at::kCPU, at::kDouble).expand_as(log_pi).contiguous(), terms, slopes);
+  return slopes;
+}
+
 at::Tensor Divergence::exact(const at::Tensor& log_pi, const at::Tensor& log_p) const {
   const at::Tensor pi = log_pi.to(at::kCPU, at::kDouble).contiguous();
   at::Tensor terms, slopes;

@@ -45,6 +45,8 @@ class Divergence {
   // -inf is probability 0): sum p f(pi/p), plus f'(inf) pi where p is 0. Differentiable in log_pi. Summed in
   // double.
   at::Tensor exact(const at::Tensor& log_pi, const at::Tensor& log_p) const;
+  // Its derivative in log_pi without autograd, elementwise in double: pi f'(pi/p), up to a multiple of pi.
+  at::Tensor exact_gradient(const at::Tensor& log_pi, const at::Tensor& log_p) const;
 
   // One number, in double.
   virtual double at_log_ratio(Quantity quantity, double l) const = 0;

@@ -52,7 +52,7 @@ std::string manifest_text(const Manifest& m) {
 // A manifest must not point outside its folder.
 bool is_inside(std::string_view name) {
   const Path path(name);
-  if (path.empty() || path.is_absolute()) return false;
+  if (path.empty() || path.is_absolute() || name.find('\0') != std::string_view::npos) return false;
   for (const Path& part : path) {
     if (part == ".." || part == ".") return false;
   }

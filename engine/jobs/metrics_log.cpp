@@ -38,7 +38,8 @@ Result<Lines> read_lines(const Path& file, int64_t& left_out) {
     begin = end + 1;
     const Result<Json> json = parse_json(line);
     const Result<int64_t> step = json.ok() ? get_int(*json, "step") : Result<int64_t>(json.status());
-    if (!step.ok() || !lines.try_emplace(*step, Line{std::move(line), json.value()}).second) ++left_out;
+    if (!step.ok() || *step < 0 || !lines.try_emplace(*step, Line{std::move(line), json.value()}).second)
+      ++left_out;
   }
   return lines;
 }

@@ -10,12 +10,14 @@
 #include "engine/core/log.h"
 #include "engine/core/text.h"
 #include "engine/data/slice.h"
-#include "engine/learner/adamw.h"
 #include "engine/learner/guards.h"
 #include "engine/learner/host_state.h"
 #include "engine/learner/micro_batch.h"
+#include "engine/learner/old_outputs.h"
+#include "engine/learner/reference_metrics.h"
 #include "engine/learner/schedule.h"
 #include "engine/learner/tensors.h"
+#include "engine/learner/trained_models.h"
 #include "policy/nn/target_logps.h"
 #include "policy/nn/torch_errors.h"
 
@@ -42,21 +44,25 @@ void add_sampling_difference(const TrainBatch& batch, const std::vector<float>& 
   add_metric(metrics, "sampling/sampling_logp_difference/max", largest);
 }
 
+void append(std::vector<float>& out, const at::Tensor& values_N) {
+  const float* values = values_N.const_data_ptr<float>();
+  out.insert(out.end(), values, values + values_N.numel());
+}
+
 class TorchLearner final : public Learner {
  public:
-  TorchLearner(const LearnerOptions& options, std::unique_ptr<Policy> policy,
+  TorchLearner(const LearnerOptions& options, std::unique_ptr<Policy> policy, std::unique_ptr<Critic> critic,
                std::unique_ptr<Objective> objective, std::unique_ptr<Reference> reference)
       : options_(options),
-        policy_(std::move(policy)),
+        trained_(std::move(policy), std::move(critic), options.config),
         objective_(std::move(objective)),
-        reference_(std::move(reference)),
-        optimizer_(policy_->parameters(), options.config) {}
+        reference_(std::move(reference)) {}
 
   Result<Metrics> step(TrainBatch batch, std::stop_token stop) override {
     at::set_num_threads(
         static_cast<int>(options_.config.threads));  // OpenMP's setting belongs to the calling thread
     Result<Metrics> out = catch_torch("learner step", [&] { return train(batch, stop); });
-    clear_gradients(policy_->parameters());
+    trained_.clear_gradients();
     return out;
   }
 
@@ -67,50 +73,55 @@ class TorchLearner final : public Learner {
 
   Result<std::vector<float>> logps(const TrainBatch& batch, std::stop_token stop) override {
     at::set_num_threads(static_cast<int>(options_.config.threads));
-    return batch_logps(*policy_, batch, options_.temperature, options_.config.max_tokens_per_micro_batch,
-                       options_.config.logits_chunk, stop);
+    return batch_logps(trained_.policy(), batch, options_.temperature,
+                       options_.config.max_tokens_per_micro_batch, options_.config.logits_chunk, stop);
   }
 
   int64_t steps_done() const override { return host_.steps_done; }
-  const ModelSpec& spec() const override { return policy_->spec(); }
+  const ModelSpec& spec() const override { return trained_.policy().spec(); }
+  const Reference* reference() const override { return reference_.get(); }
 
   TensorMap weights() const override {
     TensorMap out;
-    for (const auto& [name, leaf] : policy_->parameters()) out.emplace(name, copy_out(leaf));
+    for (const auto& [name, leaf] : trained_.policy().parameters()) out.emplace(name, copy_out(leaf));
     return out;
+  }
+
+  void put_objective_values(const std::string& name, std::vector<double> values) override {
+    host_.objective.values[name] = std::move(values);
   }
 
   LearnerState save() const override;
   Status load(const LearnerState& state) override;
 
  private:
+  ForwardOptions forward_options() const {
+    return {options_.temperature, options_.config.max_tokens_per_micro_batch, options_.config.logits_chunk};
+  }
   Result<Metrics> train(TrainBatch& batch, const std::stop_token& stop);
   Result<Metrics> measure(TrainBatch& batch, const std::stop_token& stop);
   Status prepare(TrainBatch& batch, ObjectiveState& state, Metrics& metrics, const std::stop_token& stop);
   Status run_updates(TrainBatch& batch, HostState& next, Metrics& metrics, const std::stop_token& stop);
-  Result<double> accumulate(const TrainBatch& batch, bool first, std::vector<float>& logps, Metrics& metrics,
+  Result<double> accumulate(TrainBatch& batch, bool first, std::vector<float>& logps, Metrics& metrics,
                             const std::stop_token& stop);
   Status check_first_pass(const TrainBatch& batch, const std::vector<float>& logps) const;
   Status apply(double loss, HostState& next, Metrics& metrics);
+  Status move_reference(const TrainBatch& batch, Metrics& metrics);
 
   LearnerOptions options_;
-  std::unique_ptr<Policy> policy_;
+  TrainedModels trained_;
   std::unique_ptr<Objective> objective_;
   std::unique_ptr<Reference> reference_;
-  AdamW optimizer_;
   HostState host_;
 };
 
 // What the losses of a batch need: what the models say of it, then the objective's numbers.
 Status TorchLearner::prepare(TrainBatch& batch, ObjectiveState& state, Metrics& metrics,
                              const std::stop_token& stop) {
-  TRY_DO(check_vocabulary(batch, policy_->spec()));
+  TRY_DO(check_vocabulary(batch, trained_.policy().spec()));
   if (batch.num_targets() == 0) return invalid_argument("the batch has no completion token to learn from");
   const Needs needs = objective_->needs();
-  if (needs.policy_logps) {
-    TRY(old, logps(batch, stop));
-    batch.old_logps = std::move(old);
-  }
+  TRY_DO(fetch_old_outputs(trained_.models(), needs, forward_options(), batch, stop));
   if (needs.reference_logps) {
     TRY(constant, reference_->logps(batch, options_.temperature, options_.config.max_tokens_per_micro_batch,
                                     options_.config.logits_chunk, stop));
@@ -126,6 +137,7 @@ Result<Metrics> TorchLearner::measure(TrainBatch& batch, const std::stop_token& 
   TRY_DO(prepare(batch, unused, metrics, stop));
   std::vector<float> logps;
   TRY(loss, accumulate(batch, true, logps, metrics, stop));
+  objective_->conclude(metrics);
   add_metric(metrics, "loss", loss);
   return metrics;
 }
@@ -135,30 +147,43 @@ Result<Metrics> TorchLearner::train(TrainBatch& batch, const std::stop_token& st
   HostState next = host_;
   Metrics metrics;
   TRY_DO(prepare(batch, next.objective, metrics, stop));
-  if (next.zero_spread.note(has_no_reward_spread(batch), options_.config.max_zero_std_steps)) {
+  // With a critic the spread within a group is not what is learnt from.
+  const bool no_spread = !trained_.has_critic() && has_no_reward_spread(batch);
+  if (next.zero_spread.note(no_spread, options_.config.max_zero_std_steps)) {
     return data_loss("the rewards had no spread within any group for " +
                      std::to_string(next.zero_spread.in_row) +
                      " steps in a row (max_zero_std_steps): the policy cannot learn from them; look at the "
                      "reward and at " +
                      "how hard the prompts are");
   }
-  std::optional<AdamW::Snapshot> before;
-  if (options_.num_iterations > 1) before = optimizer_.snapshot();
+  std::optional<TrainedModels::Snapshot> before;
+  if (options_.num_iterations > 1) before = trained_.snapshot();
   const Status status = run_updates(batch, next, metrics, stop);
   if (!status.ok()) {
-    if (before) {
-      optimizer_.restore(*before);
-      policy_->parameters_changed();
-    }
+    if (before) trained_.restore(*before);
     return status;
   }
+  objective_->conclude(metrics);
   next.steps_done += 1;
   next.tokens_seen += batch.num_tokens();
   add_metric(metrics, "num_tokens", static_cast<double>(next.tokens_seen));
   add_metric(metrics, "guards/skipped_steps", static_cast<double>(next.skipped.total));
   host_ = std::move(next);
-  if (reference_ != nullptr) TRY_DO(reference_->after_step(host_.steps_done, *policy_));
+  if (reference_ != nullptr) TRY_DO(move_reference(batch, metrics));
   return metrics;
+}
+
+// The step is done and must be recorded: what a move changed is measured whatever stop is asked for.
+Status TorchLearner::move_reference(const TrainBatch& batch, Metrics& metrics) {
+  const int64_t version = reference_->version();
+  TRY_DO(reference_->after_step(host_.steps_done, trained_.policy()));
+  if (reference_->version() == version) return ok_status();
+  log_info("step " + std::to_string(host_.steps_done) + ": the reference moved to version " +
+           std::to_string(reference_->version()) + ", content hash " + reference_->content_hash());
+  TRY(moved, reference_->logps(batch, options_.temperature, options_.config.max_tokens_per_micro_batch,
+                               options_.config.logits_chunk, {}));
+  add_move_metrics(*reference_, batch, moved, metrics);
+  return ok_status();
 }
 
 // The optimizer steps on one rollout batch. The first pass also gives the old log-probs: the policy has not
@@ -166,12 +191,13 @@ Result<Metrics> TorchLearner::train(TrainBatch& batch, const std::stop_token& st
 Status TorchLearner::run_updates(TrainBatch& batch, HostState& next, Metrics& metrics,
                                  const std::stop_token& stop) {
   for (int64_t iteration = 0; iteration < options_.num_iterations; ++iteration) {
-    clear_gradients(policy_->parameters());
+    trained_.clear_gradients();
     std::vector<float> logps;
     TRY(loss, accumulate(batch, iteration == 0, logps, metrics, stop));
     if (iteration == 0 && std::isfinite(loss)) {
       TRY_DO(check_first_pass(batch, logps));
       add_sampling_difference(batch, logps, metrics);
+      if (reference_ != nullptr) add_reference_metrics(*reference_, batch, logps, next.objective, metrics);
     }
     if (iteration == 0 && objective_->needs().old_logps && batch.old_logps.empty())
       batch.old_logps = std::move(logps);
@@ -180,23 +206,28 @@ Status TorchLearner::run_updates(TrainBatch& batch, HostState& next, Metrics& me
   return ok_status();
 }
 
-// Adds up the gradient over micro-batches; the loss is returned, the log-probs of all targets are collected.
-Result<double> TorchLearner::accumulate(const TrainBatch& batch, bool first, std::vector<float>& logps,
+// Adds up the gradient over micro-batches; the loss is returned, the log-probs of all targets are collected,
+// into the batch the reference's where they come with an exact divergence.
+Result<double> TorchLearner::accumulate(TrainBatch& batch, bool first, std::vector<float>& logps,
                                         Metrics& metrics, const std::stop_token& stop) {
-  const MicroBatchOptions options{options_.temperature, options_.config.logits_chunk, first};
-  const int64_t max_tokens = options_.config.max_tokens_per_micro_batch;
+  const bool divergence = objective_->needs().divergence;
+  const ForwardOptions options = forward_options();
+  Models models = trained_.models();
+  if (divergence) models.reference = reference_->model();
   double loss = 0;
-  for (const RowRange range : micro_batches(batch, max_tokens, objective_->needs().pairs)) {
+  std::vector<float> reference_logps;
+  for (const RowRange range : micro_batches(batch, options.max_tokens, objective_->needs().pairs)) {
     if (stop.stop_requested()) return cancelled();
     const TrainBatch part = slice(batch, range);
     if (part.num_targets() == 0) continue;
-    TRY(result, run_micro_batch(*policy_, *objective_, part, options));
+    TRY(result, run_micro_batch(models, *objective_, part, options, first));
     loss += result.loss;
     merge_metrics(metrics, result.metrics);
-    const float* values = result.logps_N.const_data_ptr<float>();
-    logps.insert(logps.end(), values, values + result.logps_N.numel());
+    if (result.logps_N.defined()) append(logps, result.logps_N);
+    if (divergence) append(reference_logps, result.reference_logps_N);
   }
   if (stop.stop_requested()) return cancelled();
+  if (divergence) batch.reference_logps = std::move(reference_logps);
   return loss;
 }
 
@@ -209,10 +240,10 @@ Status TorchLearner::check_first_pass(const TrainBatch& batch, const std::vector
 
 // Clips and steps, or skips the step if a number is not finite.
 Status TorchLearner::apply(double loss, HostState& next, Metrics& metrics) {
-  const double norm = gradient_norm(policy_->parameters());
-  const double rate = scheduled_learning_rate(options_.config, next.steps_done, options_.max_steps);
-  add_metric(metrics, "learning_rate", rate);
-  const bool finite = std::isfinite(loss) && std::isfinite(norm);
+  const TrainedModels::Norms norms = trained_.gradient_norms();
+  add_metric(metrics, "learning_rate",
+             scheduled_learning_rate(options_.config, next.steps_done, options_.max_steps));
+  const bool finite = std::isfinite(loss) && norms.finite();
   const bool stop = next.skipped.note(!finite, options_.config.max_skipped_steps);
   if (!finite) {
     const std::string what = "the " + std::string(std::isfinite(loss) ? "gradient" : "loss") +
@@ -226,19 +257,17 @@ Status TorchLearner::apply(double loss, HostState& next, Metrics& metrics) {
     return ok_status();
   }
   add_metric(metrics, "loss", loss);
-  add_metric(metrics, "grad_norm", norm);
-  clip_gradients(policy_->parameters(), norm, options_.config.max_grad_norm);
-  optimizer_.step(rate);
-  policy_->parameters_changed();
+  add_metric(metrics, "grad_norm", norms.policy);
+  if (trained_.has_critic()) add_metric(metrics, "critic/grad_norm", norms.critic);
+  trained_.update(norms, next.steps_done, options_.max_steps);
   return ok_status();
 }
 
 LearnerState TorchLearner::save() const {
   LearnerState out;
-  for (const auto& [name, leaf] : policy_->parameters()) out.tensors["param/" + name] = copy_out(leaf);
-  optimizer_.save(out.tensors);
+  trained_.save(out.tensors);
   HostState host = host_;
-  host.optimizer_steps = optimizer_.steps();
+  host.optimizer_steps = trained_.updates();
   if (reference_ != nullptr) {
     for (const auto& [name, tensor] : reference_->save()) out.tensors["reference/" + name] = tensor;
     host.reference_version = reference_->version();
@@ -250,12 +279,7 @@ LearnerState TorchLearner::save() const {
 // A learner whose load failed is not used any more, so only what can be checked first is.
 Status TorchLearner::load(const LearnerState& state) {
   TRY(host, read_host_state(state.host));
-  std::vector<at::Tensor> values;
-  for (const auto& [name, leaf] : policy_->parameters()) {
-    TRY(value, copy_in(state.tensors, "param/" + name, leaf));
-    values.push_back(value);
-  }
-  TRY_DO(optimizer_.load(state.tensors, host.optimizer_steps));
+  TRY_DO(trained_.load(state.tensors, host.optimizer_steps));
   if (reference_ != nullptr) {
     constexpr std::string_view kPrefix = "reference/";
     TensorMap tensors;
@@ -264,12 +288,6 @@ Status TorchLearner::load(const LearnerState& state) {
     }
     TRY_DO(reference_->load(tensors, host.reference_version));
   }
-  const at::NoGradGuard no_gradients;
-  for (size_t i = 0; i < values.size(); ++i) {
-    at::Tensor leaf = policy_->parameters()[i].second;
-    leaf.copy_(values[i]);
-  }
-  policy_->parameters_changed();
   host_ = std::move(host);
   return ok_status();
 }
@@ -280,8 +298,20 @@ Result<std::unique_ptr<Learner>> Learner::create(const Model& model, const Learn
                                                  std::unique_ptr<Objective> objective,
                                                  std::unique_ptr<Reference> reference) {
   if (objective == nullptr) return invalid_argument("a learner needs an objective");
-  if (objective->needs().reference_logps && reference == nullptr) {
+  const Needs needs = objective->needs();
+  if ((needs.reference_logps || needs.divergence) && reference == nullptr) {
     return invalid_argument("the objective compares with a reference model, but there is none");
+  }
+  if (needs.scores != model.spec.score_head) {
+    return invalid_argument(model.spec.score_head
+                                ? "the model is a reward model, but the trainer needs one that generates"
+                                : "the trainer needs a model with a score head");
+  }
+  if (needs.divergence &&
+      (reference->model() == nullptr || objective->divergence() == nullptr || needs.entropy)) {
+    return invalid_argument(
+        "an exact divergence needs its generator, a reference model that stays in memory, and no "
+        "entropy beside it");
   }
   if (!(options.temperature > 0))
     return invalid_argument("temperature must be above 0 for the learner's log-probs");
@@ -292,9 +322,13 @@ Result<std::unique_ptr<Learner>> Learner::create(const Model& model, const Learn
     policy_options.dtype = options.config.dtype == "bfloat16" ? at::kBFloat16 : at::kFloat;
     policy_options.gradient_checkpointing = options.config.gradient_checkpointing;
     TRY(policy, Policy::create(model, policy_options));
-    std::unique_ptr<Learner> learner = std::make_unique<TorchLearner>(
-        options, std::move(policy), std::move(objective), std::move(reference));
-    return learner;
+    std::unique_ptr<Critic> critic;
+    if (needs.values) {
+      TRY(made, Critic::create(model, options.config, policy_options));
+      critic = std::move(made);
+    }
+    return std::unique_ptr<Learner>(std::make_unique<TorchLearner>(
+        options, std::move(policy), std::move(critic), std::move(objective), std::move(reference)));
   });
 }
 

@@ -54,8 +54,14 @@ class Learner {
   // The fp32 weights as they are now (a copy).
   virtual TensorMap weights() const = 0;
   virtual const ModelSpec& spec() const = 0;
+  // What the policy is held to; null where the objective needs nothing of the kind.
+  virtual const Reference* reference() const = 0;
   // Log-probs of the current policy for a batch's targets (DPH-RL's pre-sampling, evaluation).
   virtual Result<std::vector<float>> logps(const TrainBatch& batch, std::stop_token stop) = 0;
+
+  // What a stage before training found out for the objective (f-DPG's lambda): into its state, and so into
+  // every checkpoint.
+  virtual void put_objective_values(const std::string& name, std::vector<double> values) = 0;
 
   virtual LearnerState save() const = 0;
   // kInvalidArgument if the state is of another model or is damaged.

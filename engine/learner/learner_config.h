@@ -5,6 +5,7 @@
 #include <string>
 
 #include "engine/core/config.h"
+#include "engine/learner/critic_config.h"
 
 namespace fulcrum {
 
@@ -22,6 +23,7 @@ struct LearnerConfig {
   int64_t threads = 1;
   int64_t max_skipped_steps = 3;
   int64_t max_zero_std_steps = 0;
+  CriticConfig critic;
 
   void visit(ConfigVisitor& v) {
     v.field("learning_rate", learning_rate, at_least(0), "AdamW's peak learning rate");
@@ -47,6 +49,7 @@ struct LearnerConfig {
             "steps in a row with a non-finite loss or gradient before the job stops");
     v.field("max_zero_std_steps", max_zero_std_steps, at_least(0),
             "steps in a row with no reward spread in any group before the job stops; 0: never");
+    critic.visit(v);
   }
 };
 

@@ -65,21 +65,53 @@ LossInput make_input(const TrainBatch& slice, const ModelOutputs& leaves, const 
   return out;
 }
 
+// `entropy_N` and `reference_logps_N` receive what the objective needs of them.
+ModelOutputs run_models(const Models& models, const Objective& objective, const TrainBatch& slice,
+                        const ForwardOptions& options, at::Tensor& entropy_N, at::Tensor& reference_logps_N) {
+  const Needs needs = objective.needs();
+  ModelOutputs out;
+  const at::Tensor hidden_TD = models.policy.hidden(slice);
+  if (needs.divergence) {
+    const TokenDivergences both =
+        state_divergences(models.policy, target_states(hidden_TD, slice), *models.reference, slice,
+                          objective.divergence(), options.temperature, options.logits_chunk);
+    out.logps_N = both.logps_N;
+    out.divergence_N = both.divergence_N;
+    reference_logps_N = both.reference_logps_N;
+  } else if (!models.policy.spec().score_head) {
+    out.logps_N = state_logps(models.policy, target_states(hidden_TD, slice), slice, options.temperature,
+                              options.logits_chunk, needs.entropy ? &entropy_N : nullptr);
+  }
+  if (needs.values) out.values_N = models.critic->values(hidden_TD, slice);
+  if (needs.scores) out.scores_R = scores(last_states(hidden_TD, slice), models.policy.score_weight());
+  return out;
+}
+
+// Whether what enters the loss is; otherwise no objective is asked and the learner skips the step.
+bool all_finite(const ModelOutputs& outputs, const at::Tensor& mask_N) {
+  const auto finite = [](const at::Tensor& sum) { return std::isfinite(sum.item().toDouble()); };
+  for (const at::Tensor& x_N : {outputs.logps_N, outputs.values_N}) {
+    if (x_N.defined() && !finite(at::where(mask_N, x_N.detach(), 0).sum())) return false;
+  }
+  return !outputs.scores_R.defined() || finite(outputs.scores_R.detach().sum());
+}
+
 }  // namespace
 
-Result<MicroBatchResult> run_micro_batch(Policy& policy, const Objective& objective, const TrainBatch& slice,
-                                         const MicroBatchOptions& options) {
+Result<MicroBatchResult> run_micro_batch(const Models& models, const Objective& objective,
+                                         const TrainBatch& slice, const ForwardOptions& options,
+                                         bool old_is_current) {
   const Needs needs = objective.needs();
   at::Tensor entropy_N;
-  ModelOutputs outputs;
-  outputs.logps_N = target_logps(policy, slice, options.temperature, options.logits_chunk,
-                                 needs.entropy ? &entropy_N : nullptr);
   MicroBatchResult out;
-  out.logps_N = outputs.logps_N.detach();
+  const ModelOutputs outputs =
+      run_models(models, objective, slice, options, entropy_N, out.reference_logps_N);
+  if (outputs.logps_N.defined()) out.logps_N = outputs.logps_N.detach();
   const Cut cut(outputs);
-  const LossInput input = make_input(slice, cut.leaves(), needs, options.old_is_current);
-  if (!std::isfinite(at::where(input.mask_N, out.logps_N, 0).sum().item().toDouble())) {
-    out.loss = std::numeric_limits<double>::quiet_NaN();  // the learner skips the step; no objective is asked
+  LossInput input = make_input(slice, cut.leaves(), needs, old_is_current);
+  if (out.reference_logps_N.defined()) input.reference_logps_N = out.reference_logps_N;
+  if (!all_finite(outputs, input.mask_N)) {
+    out.loss = std::numeric_limits<double>::quiet_NaN();
     return out;
   }
   TRY(loss, objective.loss(input));

@@ -2,8 +2,8 @@
 // the initial policy on stored samples of that policy (rehearsal rows):
 //   L = agg_exp(surrogate) + eta agg_pef(f(u)),   u = pi / pi_0 per token,   f centred
 // Both means have their own denominators over the whole step, so the balance of the two does not depend on
-// how rows fall into micro-batches. No clamp on the low side (forgotten tokens keep their pull); above
-// dph_delta_max f continues linearly.
+// how rows fall into micro-batches (dph_combine per_microbatch gives that up, as the released code does). No
+// clamp on the low side (forgotten tokens keep their pull); above dph_delta_max f continues linearly.
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/zeros.h>
 
@@ -12,6 +12,7 @@
 #include "engine/objective/masked.h"
 #include "engine/objective/methods.h"
 #include "engine/objective/policy_gradient.h"
+#include "engine/objective/rehearsal_term.h"
 
 namespace fulcrum {
 namespace {
@@ -21,8 +22,8 @@ constexpr double kLostLogRatio = -2;
 
 class DphRl final : public Objective {
  public:
-  DphRl(PolicyGradient base, std::shared_ptr<const Divergence> divergence, double eta, double delta_max)
-      : base_(std::move(base)), divergence_(std::move(divergence)), eta_(eta), delta_max_(delta_max) {}
+  DphRl(PolicyGradient base, RehearsalTerm term, double eta, double delta_max)
+      : base_(std::move(base)), term_(std::move(term)), eta_(eta), delta_max_(delta_max) {}
 
   Needs needs() const override { return base_.needs(); }
 
@@ -38,8 +39,7 @@ class DphRl final : public Objective {
       skipped += skip_unusable(batch, row);
     }
     TRY_DO(base_.prepare(batch, metrics));
-    batch.rehearsal_denominator =
-        step_denominator(base_.aggregation(), batch, true, base_.max_completion_length());
+    batch.rehearsal_denominator = base_.denominator(batch, true);
     add_metric(metrics, "dph/rehearsal_rows", static_cast<double>(rows));
     add_metric(metrics, "dph/skipped_tokens", static_cast<double>(skipped));
     return ok_status();
@@ -54,7 +54,7 @@ class DphRl final : public Objective {
     TRY_DO(check_finite(input, input.logps_N, mask_N, "policy's log-prob"));
     TRY_DO(check_finite(input, input.stored_logps_N, mask_N, "stored log-prob"));
     const at::Tensor log_ratio_N = keep(input.logps_N, mask_N) - keep(input.stored_logps_N, mask_N);
-    const at::Tensor value_N = divergence_->centred_with_tail(log_ratio_N, delta_max_);
+    const at::Tensor value_N = term_(log_ratio_N);
     const at::Tensor term =
         aggregate(base_.aggregation(), input, value_N, mask_N, true, input.batch.rehearsal_denominator);
     out.loss = out.loss + eta_ * term;
@@ -77,14 +77,14 @@ class DphRl final : public Objective {
   void add_metrics(const at::Tensor& log_ratio_N, const at::Tensor& value_N, const at::Tensor& mask_N,
                    Metrics& metrics) const {
     const double tokens = mask_N.sum().item<double>();
-    add_metric(metrics, "divergence/" + divergence_->name(), masked_sum(value_N, mask_N), tokens);
+    add_metric(metrics, "divergence/" + term_.divergence().name(), masked_sum(value_N, mask_N), tokens);
     add_metric(metrics, "dph/log_ratio", masked_sum(log_ratio_N, mask_N), tokens);
     add_metric(metrics, "dph/share_lost", masked_sum(log_ratio_N < kLostLogRatio, mask_N), tokens);
     add_metric(metrics, "dph/share_above_delta_max", masked_sum(log_ratio_N > delta_max_, mask_N), tokens);
   }
 
   PolicyGradient base_;
-  std::shared_ptr<const Divergence> divergence_;
+  RehearsalTerm term_;
   double eta_;
   double delta_max_;
 };
@@ -92,11 +92,22 @@ class DphRl final : public Objective {
 }  // namespace
 
 Result<std::unique_ptr<Objective>> make_dph_rl(const ObjectiveConfig& config) {
-  TRY(base, PolicyGradient::create(config));
+  TRY(options, policy_gradient_options(config));
+  if (config.dph_combine == "per_microbatch") {
+    if (options.aggregation != Aggregation::kDapo)
+      return invalid_argument("dph_combine per_microbatch takes token means: loss_type must be dapo");
+    options.aggregation = Aggregation::kMicroBatchMean;
+    options.micro_batches = config.dph_accumulation;
+  } else if (config.dph_accumulation != 1) {
+    return invalid_argument("dph_accumulation acts with dph_combine per_microbatch only: leave it out");
+  }
+  TRY(base, PolicyGradient::create(options));
   const std::string name = config.f_divergence_type.empty() ? "js_divergence" : config.f_divergence_type;
   TRY(divergence, make_divergence(name, {config.f_alpha_divergence_coef, config.js_scale}));
+  TRY(form, parse_rehearsal_form(config.dph_form));
+  TRY(term, RehearsalTerm::create(form, std::move(divergence), config.dph_delta_max));
   return std::unique_ptr<Objective>(
-      std::make_unique<DphRl>(std::move(base), std::move(divergence), config.dph_eta, config.dph_delta_max));
+      std::make_unique<DphRl>(std::move(base), std::move(term), config.dph_eta, config.dph_delta_max));
 }
 
 }  // namespace fulcrum

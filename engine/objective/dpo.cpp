@@ -1,95 +1,86 @@
 // f-DPO (arXiv 2309.16240); with reverse_kl it is DPO (arXiv 2305.18290). Per pair of a chosen and a rejected
 // completion, with a = sum over tokens of log pi - log reference and the link s (dpo_link.h):
-//   Delta = beta (s(a_chosen) - s(a_rejected)),   L = (1 - eps) softplus(-Delta) + eps softplus(Delta)
+//   m = beta (s(a_chosen) - s(a_rejected)), and by loss_type, eps the label smoothing,
+//   sigmoid   (1 - eps) softplus(-m) + eps softplus(m)
+//   robust    ((1 - eps) softplus(-m) - eps softplus(m)) / (1 - 2 eps)     (robust DPO, arXiv 2403.00409)
+//   hinge     max(0, 1 - m)                                                (SLiC-HF, arXiv 2305.10425)
+//   ipo       (s(a_chosen)/n_chosen - s(a_rejected)/n_rejected - 1/(2 beta))^2, n tokens (arXiv 2310.12036,
+//             eq. 17, in TRL's form that averages over tokens)
 // f' acts on the ratio of whole sequences, not per token; pairs are summed in double.
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/clamp_min.h>
 #include <ATen/ops/log_sigmoid.h>
+#include <ATen/ops/ones_like.h>
 
-#include <algorithm>
-#include <cmath>
-
+#include "engine/objective/calibration.h"
 #include "engine/objective/dpo_link.h"
 #include "engine/objective/masked.h"
 #include "engine/objective/methods.h"
+#include "engine/objective/pairs.h"
 
 namespace fulcrum {
 namespace {
 
 constexpr double kDefaultBeta = 0.1;
 
+enum class PairLoss { kSigmoid, kRobust, kHinge, kIpo };
+
+Result<PairLoss> parse_pair_loss(const std::string& loss_type, double label_smoothing) {
+  if (loss_type == "sigmoid") return PairLoss::kSigmoid;
+  if (loss_type == "robust") return PairLoss::kRobust;
+  if (label_smoothing != 0)
+    return invalid_argument("label_smoothing does nothing with loss_type '" + loss_type +
+                            "': leave it out, or use sigmoid or robust");
+  return loss_type == "hinge" ? PairLoss::kHinge : PairLoss::kIpo;
+}
+
 class Dpo final : public Objective {
  public:
-  Dpo(DpoLink link, double beta, double label_smoothing)
-      : link_(std::move(link)), beta_(beta), label_smoothing_(label_smoothing) {}
+  Dpo(DpoLink link, PairLoss kind, double beta, double label_smoothing)
+      : link_(std::move(link)), kind_(kind), beta_(beta), label_smoothing_(label_smoothing) {}
 
   Needs needs() const override { return {.reference_logps = true, .pairs = true}; }
 
   Status prepare(TrainBatch& batch, ObjectiveState& /*state*/, Metrics& metrics) const override {
-    if (batch.num_rows() % 2 != 0) return internal_error("a batch of pairs has an odd number of rows");
-    const int64_t pairs = batch.num_rows() / 2;
-    batch.denominator = static_cast<double>(std::max<int64_t>(pairs, 1));
-    int64_t empty = 0, identical = 0;
-    for (int64_t i = 0; i < pairs; ++i) {
-      const BatchRow& chosen = batch.rows[static_cast<size_t>(2 * i)];
-      const BatchRow& rejected = batch.rows[static_cast<size_t>(2 * i + 1)];
-      if (chosen.group != rejected.group) {
-        return internal_error("rows " + std::to_string(2 * i) + " and " + std::to_string(2 * i + 1) +
-                              " are not a pair: their prompts differ");
-      }
-      empty += chosen.target_begin == chosen.target_end || rejected.target_begin == rejected.target_end;
-      identical += std::equal(
-          batch.target_ids.begin() + chosen.target_begin, batch.target_ids.begin() + chosen.target_end,
-          batch.target_ids.begin() + rejected.target_begin, batch.target_ids.begin() + rejected.target_end);
-    }
-    add_metric(metrics, "pairs/empty", static_cast<double>(empty), static_cast<double>(pairs));
-    add_metric(metrics, "pairs/identical", static_cast<double>(identical), static_cast<double>(pairs));
-    return ok_status();
+    return prepare_pairs(batch, metrics);
   }
 
   Result<LossOutput> loss(const LossInput& input) const override {
-    TRY_DO(check_finite(input, input.logps_N, input.mask_N, "policy's log-prob"));
-    TRY_DO(check_finite(input, input.reference_logps_N, input.mask_N, "reference's log-prob"));
-    // The sum of the differences, not the difference of two long sums.
-    const at::Tensor ratio_R = row_sums(
-        input, input.logps_N.to(at::kDouble) - input.reference_logps_N.to(at::kDouble), input.mask_N);
-    const int64_t pairs = input.batch.num_rows() / 2;
-    const at::Tensor reward_R = beta_ * link_.score(ratio_R);
-    const at::Tensor reward_P2 = reward_R.view({pairs, 2});
-    const at::Tensor margin_P = reward_P2.select(1, 0) - reward_P2.select(1, 1);
-    // softplus(-x) = -log sigmoid(x).
-    const at::Tensor loss_P =
-        -(1 - label_smoothing_) * at::log_sigmoid(margin_P) - label_smoothing_ * at::log_sigmoid(-margin_P);
+    TRY(pairs, find_pairs(input));
+    const at::Tensor score_R = link_.score(pairs.ratio_R);
+    const at::Tensor reward_R = beta_ * score_R;
     LossOutput out;
-    out.loss = loss_P.sum() / input.batch.denominator;
-    if (!std::isfinite(out.loss.item<double>())) {
-      return data_loss(
-          "a pair's loss is not finite: its log-ratio to the reference is beyond the link's range; set "
-          "f_exponent_cap, or a smaller beta");
-    }
-    add_metrics(input, ratio_R.detach(), reward_P2.detach(), out.metrics);
+    TRY(loss, mean_pair_loss(input, pairs,
+                             kind_ == PairLoss::kIpo ? ipo_loss(input, pairs, score_R)
+                                                     : margin_loss(chosen(reward_R) - rejected(reward_R))));
+    out.loss = loss;
+    add_pair_metrics(input, pairs, reward_R, out.metrics);
+    const at::Tensor guarded_R = link_.guarded(pairs.ratio_R.detach());
+    add_pair_mean(out.metrics, "pairs/guarded", chosen(guarded_R) | rejected(guarded_R), pairs);
     return out;
   }
 
+  void conclude(Metrics& metrics) const override { conclude_calibration(metrics); }
+
  private:
-  void add_metrics(const LossInput& input, const at::Tensor& ratio_R, const at::Tensor& reward_P2,
-                   Metrics& metrics) const {
-    const int64_t pairs = reward_P2.size(0);
-    const at::Tensor logps_P2 = row_sums(input, input.logps_N.detach(), input.mask_N).view({pairs, 2});
-    const at::Tensor guarded_P2 = link_.guarded(ratio_R).view({pairs, 2});
-    const auto add = [&](const std::string& name, const at::Tensor& x_P) {
-      add_metric(metrics, name, x_P.sum().item<double>(), static_cast<double>(pairs));
-    };
-    const at::Tensor chosen = reward_P2.select(1, 0), rejected = reward_P2.select(1, 1);
-    add("rewards/chosen", chosen);
-    add("rewards/rejected", rejected);
-    add("rewards/margins", chosen - rejected);
-    add("rewards/accuracies", chosen > rejected);  // a tie is wrong
-    add("logps/chosen", logps_P2.select(1, 0));
-    add("logps/rejected", logps_P2.select(1, 1));
-    add("pairs/guarded", guarded_P2.any(1));
+  at::Tensor margin_loss(const at::Tensor& margin_P) const {
+    if (kind_ == PairLoss::kHinge) return at::clamp_min(1 - margin_P, 0);
+    // softplus(-x) = -log sigmoid(x).
+    const at::Tensor as_labelled_P = -(1 - label_smoothing_) * at::log_sigmoid(margin_P);
+    const at::Tensor flipped_P = label_smoothing_ * at::log_sigmoid(-margin_P);
+    if (kind_ == PairLoss::kRobust) return (as_labelled_P + flipped_P) / (1 - 2 * label_smoothing_);
+    return as_labelled_P - flipped_P;
+  }
+
+  at::Tensor ipo_loss(const LossInput& input, const Pairs& pairs, const at::Tensor& score_R) const {
+    const at::Tensor tokens_R =
+        row_sums(input, at::ones_like(pairs.mask_N, at::kDouble), pairs.mask_N).clamp_min(1);
+    const at::Tensor mean_R = score_R / tokens_R;
+    return (chosen(mean_R) - rejected(mean_R) - 1 / (2 * beta_)).square();
   }
 
   DpoLink link_;
+  PairLoss kind_;
   double beta_;
   double label_smoothing_;
 };
@@ -100,10 +91,12 @@ Result<std::unique_ptr<Objective>> make_dpo(const ObjectiveConfig& config) {
   const std::string name = config.f_divergence_type.empty() ? "reverse_kl" : config.f_divergence_type;
   TRY(divergence, make_divergence(name, {config.f_alpha_divergence_coef, config.js_scale}));
   TRY(link, DpoLink::create(std::move(divergence), config.f_exponent_cap));
+  TRY(kind, parse_pair_loss(config.loss_type, config.label_smoothing));
   const double beta = config.beta.value_or(kDefaultBeta);
   if (!(beta > 0))
     return invalid_argument("beta must be above 0 with trainer 'dpo': at 0 every pair has the same loss");
-  return std::unique_ptr<Objective>(std::make_unique<Dpo>(std::move(link), beta, config.label_smoothing));
+  return std::unique_ptr<Objective>(
+      std::make_unique<Dpo>(std::move(link), kind, beta, config.label_smoothing));
 }
 
 }  // namespace fulcrum

@@ -1,6 +1,7 @@
 #include "engine/objective/masked.h"
 
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/clamp_min.h>
 #include <ATen/ops/index_select.h>
 #include <ATen/ops/tensor.h>
 #include <ATen/ops/where.h>
@@ -42,6 +43,10 @@ at::Tensor row_sums(const LossInput& input, const at::Tensor& x_N, const at::Ten
   const at::Tensor zeros =
       at::zeros({input.batch.num_rows()}, x_N.options().dtype(at::kDouble).requires_grad(false));
   return zeros.index_add(0, input.row_N, keep(x_N.to(at::kDouble), mask_N));
+}
+
+at::Tensor row_means(const LossInput& input, const at::Tensor& x_N, const at::Tensor& mask_N) {
+  return row_sums(input, x_N, mask_N) / at::clamp_min(row_sums(input, mask_N, mask_N), 1.0);
 }
 
 double masked_sum(const at::Tensor& x_N, const at::Tensor& mask_N) {

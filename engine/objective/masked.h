@@ -25,6 +25,9 @@ at::Tensor rehearsal_targets(const LossInput& input);
 // The sum of x over the rows' unmasked targets, [rows] in double. Differentiable.
 at::Tensor row_sums(const LossInput& input, const at::Tensor& x_N, const at::Tensor& mask_N);
 
+// The same, divided by the number of the row's unmasked targets; 0 for a row without one.
+at::Tensor row_means(const LossInput& input, const at::Tensor& x_N, const at::Tensor& mask_N);
+
 // Sum over the unmasked targets, for metrics.
 double masked_sum(const at::Tensor& x_N, const at::Tensor& mask_N);
 

@@ -67,6 +67,8 @@ class Objective {
   virtual Status prepare(TrainBatch& batch, ObjectiveState& state, Metrics& metrics) const = 0;
   // Pure; thread-safe.
   virtual Result<LossOutput> loss(const LossInput& input) const = 0;
+  // What is no mean over slices (a calibration error), made of the sums that all loss() calls of a step left.
+  virtual void conclude(Metrics& /*metrics*/) const {}
 };
 
 // `config.trainer` names the entry of objectives.def. kInvalidArgument with the reason if options do not fit

@@ -4,59 +4,104 @@
 
 #include <optional>
 #include <string>
+#include <string_view>
+#include <vector>
 
 #include "engine/core/config.h"
+#include "engine/objective/f_dpg_config.h"
+#include "engine/objective/ppo_config.h"
+#include "engine/objective/surrogate_config.h"
 #include "engine/objective/trainers.h"
 
 namespace fulcrum {
 
+// The values of `loss_type` that a trainer has, its default first.
+inline std::vector<std::string> loss_types(std::string_view trainer) {
+  if (trainer == "sft") return {"nll"};
+  if (trainer == "reward") return {"sigmoid"};
+  if (trainer == "rloo") return {"dapo"};
+  if (trainer == "f_dpg" || trainer == "alpha_dpg") return {"reinforce"};
+  if (trainer == "dpo") return {"sigmoid", "hinge", "ipo", "robust"};
+  if (trainer == "tdpo") return {"tdpo2", "tdpo1"};
+  return {"dapo", "grpo", "bnpo", "dr_grpo", "cispo", "dppo_tv"};
+}
+
 struct ObjectiveConfig {
   std::string trainer = "grpo";
   // GRPO family
-  std::string loss_type = "dapo";
+  std::string loss_type;  // empty: the trainer's default, loss_types(trainer)
   double epsilon = 0.2;
   std::optional<double> epsilon_high;
   std::optional<double> delta;
   std::string scale_rewards = "group";
   bool mask_truncated_completions = false;
   int64_t num_iterations = 1;
+  SurrogateConfig surrogate;
   // KL to the reference; DPO's beta
-  std::optional<double> beta;  // default: 0 for grpo and dph_rl, 0.1 for dpo
-  std::string kl_estimator = "k3";
+  // default: 0 for grpo and dph_rl, 0.1 for dpo, 0.05 for rloo and ppo, 0.01 for reinforce_pp
+  std::optional<double> beta;
+  std::string kl_estimator;  // default: k3; ppo: k1 in the reward, k2 in the loss
+  PpoConfig ppo;
   // Divergences
-  std::string f_divergence_type;  // default: reverse_kl for dpo, js_divergence for dph_rl
+  std::string
+      f_divergence_type;  // default: reverse_kl for dpo, forward_kl for tdpo, js_divergence for dph_rl
   double f_alpha_divergence_coef = 0.5;
   double js_scale = 1.0;
   // DPO
   double label_smoothing = 0;
   std::optional<double> f_exponent_cap = 20;
+  // Reward models
+  double center_rewards_coefficient = 0;
+  // TDPO
+  std::optional<double> tdpo_alpha;  // default: 0.5
   // DPH-RL
   double dph_eta = 0.1;
   double dph_delta_max = 5;
+  std::string dph_form = "centred";
+  std::string dph_combine = "sum_of_means";
+  double dph_accumulation = 1;
+  FDpgConfig f_dpg;
   int64_t max_completion_length = 256;  // dr_grpo's constant; visited by the sampling config
 
   void visit(ConfigVisitor& v) {
     v.field("trainer", trainer, Choices{trainer_names()}, "the method");
-    v.field("loss_type", loss_type, Choices{{"grpo", "bnpo", "dr_grpo", "dapo"}},
-            "how token losses are averaged: grpo row means, bnpo tokens of the micro-step, dr_grpo a "
-            "constant, dapo tokens of the step");
+    if (loss_type.empty()) loss_type = loss_types(trainer).front();
+    v.field(
+        "loss_type", loss_type,
+        Choices{{"grpo", "bnpo", "dr_grpo", "dapo", "cispo", "dppo_tv", "nll", "sigmoid", "hinge", "ipo",
+                 "robust", "reinforce", "tdpo1", "tdpo2"}},
+        "grpo and its kin, how token losses are averaged: grpo row means, bnpo tokens of the micro-step, "
+        "dr_grpo a constant, dapo tokens of the step; cispo and dppo_tv are other losses, averaged as dapo; "
+        "dpo: sigmoid, hinge, ipo or robust; tdpo: tdpo2, or tdpo1, which lets the chosen text's divergence "
+        "grow; sft: nll; reward: sigmoid");
     v.field("epsilon", epsilon, above(0),
             "lower clip range of the ratio, and the upper one unless epsilon_high is set");
-    v.field("epsilon_high", epsilon_high, above(0), "upper clip range of the ratio");
+    v.field("epsilon_high", epsilon_high, above(0),
+            "upper clip range of the ratio; loss_type cispo: the ratio's upper bound itself");
     v.field("delta", delta, above(1),
             "upper bound of the unclipped ratio for negative advantages (two-sided clipping); null: off");
-    v.field("scale_rewards", scale_rewards, Choices{{"group", "batch", "none"}},
-            "what the advantages' spread is divided by");
+    v.field(
+        "scale_rewards", scale_rewards,
+        Choices{{"group", "batch", "none", "paper_population", "verl", "verl_vectorized", "openrlhf", "oat"}},
+        "what the advantages' spread is divided by: the group's or the batch's deviation, nothing, or a "
+        "group's deviation as another library forms it");
     v.field("mask_truncated_completions", mask_truncated_completions,
             "leave completions cut by the length limit out of the loss");
     v.field("num_iterations", num_iterations, between(1, 64), "optimizer steps on each rollout batch");
+    surrogate.visit(v);
     v.field("beta", beta, at_least(0),
-            "strength of the KL to the reference (grpo, dph_rl: default 0) or DPO's beta (default 0.1)");
-    v.field("kl_estimator", kl_estimator, Choices{{"k1", "k2", "k3"}},
-            "per-token estimator of the KL in the loss");
+            "strength of the KL to the reference (default: 0; in the reward of rloo and ppo 0.05, of "
+            "reinforce_pp 0.01), the beta of dpo and tdpo (default 0.1), or f_dpg's in "
+            "reference * exp(reward / beta)");
+    v.field("kl_estimator", kl_estimator, Choices{{"", "k1", "k2", "k3", "abs", "mixture"}},
+            "per-token estimator of the KL; empty: k3, but ppo k1 in the reward and k2 in the loss; mixture: "
+            "to the mean of policy and reference");
+    ppo.visit(v);
     v.field(
         "f_divergence_type", f_divergence_type,
-        "the divergence: link of dpo (default reverse_kl), rehearsal term of dph_rl (default js_divergence)");
+        "the divergence: link of dpo (default reverse_kl), of the policy from the reference at each "
+        "token of tdpo (default forward_kl), rehearsal term of dph_rl, what f_dpg minimises (both: default "
+        "js_divergence)");
     v.field("f_alpha_divergence_coef", f_alpha_divergence_coef, any_value(),
             "alpha of alpha_divergence, TRL's convention: 0 forward KL, 1 reverse KL");
     v.field("js_scale", js_scale, above(0),
@@ -67,9 +112,24 @@ struct ObjectiveConfig {
             "dpo: where the link's slope passes exp(cap) it goes on linearly, so that pairs far from the "
             "reference keep a "
             "finite gradient; null: off");
+    v.field("center_rewards_coefficient", center_rewards_coefficient, at_least(0),
+            "reward: weight of the squared sum of a pair's scores, which keeps their mean near 0");
+    v.field("tdpo_alpha", tdpo_alpha, at_least(0),
+            "tdpo2: weight of the difference of the sequential divergences; 0 is DPO (default 0.5)");
     v.field("dph_eta", dph_eta, at_least(0), "strength of DPH-RL's divergence to the initial policy");
     v.field("dph_delta_max", dph_delta_max, above(0),
             "log-ratio above which DPH-RL's divergence continues linearly");
+    v.field(
+        "dph_form", dph_form, Choices{{"centred", "raw", "clamped", "mixture"}},
+        "form of DPH-RL's divergence: centred; raw (forward_kl: the negative log-likelihood); the released "
+        "code's clamped forward_kl; its js_divergence by mixture");
+    v.field(
+        "dph_combine", dph_combine, Choices{{"sum_of_means", "per_microbatch"}},
+        "means over the whole step, or of each micro-batch over dph_accumulation, as in the released code");
+    v.field("dph_accumulation", dph_accumulation, above(0),
+            "dph_combine per_microbatch: the micro-batches a step counts as");
+    v.section("f_dpg", f_dpg,
+              "f_dpg and alpha_dpg: the target distribution and how its gradient is estimated");
   }
 };
 

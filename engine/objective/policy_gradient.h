@@ -1,5 +1,6 @@
-// The clipped surrogate that GRPO and DPH-RL share: advantages and masks of the exploration rows, PPO's token
-// loss, a KL to the reference, TRL's loss types and metrics. Called by grpo.cpp and dph_rl.cpp. Immutable,
+// What the policy-gradient methods share: the rollouts' rewards, a token surrogate, corrections for samples
+// of another policy, a KL to the reference, the averaging and the metrics. Called by grpo.cpp, rloo.cpp,
+// reinforce_pp.cpp and dph_rl.cpp, which differ in their advantages and in what they add. Immutable,
 // thread-safe.
 #pragma once
 
@@ -9,54 +10,76 @@
 #include "engine/objective/advantages.h"
 #include "engine/objective/aggregate.h"
 #include "engine/objective/objective.h"
+#include "engine/objective/overlong.h"
+#include "engine/objective/rollout_correction.h"
+#include "engine/objective/rollout_rewards.h"
+#include "engine/objective/surrogate.h"
 
 namespace fulcrum {
 
-// The token loss of PPO (arXiv 1707.06347, equation 7) with asymmetric clipping (DAPO, arXiv 2503.14476) and
-// TRL's optional bound `delta` on the unclipped branch:
-//   max(-A min(r, delta), -A clip(r, 1 - epsilon_low, 1 + epsilon_high)),
-//   r = exp(min(log_ratio, 20))
-struct ClipRange {
-  double low = 0.2, high = 0.2;
-  std::optional<double> delta;
-};
-struct TokenSurrogate {
-  at::Tensor loss_N, ratio_N;
-};
-TokenSurrogate clipped_surrogate(const at::Tensor& log_ratio_N, const at::Tensor& advantages_N,
-                                 const ClipRange& clip);
+enum class TokenLoss { kClipped, kCispo, kDppoTv };
 
-// Above it the log-ratio is cut, which also ends the gradient; hits are counted in `ratio/clamped`. Below
-// nothing needs a bound: a vanishing ratio is harmless.
-inline constexpr double kLogRatioBound = 20;
+// The config's keys, read and checked; a method fixes what its paper fixes.
+struct PolicyGradientOptions {
+  TokenLoss token_loss = TokenLoss::kClipped;
+  RatioLevel level = RatioLevel::kToken;
+  Aggregation aggregation = Aggregation::kDapo;
+  ScaleRewards scale;
+  ClipRange clip;
+  RatioRange cispo;
+  ProbabilityRange dppo;
+  KlEstimator kl_estimator = KlEstimator::kK3;
+  KlClamp kl_clamp;
+  double beta = 0;
+  bool bias_corrected_kl = false;
+  std::optional<RolloutCorrection> correction;
+  bool normalize_weights = false;  // over the step
+  bool count_kept_only = false;    // tokens of weight 0 leave the means
+  std::optional<double> off_policy_threshold;
+  std::optional<SoftOverlong> overlong;
+  bool mask_truncated = false;
+  bool several_updates = false;
+  int64_t max_completion_length = 1;
+  double micro_batches = 1;  // of kMicroBatchMean: what a step counts as
+};
+
+// kInvalidArgument with the reason if keys do not fit together.
+Result<PolicyGradientOptions> policy_gradient_options(const ObjectiveConfig& config);
 
 class PolicyGradient {
  public:
+  static Result<PolicyGradient> create(const PolicyGradientOptions& options);
   static Result<PolicyGradient> create(const ObjectiveConfig& config);
 
   Needs needs() const;
-  Aggregation aggregation() const { return aggregation_; }
-  int64_t max_completion_length() const { return max_completion_length_; }
+  Aggregation aggregation() const { return options_.aggregation; }
+  const ClipRange& clip() const { return options_.clip; }
 
-  // Masks of rows without a reward and (by option) truncated rows, advantages, `denominator`, rollout
-  // metrics.
+  // The three steps of a method's prepare(): rewards() judges and masks the rows; the method sets
+  // batch.advantages; finish() settles what needs the whole step, `denominator` among it.
+  RolloutRewards rewards(TrainBatch& batch, Metrics& metrics) const;
+  void finish(TrainBatch& batch, Metrics& metrics) const;
+  double denominator(const TrainBatch& batch, bool rehearsal) const;
+  // All three with group-normalised advantages (GRPO, DPH-RL).
   Status prepare(TrainBatch& batch, Metrics& metrics) const;
-  // The share of the slice's exploration rows in the step's surrogate loss.
+
+  // The share of the slice's exploration rows in the step's loss.
   Result<LossOutput> loss(const LossInput& input) const;
 
  private:
-  PolicyGradient(KlEstimate kl) : kl_(std::move(kl)) {}
-  void add_clip_metrics(const LossInput& input, const TokenSurrogate& surrogate,
-                        const at::Tensor& log_ratio_N, const at::Tensor& mask_N, Metrics& metrics) const;
+  PolicyGradient(const PolicyGradientOptions& options, KlEstimate kl)
+      : options_(options), kl_(std::move(kl)) {}
+  void settle_weights(TrainBatch& batch) const;
+  TokenSurrogate surrogate(const at::Tensor& logps_N, const at::Tensor& old_N, const at::Tensor& log_ratio_N,
+                           const at::Tensor& advantages_N) const;
+  // The surrogate's loss as samples of another policy count.
+  at::Tensor corrected(const LossInput& input, at::Tensor loss_N, const at::Tensor& old_N,
+                       const at::Tensor& mask_N, Metrics& metrics) const;
+  void add_clip_metrics(const TokenSurrogate& surrogate, const at::Tensor& log_ratio_N,
+                        const at::Tensor& mask_N, Metrics& metrics) const;
 
-  Aggregation aggregation_ = Aggregation::kDapo;
-  ScaleRewards scale_ = ScaleRewards::kGroup;
-  ClipRange clip_;
+  PolicyGradientOptions options_;
   KlEstimate kl_;
-  double beta_ = 0;
-  bool mask_truncated_ = false;
-  bool needs_old_logps_ = false;
-  int64_t max_completion_length_ = 1;
 };
 
 }  // namespace fulcrum

@@ -20,7 +20,7 @@ void add_range(Metrics& metrics, const std::string& suffix, std::span<const doub
 }  // namespace
 
 void add_reward_metrics(std::span<const std::optional<double>> rewards, const Advantages& advantages,
-                        ScaleRewards scale, Metrics& metrics) {
+                        ScaleRewards::By scale, Metrics& metrics) {
   std::vector<double> present;
   double sum = 0;
   for (const auto& r : rewards) {
@@ -35,7 +35,7 @@ void add_reward_metrics(std::span<const std::optional<double>> rewards, const Ad
   add_metric(metrics, "reward", sum, static_cast<double>(present.size()));
   add_metric(metrics, "rewards/min", *std::min_element(present.begin(), present.end()));
   add_metric(metrics, "rewards/max", *std::max_element(present.begin(), present.end()));
-  if (scale == ScaleRewards::kBatch) {
+  if (scale == ScaleRewards::By::kBatch) {
     add_metric(metrics, "reward_std", advantages.batch_std);
     add_metric(metrics, "frac_reward_zero_std", advantages.batch_std == 0 ? 1 : 0);
   } else {

@@ -13,7 +13,7 @@ namespace fulcrum {
 
 // reward, reward_std, frac_reward_zero_std; rewards/{min,max}; counters rewards/missing and groups/single.
 void add_reward_metrics(std::span<const std::optional<double>> rewards, const Advantages& advantages,
-                        ScaleRewards scale, Metrics& metrics);
+                        ScaleRewards::By scale, Metrics& metrics);
 
 // completions/{mean,min,max}_length, completions/clipped_ratio, completions/{mean,min,max}_terminated_length,
 // over the exploration rows; completions/empty.

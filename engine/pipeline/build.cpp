@@ -6,7 +6,9 @@
 #include "engine/objective/objective.h"
 #include "engine/pipeline/job.h"
 #include "engine/pipeline/one_at_a_time.h"
+#include "engine/reference/ingredient.h"
 #include "engine/reference/reference.h"
+#include "reward/model/model_reward.h"
 
 namespace fulcrum {
 namespace {
@@ -26,23 +28,40 @@ Result<Dataset> open_data(const JobConfig& config, const std::vector<std::string
   return data;
 }
 
-Result<std::unique_ptr<Learner>> make_learner(const JobConfig& config, const Model& model) {
-  TRY(objective, make_objective(config.objective));
-  std::unique_ptr<Reference> reference;
-  if (objective->needs().reference_logps) {
-    const PolicyOptions options{.dtype = config.learner.dtype == "bfloat16" ? at::kBFloat16 : at::kFloat};
-    TRY(made, make_reference(config.reference, model, options));
-    reference = std::move(made);
+// What the objective compares with; null if with nothing.
+Result<std::unique_ptr<Reference>> make_job_reference(BuiltJob& job, const Needs& needs, const Model& model) {
+  const JobConfig& config = job.config;
+  if (!needs.reference_logps && !needs.divergence) {
+    if (!config.reference.ref_model.empty() || !config.reference.ref_soup.empty()) {
+      log_warn(
+          "nothing in this job compares with a reference (is beta 0?): ref_model and ref_soup are not "
+          "loaded");
+    }
+    return std::unique_ptr<Reference>();
   }
+  if (config.reference.precompute_ref_log_probs) {
+    TRY(hash, reference_content_hash(config.reference, model));
+    auto cached = std::make_unique<CachedReference>(hash, !config.reference.ref_soup.empty());
+    job.cached_reference = cached.get();
+    return std::unique_ptr<Reference>(std::move(cached));
+  }
+  return make_reference(config.reference, model, reference_options(config.learner));
+}
+
+Result<std::unique_ptr<Learner>> make_learner(BuiltJob& job, const Model& model) {
+  const JobConfig& config = job.config;
+  TRY(objective, make_objective(config.objective));
+  TRY(reference, make_job_reference(job, objective->needs(), model));
   const LearnerOptions options{.config = config.learner,
                                .max_steps = config.max_steps,
                                .num_iterations = config.objective.num_iterations,
                                .temperature = config.online() ? config.sampling.temperature : 1.0};
-  return Learner::create(model, options, std::move(objective), std::move(reference));
+  const Model start = objective->needs().scores ? as_score_model(model) : model;
+  return Learner::create(start, options, std::move(objective), std::move(reference));
 }
 
 Status attach_rollouts(BuiltJob& job, const Backends& backends) {
-  TRY(judge, make_rewards(job.config.reward_funcs, backends.reward_service));
+  TRY(judge, make_rewards(job.config.reward_funcs, backends.reward_service, make_model_reward));
   const auto deadline =
       std::chrono::duration_cast<Duration>(std::chrono::duration<double>(job.config.reward_timeout_s));
   job.rewards = std::make_unique<RewardPool>(
@@ -55,6 +74,10 @@ Status attach_rollouts(BuiltJob& job, const Backends& backends) {
 }
 
 }  // namespace
+
+PolicyOptions reference_options(const LearnerConfig& config) {
+  return {.dtype = config.dtype == "bfloat16" ? at::kBFloat16 : at::kFloat};
+}
 
 Result<std::unique_ptr<BuiltJob>> build_job(const JobConfig& config, const Path& run_folder,
                                             const Backends& backends, JobControl& control) {
@@ -71,8 +94,9 @@ Result<std::unique_ptr<BuiltJob>> build_job(const JobConfig& config, const Path&
     TRY(validation, open_data(config, config.data.val_files, false, *tokenizer, model.spec));
     job->validation = std::move(validation);
   }
-  TRY(learner, make_learner(config, model));
+  TRY(learner, make_learner(*job, model));
   job->learner = std::move(learner);
+  job->base = base_of(model);
   if (config.online()) TRY_DO(attach_rollouts(*job, backends));
   // Last, so that a job that cannot start leaves no run folder behind.
   TRY(journal, Journal::open(run_folder, config, control));

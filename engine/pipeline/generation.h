@@ -22,6 +22,8 @@ struct JudgedStep {
   std::vector<RolloutGroup> groups;
   std::vector<std::vector<Verdict>> verdicts;
   double generate_seconds = 0, judge_seconds = 0;
+  int64_t generated_tokens = 0;
+  int64_t gen_batches = 0, drawn_groups = 0;  // more than one batch with dynamic sampling only
 };
 
 class Generation {

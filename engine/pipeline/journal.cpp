@@ -18,6 +18,13 @@ std::pair<std::string, bool> best_rule(const JobConfig& config) {
                          : std::pair<std::string, bool>{"eval_loss", false};
 }
 
+// Which weights the policy is held to, for the checkpoint and the event log.
+Json reference_facts(const Reference& reference) {
+  return {{"origin", reference.origin()},
+          {"version", reference.version()},
+          {"content_hash", reference.content_hash()}};
+}
+
 }  // namespace
 
 Result<std::unique_ptr<Journal>> Journal::open(const Path& run_folder, const JobConfig& config,
@@ -75,6 +82,10 @@ Result<int64_t> Journal::resume(const RunState& state) {
   // A step that is still to be recorded does not count as kept: neither its line nor its checkpoint.
   const int64_t finished = state.unrecorded ? step - 1 : step;
   if (step > 0) last_checkpoint_ = finished;
+  if (const Reference* reference = state.learner.reference()) {
+    TRY_DO(folder_->event(EventLevel::kInfo, "reference", "the policy is held to " + reference->origin(),
+                          reference_facts(*reference)));
+  }
   TRY_DO(folder_->resume_after(finished));
   return step;
 }
@@ -125,10 +136,12 @@ Status Journal::checkpoint(int64_t step, const RunState& state, const Tokenizer&
 
 Status Journal::write_checkpoint(int64_t step, const RunState& state, const Tokenizer& tokenizer) {
   TRY_DO(folder_->sync());
-  const Json facts = {{"trainer", config_.objective.trainer},
-                      {"fingerprint", job_fingerprint(config_)},
-                      {"tokenizer", tokenizer.content_hash()},
-                      {"threads", config_.learner.threads}};
+  Json facts = {{"trainer", config_.objective.trainer},
+                {"fingerprint", job_fingerprint(config_)},
+                {"tokenizer", tokenizer.content_hash()},
+                {"threads", config_.learner.threads},
+                {"base", state.base}};
+  if (state.learner.reference() != nullptr) facts["reference"] = reference_facts(*state.learner.reference());
   TRY(written, store_.write(step, facts, [&](const Path& temporary) -> Status {
     Model model{.spec = state.learner.spec(), .tensors = state.learner.weights(), .folder = {}};
     TRY_DO(write_model(temporary, model, tokenizer.files()));

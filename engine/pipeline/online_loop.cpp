@@ -2,33 +2,18 @@
 #include "engine/data/pack.h"
 #include "engine/pipeline/generation.h"
 #include "engine/pipeline/job.h"
+#include "engine/pipeline/judged_step.h"
 #include "engine/pipeline/timing.h"
 
 namespace fulcrum {
 namespace {
 
-// The rollouts of a step, judged.
-Result<JudgedStep> make_step(BuiltJob& job, int64_t step, int64_t version, std::stop_token stop) {
-  std::vector<RolloutRequest> requests;
-  for (const DataRow* row : job.train.step_rows(step, job.config.data.prompts_per_step)) {
-    requests.push_back(job.request(row->prompt, step, static_cast<int64_t>(requests.size())));
-  }
-  JudgedStep out;
-  Stopwatch watch;
-  TRY(groups, job.backend.rollouts->generate(requests, job.version(version), stop));
-  out.generate_seconds = watch.lap();
-  TRY(verdicts, job.rewards->score(groups, stop));
-  out.judge_seconds = watch.lap();
-  out.groups = std::move(groups);
-  out.verdicts = std::move(verdicts);
-  return out;
-}
-
 // Exploration rows, then the stored samples that DPH-RL rehearses in this step.
 TrainBatch pack_step(const BuiltJob& job, int64_t step, const JudgedStep& made) {
   BatchBuilder builder;
   add_groups(builder, made.groups, made.verdicts);
-  if (job.rehearsal) {
+  // Without eta the stored samples are not even read: the run is the base objective's, bit for bit.
+  if (job.rehearsal && job.config.objective.dph_eta > 0) {
     const auto seed = static_cast<uint64_t>(job.config.seed);
     for (const PresampledPrompt* p :
          job.rehearsal->samples(seed, step, job.config.presample.rehearsal_per_step)) {
@@ -39,11 +24,14 @@ TrainBatch pack_step(const BuiltJob& job, int64_t step, const JudgedStep& made) 
   return builder.take();
 }
 
+void add_sampling(Metrics& metrics, const JudgedStep& made) {
+  add_metric(metrics, "dynamic_sampling/num_gen_batches", static_cast<double>(made.gen_batches));
+  add_metric(metrics, "dynamic_sampling/trained_groups", static_cast<double>(made.groups.size()),
+             static_cast<double>(made.drawn_groups));
+}
+
 void add_timing(Metrics& metrics, const JudgedStep& made, double update_seconds) {
-  double tokens = 0;
-  for (const RolloutGroup& g : made.groups) {
-    for (const Completion& c : g.completions) tokens += static_cast<double>(c.ids.size());
-  }
+  const auto tokens = static_cast<double>(made.generated_tokens);
   add_metric(metrics, "timing_s/gen", made.generate_seconds);
   add_metric(metrics, "timing_s/reward", made.judge_seconds);
   add_metric(metrics, "timing_s/update_actor", update_seconds);
@@ -67,6 +55,7 @@ Status online_loop(BuiltJob& job) {
     Stopwatch watch;
     TRY(metrics, job.learner->step(pack_step(job, s, made), job.stop()));
     add_timing(metrics, made, watch.lap());
+    if (job.config.dynamic_sampling != "off") add_sampling(metrics, made);
     job.unrecorded = std::move(metrics);
     TRY_DO(job.publish(s + 1));
     generation.published(s + 1);

@@ -1,34 +1,37 @@
 // DPH-RL's data construction: k samples of the initial policy for each prompt, one fresh sample for those
 // that reach the threshold (a known-correct one of the k would be a biased choice), and the learner's own
 // log-probs of it.
+#include <algorithm>
+#include <cmath>
 #include <map>
 
 #include "engine/core/log.h"
 #include "engine/data/pack.h"
-#include "engine/pipeline/job.h"
+#include "engine/pipeline/initial_samples.h"
 
 namespace fulcrum {
 namespace {
 
-// Coordinates of the sampling streams, apart from those of any training step.
-constexpr int64_t kSampleStep = -1, kConfirmStep = -2;
 constexpr int64_t kPromptsAtATime = 64;
 
 bool is_correct(const Verdict& v, double correct_reward) {
   return v.score && *v.score >= correct_reward - 1e-9;
 }
 
-Result<std::vector<std::vector<Verdict>>> draw(BuiltJob& job, const std::vector<int64_t>& rows, int64_t step,
-                                               int64_t n, std::vector<RolloutGroup>& groups) {
-  std::vector<RolloutRequest> requests;
-  for (const int64_t row : rows) {
-    requests.push_back(job.request(job.train.row(row).prompt, step, row));
-    requests.back().evaluation = true;
-    requests.back().num_generations = n;
+PartitionRule rule_of(const PresampleConfig& c) {
+  return {.k = c.k,
+          .threshold = c.threshold,
+          .drop_on_extra_fail = c.on_extra_fail == "drop",
+          .drop_all_wrong = c.drop_all_wrong};
+}
+
+// A flag for each sample that could be judged.
+std::vector<uint8_t> judged_correct(const std::vector<Verdict>& verdicts, double correct_reward) {
+  std::vector<uint8_t> out;
+  for (const Verdict& v : verdicts) {
+    if (v.score) out.push_back(is_correct(v, correct_reward) ? 1 : 0);
   }
-  TRY(made, job.backend.rollouts->generate(requests, job.version(0), job.stop()));
-  groups = std::move(made);
-  return job.rewards->score(groups, job.stop());
+  return out;
 }
 
 // Log-probs of the stored samples by the learner's forward pass: a worker's could differ in the last digits
@@ -36,7 +39,7 @@ Result<std::vector<std::vector<Verdict>>> draw(BuiltJob& job, const std::vector<
 Status add_logps(BuiltJob& job, std::vector<PresampledPrompt>& prompts) {
   BatchBuilder builder;
   for (const PresampledPrompt& p : prompts) {
-    if (!p.mastered) continue;
+    if (!p.mastered()) continue;
     builder.begin_group(job.train.row(p.row).prompt.ids);
     builder.add_row(p.ids, {.prompt_row = p.row});
   }
@@ -45,7 +48,7 @@ Status add_logps(BuiltJob& job, std::vector<PresampledPrompt>& prompts) {
   TRY(logps, job.learner->logps(batch, job.stop()));
   size_t next = 0;
   for (PresampledPrompt& p : prompts) {
-    if (!p.mastered) continue;
+    if (!p.mastered()) continue;
     p.logps.assign(logps.begin() + static_cast<int64_t>(next),
                    logps.begin() + static_cast<int64_t>(next + p.ids.size()));
     next += p.ids.size();
@@ -54,28 +57,28 @@ Status add_logps(BuiltJob& job, std::vector<PresampledPrompt>& prompts) {
 }
 
 Result<std::vector<PresampledPrompt>> sample_chunk(BuiltJob& job, const std::vector<int64_t>& rows) {
-  const PresampleConfig& c = job.config.presample;
-  std::vector<RolloutGroup> groups;
-  TRY(verdicts, draw(job, rows, kSampleStep, c.k, groups));
+  const PartitionRule rule = rule_of(job.config.presample);
+  TRY(drawn, draw_initial(job, rows, InitialStream::kPresample, rule.k));
   std::vector<PresampledPrompt> out;
   std::vector<int64_t> candidates;
   for (size_t i = 0; i < rows.size(); ++i) {
-    PresampledPrompt p{.row = rows[i], .correct = 0, .mastered = false, .ids = {}, .logps = {}};
-    for (const Verdict& v : verdicts[i]) p.correct += is_correct(v, job.config.correct_from()) ? 1 : 0;
-    if (p.correct >= c.threshold) candidates.push_back(rows[i]);
+    const std::vector<uint8_t> correct = judged_correct(drawn.verdicts[i], job.config.correct_from());
+    PresampledPrompt p{.row = rows[i], .label = label_prompt(rule, correct, false), .ids = {}, .logps = {}};
+    p.correct = std::count(correct.begin(), correct.end(), 1);
+    if (is_candidate(rule, correct)) candidates.push_back(rows[i]);
     out.push_back(std::move(p));
   }
   if (candidates.empty()) return out;
-  TRY(confirmed, draw(job, candidates, kConfirmStep, 1, groups));
+  TRY(confirmed, draw_initial(job, candidates, InitialStream::kConfirm, 1));
   std::map<int64_t, size_t> at;
   for (size_t i = 0; i < rows.size(); ++i) at[rows[i]] = i;
   for (size_t i = 0; i < candidates.size(); ++i) {
-    const Completion& fresh = groups[i].completions.front();
-    if (!is_correct(confirmed[i].front(), job.config.correct_from()) ||
+    const Completion& fresh = confirmed.groups[i].completions.front();
+    if (!is_correct(confirmed.verdicts[i].front(), job.config.correct_from()) ||
         fresh.finish == FinishReason::kLength || fresh.ids.empty())
       continue;
     PresampledPrompt& p = out[at[candidates[i]]];
-    p.mastered = true;
+    p.label = PromptLabel::kPef;
     p.ids = fresh.ids;
   }
   TRY_DO(add_logps(job, out));
@@ -110,13 +113,16 @@ Status presample(BuiltJob& job) {
                                  " of " + std::to_string(total) + " prompts"));
   }
   std::vector<int64_t> explore = rehearsal.exploration_rows();
-  const int64_t mastered = total - static_cast<int64_t>(explore.size());
-  log_info("presample: " + std::to_string(mastered) + " of " + std::to_string(total) +
+  std::vector<PromptLabel> labels;
+  for (const PresampledPrompt& p : rehearsal.prompts()) labels.push_back(p.label);
+  const double share = pef_share(labels);
+  log_info("presample: " + std::to_string(std::lround(100 * share)) + " % of " + std::to_string(total) +
            " prompts are near-perfect (D_pef), " + std::to_string(explore.size()) + " are explored (D_exp)");
-  if (mastered == 0) log_warn("presample: D_pef is empty; the divergence term is 0 in every step");
+  if (share == 0) log_warn("presample: D_pef is empty; the divergence term is 0 in every step");
   if (explore.empty()) {
     return failed_precondition(
-        "the initial policy masters every prompt; raise 'presample.threshold' or add harder prompts");
+        "the initial policy leaves no prompt to explore: raise 'presample.threshold', do not drop, or add "
+        "harder prompts");
   }
   TRY_DO(job.train.keep_rows(std::move(explore)));
   job.rehearsal = std::move(rehearsal);

@@ -13,8 +13,8 @@ namespace {
 constexpr uint64_t kRehearsalOrder = 1;  // coordinate of the stream, apart from the data set's own order
 
 Json to_json(const PresampledPrompt& p) {
-  Json j = {{"row", p.row}, {"correct", p.correct}, {"mastered", p.mastered}};
-  if (p.mastered) {
+  Json j = {{"row", p.row}, {"correct", p.correct}, {"label", label_name(p.label)}};
+  if (p.mastered()) {
     j["ids"] = p.ids;
     j["logps"] = std::vector<double>(p.logps.begin(), p.logps.end());
   }
@@ -27,8 +27,10 @@ Result<PresampledPrompt> from_json(const Json& j) {
   TRY(correct, get_int(j, "correct"));
   p.row = row;
   p.correct = correct;
-  p.mastered = j.value("mastered", false);
-  if (!p.mastered) return p;
+  TRY(name, get_string(j, "label"));
+  TRY(label, parse_label(name));
+  p.label = label;
+  if (!p.mastered()) return p;
   const auto ids = j.find("ids"), logps = j.find("logps");
   if (ids == j.end() || logps == j.end() || !ids->is_array() || !logps->is_array() ||
       ids->size() != logps->size()) {
@@ -90,7 +92,7 @@ Status Rehearsal::keep(int64_t count) {
 std::vector<int64_t> Rehearsal::exploration_rows() const {
   std::vector<int64_t> rows;
   for (const PresampledPrompt& p : prompts_) {
-    if (!p.mastered) rows.push_back(p.row);
+    if (!p.mastered() && p.label != PromptLabel::kDrop) rows.push_back(p.row);
   }
   return rows;
 }
@@ -98,7 +100,7 @@ std::vector<int64_t> Rehearsal::exploration_rows() const {
 std::vector<const PresampledPrompt*> Rehearsal::samples(uint64_t seed, int64_t step, int64_t count) const {
   std::vector<const PresampledPrompt*> mastered, out;
   for (const PresampledPrompt& p : prompts_) {
-    if (p.mastered) mastered.push_back(&p);
+    if (p.mastered()) mastered.push_back(&p);
   }
   const int64_t n = static_cast<int64_t>(mastered.size());
   int64_t epoch = -1;

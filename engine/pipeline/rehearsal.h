@@ -10,6 +10,7 @@
 
 #include "engine/core/files.h"
 #include "engine/core/status.h"
+#include "engine/pipeline/partition.h"
 #include "engine/types/rollout.h"
 #include "engine/types/train_batch.h"
 
@@ -18,11 +19,13 @@ namespace fulcrum {
 // What the stage found out about one prompt.
 struct PresampledPrompt {
   int64_t row = 0;
-  int64_t correct = 0;       // of the k samples
-  bool mastered = false;     // threshold reached and the fresh sample is correct: belongs to D_pef
+  int64_t correct = 0;  // of the k samples
+  PromptLabel label = PromptLabel::kExp;
   std::vector<TokenId> ids;  // the fresh sample, EOS included; only if mastered
   std::vector<float>
       logps;  // log-probs of the initial policy by the learner's forward pass; only if mastered
+
+  bool mastered() const { return label == PromptLabel::kPef; }
 };
 
 class Rehearsal {
@@ -36,6 +39,7 @@ class Rehearsal {
   Status keep(int64_t count);
   const std::vector<PresampledPrompt>& prompts() const { return prompts_; }
 
+  // Those that are neither mastered nor dropped.
   std::vector<int64_t> exploration_rows() const;
   // The stored samples of a step: consecutive ones in an order that is reshuffled each epoch, pure in (seed,
   // step).

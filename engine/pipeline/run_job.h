@@ -25,7 +25,7 @@ struct RolloutBackend {
 struct Backends {
   std::function<Result<RolloutBackend>(const JobConfig&, const ModelSpec&, std::shared_ptr<const Tokenizer>)>
       rollouts;
-  ServiceFactory reward_service;
+  JudgeFactory reward_service;
 };
 
 // Generation in this process.

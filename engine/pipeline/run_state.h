@@ -3,6 +3,7 @@
 #pragma once
 
 #include <optional>
+#include <string>
 
 #include "engine/core/files.h"
 #include "engine/core/metrics.h"
@@ -19,6 +20,7 @@ struct RunState {
   // The numbers of the learner's last step as long as they are not recorded: a stop in the middle of an
   // evaluation keeps them, and the resumed run finishes that step first.
   std::optional<Metrics>& unrecorded;
+  const std::string& base;  // content hash of the pre-trained model at the bottom of it all
 };
 
 // Into the checkpoint folder of step `step`, and back. Errors name the file.

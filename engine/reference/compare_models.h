@@ -6,12 +6,13 @@
 #include <vector>
 
 #include "engine/core/status.h"
-#include "policy/weights/model_spec.h"
+#include "engine/reference/ingredient.h"
 
 namespace fulcrum {
 
-// In the order the checks are made; the first that fails decides (SALSA's list, arXiv 2411.01798).
-enum class Mismatch { kNone, kArchitecture, kTokenizer, kKeys, kShape, kDtypeClass, kTying };
+// In the order the checks are made; the first that fails decides (SALSA's list, arXiv 2411.01798). kBase
+// forbids an average unless someone insists; a reference may have any base.
+enum class Mismatch { kNone, kArchitecture, kTokenizer, kKeys, kShape, kDtypeClass, kTying, kBase };
 
 struct Comparison {
   Mismatch kind = Mismatch::kNone;
@@ -19,11 +20,14 @@ struct Comparison {
   std::string what;                // one line: the first difference
 };
 
-// Tokenizers are compared where both models come from folders that have one: equal files, or the same text
-// for every id.
-Comparison compare_models(const Model& a, const Model& b);
+// Tokenizers and bases are compared where both are known. Tokenizers of unequal hashes still are the same if
+// they give every id the same text, every such text the same ids, and have the same chat template.
+Comparison compare_models(const Ingredient& a, const Ingredient& b);
 
-// kInvalidArgument "<name_a> and <name_b> do not fit: <first difference>".
-Status check_same_kind(const Model& a, const std::string& name_a, const Model& b, const std::string& name_b);
+// "<a> and <b> do not fit: <first difference>".
+std::string misfit(const Ingredient& a, const Ingredient& b, const Comparison& comparison);
+
+// kInvalidArgument with misfit(); another base is no difference here.
+Status check_same_kind(const Ingredient& a, const Ingredient& b);
 
 }  // namespace fulcrum

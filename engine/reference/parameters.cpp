@@ -73,4 +73,10 @@ Status mix_parameters(Policy& target, const Policy& source, double alpha) {
   return ok_status();
 }
 
+Result<bool> follow(Policy& reference, const Policy& policy, const MoveRule& rule, int64_t step) {
+  if (rule.alpha == 0 || step % rule.every != 0) return false;
+  TRY_DO(mix_parameters(reference, policy, rule.alpha));
+  return true;
+}
+
 }  // namespace fulcrum

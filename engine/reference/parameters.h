@@ -17,4 +17,15 @@ Status set_parameters(Policy& policy, const TensorMap& tensors);
 // target <- alpha * source + (1 - alpha) * target, in double, rounded once.
 Status mix_parameters(Policy& target, const Policy& source, double alpha);
 
+// How a reference follows the policy (TRL's sync_ref_model, arXiv 2404.09656; with every = 1 WARP's moving
+// average, arXiv 2406.16768).
+struct MoveRule {
+  double alpha = 0;  // share of the policy; 0: never moves
+  int64_t every = 1;
+};
+
+// After optimizer step `step` (from 1): mixes the policy as it is now into the reference where the step is a
+// multiple of `every`. Whether it moved.
+Result<bool> follow(Policy& reference, const Policy& policy, const MoveRule& rule, int64_t step);
+
 }  // namespace fulcrum

@@ -3,19 +3,19 @@
 #include "engine/core/text.h"
 #include "engine/reference/compare_models.h"
 #include "engine/reference/parameters.h"
+#include "engine/reference/soup.h"
 
 namespace fulcrum {
 namespace {
 
-// A model of its own, frozen or moved towards the policy every `sync_steps` optimizer steps (TRL's
-// sync_ref_model, arXiv 2404.09656).
+// A model of its own, frozen or following the policy.
 class ModelReference final : public Reference {
  public:
-  ModelReference(std::unique_ptr<Policy> model, const ReferenceConfig& config)
+  ModelReference(std::unique_ptr<Policy> model, const ReferenceConfig& config, std::string origin)
       : model_(std::move(model)),
-        moves_(config.sync_ref_model),
-        alpha_(config.ref_model_mixup_alpha),
-        sync_steps_(config.ref_model_sync_steps),
+        rule_{config.sync_ref_model ? config.ref_model_mixup_alpha : 0, config.ref_model_sync_steps},
+        origin_(std::move(origin)),
+        is_soup_(!config.ref_soup.empty()),
         hash_(fulcrum::content_hash(copy_parameters(*model_))) {}
 
   Result<std::vector<float>> logps(const TrainBatch& batch, double temperature, int64_t max_tokens,
@@ -23,20 +23,23 @@ class ModelReference final : public Reference {
     return batch_logps(*model_, batch, temperature, max_tokens, chunk, std::move(stop));
   }
 
+  Policy* model() override { return model_.get(); }
+
   Status after_step(int64_t step, const Policy& policy) override {
-    if (!moves_ || step % sync_steps_ != 0) return ok_status();
-    TRY_DO(mix_parameters(*model_, policy, alpha_));
-    moved_to(version_ + 1);
+    TRY(moved, follow(*model_, policy, rule_, step));
+    if (moved) moved_to(version_ + 1);
     return ok_status();
   }
 
   int64_t version() const override { return version_; }
   const std::string& content_hash() const override { return hash_; }
+  std::string origin() const override { return origin_; }
+  bool is_soup() const override { return is_soup_; }
 
-  TensorMap save() const override { return moves_ ? copy_parameters(*model_) : TensorMap{}; }
+  TensorMap save() const override { return moves() ? copy_parameters(*model_) : TensorMap{}; }
 
   Status load(const TensorMap& tensors, int64_t version) override {
-    if (!moves_) {
+    if (!moves()) {
       if (tensors.empty() && version == 0) return ok_status();
       return invalid_argument("the checkpoint holds a moving reference: set sync_ref_model as it was");
     }
@@ -47,70 +50,81 @@ class ModelReference final : public Reference {
   }
 
  private:
+  bool moves() const { return rule_.alpha > 0; }
   void moved_to(int64_t version) {
     version_ = version;
     hash_ = fulcrum::content_hash(copy_parameters(*model_));
   }
 
   std::unique_ptr<Policy> model_;
-  bool moves_;
-  double alpha_;
-  int64_t sync_steps_;
+  MoveRule rule_;
+  std::string origin_;
+  bool is_soup_;
   int64_t version_ = 0;
   std::string hash_;
 };
 
 Status check_options(const ReferenceConfig& config) {
-  if (!config.ref_model.empty() && !config.ref_soup.empty()) {
-    return invalid_argument(
-        "ref_model and ref_soup exclude each other: a reference is one model or a soup of several");
-  }
-  if (!config.ref_soup_weights.empty() && config.ref_soup_weights.size() != config.ref_soup.size()) {
-    return invalid_argument("ref_soup_weights has " + std::to_string(config.ref_soup_weights.size()) +
-                            " numbers for a ref_soup of " + std::to_string(config.ref_soup.size()) +
-                            " models");
-  }
-  return ok_status();
+  const std::vector<std::string> complaints = reference_complaints(config);
+  return complaints.empty() ? ok_status() : invalid_argument(join(complaints, "; "));
 }
 
-Result<Model> load_named(const std::string& key, const std::string& path) {
-  auto model = load_model(path);
+Result<Ingredient> load_named(const std::string& key, const std::string& path) {
+  auto model = load_ingredient(path);
   if (!model.ok()) return model.status().with_context(key + " " + in_quotes(path));
+  model->name = key + " " + in_quotes(path);
   return model;
 }
 
-Result<Model> load_soup(const ReferenceConfig& config) {
-  std::vector<Model> models;
+Result<Ingredient> load_soup(const ReferenceConfig& config, const Ingredient& start) {
+  std::vector<Ingredient> models;
   for (const std::string& path : config.ref_soup) {
     TRY(model, load_named("ref_soup", path));
     models.push_back(std::move(model));
   }
-  const std::vector<double> weights =
-      config.ref_soup_weights.empty() ? std::vector<double>(models.size(), 1.0) : config.ref_soup_weights;
-  auto soup = make_soup(models, weights);
+  SoupPlan plan{.weights = config.ref_soup_weights,
+                .rules = config.ref_soup_layer_weights,
+                .interpolation = config.ref_soup_interpolation};
+  if (plan.interpolation != 1) plan.base = &start;
+  auto soup = make_soup(models, plan);
   if (!soup.ok()) return soup.status().with_context("ref_soup");
-  return soup;
+  Ingredient out = std::move(models[0]);
+  out.model = std::move(soup).value();
+  out.name = "soup of " + std::to_string(config.ref_soup.size()) + " models";
+  return out;
+}
+
+// What the reference is made of: the policy as it starts unless the config names others.
+Result<Ingredient> choose_model(const ReferenceConfig& config, const Model& start) {
+  TRY_DO(check_options(config));
+  if (config.ref_model.empty() && config.ref_soup.empty())
+    return Ingredient{.name = "the policy as it starts", .model = start};
+  const Ingredient policy = as_ingredient(start, "the policy");
+  TRY(other, config.ref_soup.empty() ? load_named("ref_model", config.ref_model) : load_soup(config, policy));
+  TRY_DO(check_same_kind(policy, other));
+  return other;
 }
 
 }  // namespace
 
+Result<std::string> reference_content_hash(const ReferenceConfig& config, const Model& start) {
+  TRY(chosen, choose_model(config, start));
+  TensorMap exact;
+  for (const auto& [name, tensor] : chosen.model.tensors) {
+    TRY(values, to_float(tensor));
+    exact.emplace(name, make_tensor(tensor.shape, values));
+  }
+  return content_hash(exact);
+}
+
 Result<std::unique_ptr<Reference>> make_reference(const ReferenceConfig& config, const Model& start,
                                                   const PolicyOptions& options) {
-  TRY_DO(check_options(config));
+  TRY(chosen, choose_model(config, start));
   PolicyOptions reading = options;
   reading.gradient_checkpointing = false;
-  std::unique_ptr<Policy> policy;
-  if (config.ref_model.empty() && config.ref_soup.empty()) {
-    TRY(copy, Policy::create(start, reading));
-    policy = std::move(copy);
-  } else {
-    TRY(model, config.ref_soup.empty() ? load_named("ref_model", config.ref_model) : load_soup(config));
-    TRY_DO(check_same_kind(start, "the policy", model,
-                           config.ref_soup.empty() ? "its ref_model" : "its ref_soup"));
-    TRY(created, Policy::create(model, reading));
-    policy = std::move(created);
-  }
-  return std::unique_ptr<Reference>(std::make_unique<ModelReference>(std::move(policy), config));
+  TRY(policy, Policy::create(chosen.model, reading));
+  return std::unique_ptr<Reference>(
+      std::make_unique<ModelReference>(std::move(policy), config, std::move(chosen.name)));
 }
 
 }  // namespace fulcrum

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 #include <limits>
+#include <set>
 
 #include "engine/core/hash.h"
 #include "engine/core/json.h"
@@ -121,14 +122,18 @@ Status WeightAssembler::check_layout() const {
   };
   const auto expected = expected_tensors(spec_);
   if (static_cast<size_t>(manifest_.tensors_size()) != expected.size()) return broken;
+  std::set<std::string_view> seen;
+  int64_t tensors_end = 0;
   for (const v1::TensorEntry& entry : manifest_.tensors()) {
     const auto it = expected.find(entry.name());
+    if (!seen.insert(entry.name()).second) return broken;
     if (it == expected.end() ||
         !std::equal(it->second.begin(), it->second.end(), entry.shape().begin(), entry.shape().end())) {
       return data_loss("the weights hold " + in_quotes(entry.name()) +
                        ", which is no tensor of this model or not of this shape");
     }
     TRY(dtype, parse_dtype(entry.dtype()));
+    if (!is_floating(dtype)) return broken;
     int64_t bytes = static_cast<int64_t>(dtype_size(dtype));
     for (const int64_t n : it->second) {
       if (n < 0 || (n > 0 && bytes > kMaxImageBytes / n)) return broken;
@@ -138,7 +143,9 @@ Status WeightAssembler::check_layout() const {
         !fits(entry.offset(), bytes, 0, tokenizer_chunk * kWeightChunkBytes)) {
       return broken;
     }
+    tensors_end = std::max(tensors_end, entry.offset() + bytes);
   }
+  if (tokenizer_chunk != round_up(tensors_end, kWeightChunkBytes) / kWeightChunkBytes) return broken;
   for (const v1::FileEntry& file : manifest_.tokenizer_files()) {
     if (!is_plain_name(file.name())) return data_loss("a tokenizer file is named " + in_quotes(file.name()));
     if (!fits(file.offset(), file.bytes(), tokenizer_chunk * kWeightChunkBytes, chunks * kWeightChunkBytes))

@@ -23,7 +23,8 @@ struct Needs {
   bool old_logps = false;     // log-probs of the policy at the start of the update, for loss()
   bool policy_logps = false;  // the same already in prepare(), as old_logps: costs a forward pass of its own
   bool reference_logps = false;  // log-probs of the reference model, in prepare() too
-  bool divergence = false;       // exact divergence to the reference at each target (Objective::divergence())
+  bool divergence = false;  // exact divergence to the reference at each target (Objective::divergence()), and
+                            // with it the reference's log-probs, in loss() only
   bool values = false;   // the critic at each target's state: old ones in prepare(), current ones in loss()
   bool scores = false;   // the score head at the last token of each row (reward models)
   bool entropy = false;  // entropy of the policy at each target (a metric; no gradient)
@@ -70,6 +71,7 @@ struct TrainBatch {
   // Totals over the whole optimizer step, set by Objective::prepare: what loss sums are divided by.
   double denominator = 1;
   double rehearsal_denominator = 1;
+  double kl_coefficient = 0;  // of the KL in the loss, where prepare() decides it from step to step
 
   int64_t num_tokens() const { return static_cast<int64_t>(tokens.size()); }
   int64_t num_targets() const { return static_cast<int64_t>(target_ids.size()); }

@@ -68,6 +68,8 @@ Status add_bias(const TensorMap& tensors, const std::string& name, int64_t first
 Result<std::shared_ptr<const DecodeModel>> DecodeModel::create(const ModelSpec& spec,
                                                                const TensorMap& tensors) {
   TRY_DO(check_spec(spec));
+  if (spec.score_head)
+    return invalid_argument("the model is a reward model: it scores texts and cannot generate them");
   TRY_DO(check_tensors(spec, tensors).with_context("weights"));
   std::shared_ptr<DecodeModel> model(new DecodeModel());
   model->spec_ = spec;

@@ -85,7 +85,11 @@ class Llama final : public Policy {
       : spec_(spec), options_(options) {
     embedding_.leaf = leaves.make("model.embed_tokens.weight");
     final_norm_.leaf = leaves.make("model.norm.weight");
-    head_.leaf = spec.tie_word_embeddings ? embedding_.leaf : leaves.make("lm_head.weight");
+    if (spec.score_head) {
+      score_.leaf = leaves.make("score.weight");
+    } else {
+      head_.leaf = spec.tie_word_embeddings ? embedding_.leaf : leaves.make("lm_head.weight");
+    }
     for (int64_t i = 0; i < spec.num_hidden_layers; ++i)
       add_layer("model.layers." + std::to_string(i) + ".", leaves);
     parameters_ = leaves.in_name_order();
@@ -96,6 +100,7 @@ class Llama final : public Policy {
   const std::vector<std::pair<std::string, at::Tensor>>& parameters() const override { return parameters_; }
   void parameters_changed() override { refresh(); }
   at::Tensor output_weight() const override { return head_.use(); }
+  at::Tensor score_weight() const override { return score_.use(); }
 
   at::Tensor hidden(const TrainBatch& batch) override {
     const at::Tensor ids_T = at::tensor(at::ArrayRef<TokenId>(batch.tokens), at::kInt);
@@ -149,10 +154,10 @@ class Llama final : public Policy {
     const at::NoGradGuard no_gradients;
     const bool exact = options_.dtype == at::kFloat;
     const auto round = [&](Plain& p) {
-      if (!exact) p.rounded = p.leaf.detach().to(options_.dtype).to(at::kFloat);
+      if (!exact && p.leaf.defined()) p.rounded = p.leaf.detach().to(options_.dtype).to(at::kFloat);
     };
-    for (Plain* p : {&embedding_, &final_norm_, &head_}) round(*p);
-    if (spec_.tie_word_embeddings) head_ = embedding_;
+    for (Plain* p : {&embedding_, &final_norm_, &head_, &score_}) round(*p);
+    if (spec_.tie_word_embeddings && !spec_.score_head) head_ = embedding_;
     for (LayerWeights& layer : layers_) {
       for (Plain* p : {&layer.input_norm, &layer.post_attention_norm}) round(*p);
       for (Plain& bias : layer.qkv_bias) round(bias);
@@ -163,7 +168,7 @@ class Llama final : public Policy {
 
   ModelSpec spec_;
   PolicyOptions options_;
-  Plain embedding_, final_norm_, head_;
+  Plain embedding_, final_norm_, head_, score_;  // of the heads, the one the model has
   std::vector<LayerWeights> layers_;
   std::vector<std::pair<std::string, at::Tensor>> parameters_;
 };

@@ -32,8 +32,10 @@ class Policy {
   // Hidden states after the final norm, [T, D], of the batch's packed tokens (engine/types/train_batch.h
   // gives the layout). With gradients unless under at::NoGradGuard.
   virtual at::Tensor hidden(const TrainBatch& batch) = 0;
-  // [V, D]; the embedding when tied.
+  // [V, D]; the embedding when tied. Undefined for a model with a score head.
   virtual at::Tensor output_weight() const = 0;
+  // [1, D], of a model with a score head (spec().score_head); undefined for one with a language head.
+  virtual at::Tensor score_weight() const = 0;
   // fp32 leaves in name order (HF names); tied weights once.
   virtual const std::vector<std::pair<std::string, at::Tensor>>& parameters() const = 0;
   // After the parameters changed (the optimizer stepped): refresh what was derived from them.
@@ -45,6 +47,9 @@ class Policy {
 // distribution (no gradient). hidden_ND: rows already gathered at the targets' sources. ids_N int64.
 at::Tensor token_logps(const at::Tensor& hidden_ND, const at::Tensor& weight_VD, const at::Tensor& ids_N,
                        double temperature, int64_t chunk, at::Tensor* entropy_N = nullptr);
+
+// hidden W^T, [N] fp32, with gradient to both: a critic's values at states, a reward model's scores.
+at::Tensor scores(const at::Tensor& hidden_ND, const at::Tensor& weight_1D);
 
 // The log-probs of every target of the batch, [N] fp32, no gradient: old, reference and stored log-probs.
 // Splits the batch by `max_tokens`. kInvalidArgument for ids outside the vocabulary; kInternal (naming

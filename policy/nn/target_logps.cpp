@@ -1,6 +1,7 @@
 #include "policy/nn/target_logps.h"
 
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/mv.h>
 #include <ATen/ops/tensor.h>
 
 #include <algorithm>
@@ -15,6 +16,10 @@ Status bad_token(TokenId id, int64_t vocab_size, int64_t prompt_row) {
   return invalid_argument("token " + std::to_string(id) + " in row " + std::to_string(prompt_row) +
                           " is outside the model's vocabulary of " + std::to_string(vocab_size) +
                           ": the tokenizer does not fit the model");
+}
+
+at::Tensor target_ids(const TrainBatch& slice) {
+  return at::tensor(at::ArrayRef<TokenId>(slice.target_ids), at::kLong);
 }
 
 }  // namespace
@@ -33,17 +38,48 @@ Status check_vocabulary(const TrainBatch& batch, const ModelSpec& spec) {
   return ok_status();
 }
 
-at::Tensor target_logps(Policy& policy, const TrainBatch& slice, double temperature, int64_t chunk,
-                        at::Tensor* entropy_N) {
-  const at::Tensor hidden_TD = policy.hidden(slice);
-  const at::Tensor source_N = at::tensor(at::ArrayRef<int64_t>(slice.target_source), at::kLong);
-  const at::Tensor ids_N = at::tensor(at::ArrayRef<TokenId>(slice.target_ids), at::kLong);
-  return token_logps(hidden_TD.index_select(0, source_N), policy.output_weight(), ids_N, temperature, chunk,
-                     entropy_N);
+at::Tensor target_states(const at::Tensor& hidden_TD, const TrainBatch& slice) {
+  return hidden_TD.index_select(0, at::tensor(at::ArrayRef<int64_t>(slice.target_source), at::kLong));
+}
+
+at::Tensor last_states(const at::Tensor& hidden_TD, const TrainBatch& slice) {
+  std::vector<int64_t> last;
+  for (const BatchRow& row : slice.rows) {
+    const bool empty = row.token_begin == row.token_end;
+    last.push_back((empty ? slice.groups[static_cast<size_t>(row.group)].prompt_end : row.token_end) - 1);
+  }
+  return hidden_TD.index_select(0, at::tensor(at::ArrayRef<int64_t>(last), at::kLong));
+}
+
+at::Tensor state_logps(const Policy& policy, const at::Tensor& states_ND, const TrainBatch& slice,
+                       double temperature, int64_t chunk, at::Tensor* entropy_N) {
+  return token_logps(states_ND, policy.output_weight(), target_ids(slice), temperature, chunk, entropy_N);
+}
+
+at::Tensor target_logps(Policy& policy, const TrainBatch& slice, double temperature, int64_t chunk) {
+  return state_logps(policy, target_states(policy.hidden(slice), slice), slice, temperature, chunk);
+}
+
+TokenDivergences state_divergences(const Policy& policy, const at::Tensor& states_ND, Policy& reference,
+                                   const TrainBatch& slice, std::shared_ptr<const Divergence> divergence,
+                                   double temperature, int64_t chunk) {
+  Head constant;
+  {
+    const at::NoGradGuard no_gradients;
+    constant = {target_states(reference.hidden(slice), slice), reference.output_weight()};
+  }
+  return token_divergences({states_ND, policy.output_weight()}, constant, target_ids(slice),
+                           std::move(divergence), temperature, chunk);
+}
+
+at::Tensor scores(const at::Tensor& hidden_ND, const at::Tensor& weight_1D) {
+  return at::mv(hidden_ND.to(at::kFloat), weight_1D.to(at::kFloat).squeeze(0));
 }
 
 Result<std::vector<float>> batch_logps(Policy& policy, const TrainBatch& batch, double temperature,
                                        int64_t max_tokens, int64_t chunk, std::stop_token stop) {
+  if (policy.spec().score_head)
+    return invalid_argument("the model has a score head, not a language head: it gives no log-probs");
   TRY_DO(check_vocabulary(batch, policy.spec()));
   return catch_torch("log-probs", [&]() -> Result<std::vector<float>> {
     const at::NoGradGuard no_gradients;

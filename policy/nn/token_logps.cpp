@@ -11,8 +11,7 @@
 #include <ATen/ops/zeros_like.h>
 #include <torch/csrc/autograd/custom_function.h>
 
-#include <algorithm>
-
+#include "policy/nn/logit_chunks.h"
 #include "policy/nn/policy.h"
 
 namespace fulcrum {
@@ -20,22 +19,6 @@ namespace {
 
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
-
-// Calls body(begin, logits) for each chunk of targets; logits [n, V] are hidden W^T / temperature in a buffer
-// that the next chunk reuses.
-template <class Body>
-void for_each_chunk(const at::Tensor& hidden_ND, const at::Tensor& weight_VD, double temperature,
-                    int64_t chunk, Body body) {
-  const int64_t targets = hidden_ND.size(0);
-  at::Tensor buffer = at::empty({std::min(chunk, targets), weight_VD.size(0)}, hidden_ND.options());
-  for (int64_t begin = 0; begin < targets; begin += chunk) {
-    const int64_t n = std::min(chunk, targets - begin);
-    at::Tensor logits = buffer.narrow(0, 0, n);
-    at::mm_out(logits, hidden_ND.narrow(0, begin, n), weight_VD.t());
-    if (temperature != 1) logits.div_(temperature);
-    body(begin, logits);
-  }
-}
 
 class TokenLogps : public torch::autograd::Function<TokenLogps> {
  public:
@@ -47,8 +30,10 @@ class TokenLogps : public torch::autograd::Function<TokenLogps> {
     const at::Tensor logps_N = at::empty({hidden_ND.size(0)}, hidden_ND.options());
     const at::Tensor lse_N = at::empty_like(logps_N);
     if (entropy_N != nullptr) *entropy_N = at::empty_like(logps_N);
-    for_each_chunk(hidden_ND, weight_VD, temperature, chunk, [&](int64_t begin, at::Tensor& z) {
-      const int64_t n = z.size(0);
+    const Head head{hidden_ND, weight_VD};
+    at::Tensor buffer = chunk_buffer(head, chunk);
+    for_each_chunk(hidden_ND.size(0), chunk, [&](int64_t begin, int64_t n) {
+      at::Tensor z = chunk_logits(head, temperature, begin, n, buffer);
       const at::Tensor max_n1 = z.amax({1}, true);
       z.sub_(max_n1);
       const at::Tensor chosen_n = z.gather(1, ids_N.narrow(0, begin, n).unsqueeze(1)).squeeze(1);
@@ -77,8 +62,10 @@ class TokenLogps : public torch::autograd::Function<TokenLogps> {
     variable_list out(6);
     if (ctx->needs_input_grad(0)) out[0] = at::empty_like(hidden_ND);
     if (ctx->needs_input_grad(1)) out[1] = at::zeros_like(weight_VD);
-    for_each_chunk(hidden_ND, weight_VD, temperature, chunk, [&](int64_t begin, at::Tensor& z) {
-      const int64_t n = z.size(0);
+    const Head head{hidden_ND, weight_VD};
+    at::Tensor buffer = chunk_buffer(head, chunk);
+    for_each_chunk(hidden_ND.size(0), chunk, [&](int64_t begin, int64_t n) {
+      at::Tensor z = chunk_logits(head, temperature, begin, n, buffer);
       const at::Tensor scaled_n1 = scaled_N.narrow(0, begin, n).unsqueeze(1);
       z.sub_(lse_N.narrow(0, begin, n).unsqueeze(1)).exp_().mul_(scaled_n1.neg());
       z.scatter_add_(1, ids_N.narrow(0, begin, n).unsqueeze(1), scaled_n1);

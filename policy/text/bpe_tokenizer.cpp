@@ -14,7 +14,9 @@
 namespace fulcrum {
 namespace {
 
-constexpr size_t kMaxText = size_t{1} << 30;  // positions in a word are 32-bit
+constexpr size_t kMaxText = size_t{1} << 30;
+constexpr size_t kMaxNormal = size_t{1} << 31;  // positions in a word are 32-bit
+constexpr double kMaxGrowth = 64;  // how many times longer the replacements of a file may make a text
 
 std::string apply_steps(const std::vector<TextStep>& steps, std::string_view text, bool first) {
   std::string out(text);
@@ -156,6 +158,7 @@ Result<std::vector<TokenId>> BpeTokenizer::encode(std::string_view text, bool ad
 
 Status BpeTokenizer::encode_section(std::string_view text, bool first, std::vector<TokenId>& ids) const {
   const std::string normal = apply_steps(spec_.normalizer, text, first);
+  if (normal.size() > kMaxNormal) return invalid_argument("the normalised text is longer than 2 GiB");
   for (const auto& section : normalized_matcher_.split(normal)) {
     if (section.token >= 0) {
       ids.push_back(section.token);
@@ -244,7 +247,25 @@ Status BpeTokenizer::append_unknown(std::string_view character, bool joined,
   return ok_status();
 }
 
+// A few dozen rules a -> aa would turn one letter into all the memory there is.
+double growth(double before, std::string_view from, std::string_view to) {
+  return before * std::max(1.0, static_cast<double>(to.size()) / static_cast<double>(from.size()));
+}
+
+Status check_growth(const BpeSpec& spec) {
+  double encoded = 1, decoded = 1;
+  for (const auto* steps : {&spec.normalizer, &spec.before_split}) {
+    for (const TextStep& step : *steps) {
+      if (step.kind == TextStep::kReplace) encoded = growth(encoded, step.a, step.b);
+    }
+  }
+  for (const auto& [from, to] : spec.decode_replace) decoded = growth(decoded, from, to);
+  if (std::max(encoded, decoded) <= kMaxGrowth) return ok_status();
+  return invalid_argument("the file's replacements could make a text more than 64 times longer");
+}
+
 Status check(const BpeSpec& spec) {
+  TRY_DO(check_growth(spec));
   if (spec.pieces.empty()) return invalid_argument("the vocabulary is empty");
   const auto inside = [&](TokenId id) { return id >= 0 && static_cast<size_t>(id) < spec.pieces.size(); };
   for (const auto* around : {&spec.prefix, &spec.suffix}) {

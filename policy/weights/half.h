@@ -28,4 +28,18 @@ inline uint16_t float_to_bf16(float value) {
   return static_cast<uint16_t>((bits + 0x7FFFu + (bits >> 16 & 1u)) >> 16);
 }
 
+// Round to nearest, ties to even; overflow (from 65520) gives infinity, NaN stays NaN.
+inline uint16_t float_to_fp16(float value) {
+  const uint32_t bits = std::bit_cast<uint32_t>(value), sign = bits >> 16 & 0x8000u;
+  uint32_t magnitude = bits & 0x7FFFFFFFu;
+  if (magnitude > 0x7F800000u) return static_cast<uint16_t>(sign | 0x7E00u);
+  if (magnitude >= 0x47800000u) return static_cast<uint16_t>(sign | 0x7C00u);  // 2^16
+  if (magnitude < 0x38800000u) {  // below 2^-14: subnormal; the ulp of 0.5 is fp16's smallest step, 2^-24
+    const float shifted = std::bit_cast<float>(magnitude) + 0.5F;
+    return static_cast<uint16_t>(sign | (std::bit_cast<uint32_t>(shifted) - std::bit_cast<uint32_t>(0.5F)));
+  }
+  magnitude += 0xFFFu + (magnitude >> 13 & 1u);
+  return static_cast<uint16_t>(sign | (magnitude - 0x38000000u) >> 13);  // bias 127 -> 15
+}
+
 }  // namespace fulcrum

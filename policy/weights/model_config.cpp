@@ -16,9 +16,12 @@ constexpr int64_t kMaxVocab = int64_t{1} << 24, kMaxWidth = int64_t{1} << 20, kM
 struct Family {
   std::string_view model_type;
   std::string_view architecture;
+  std::string_view with_score_head;
 };
 constexpr std::array<Family, 3> kFamilies{
-    {{"llama", "LlamaForCausalLM"}, {"mistral", "MistralForCausalLM"}, {"qwen2", "Qwen2ForCausalLM"}}};
+    {{"llama", "LlamaForCausalLM", "LlamaForSequenceClassification"},
+     {"mistral", "MistralForCausalLM", "MistralForSequenceClassification"},
+     {"qwen2", "Qwen2ForCausalLM", "Qwen2ForSequenceClassification"}}};
 
 // Absent and null mean the same in these files.
 const Json* find(const Json& config, std::string_view key) {
@@ -66,7 +69,16 @@ Result<TokenId> read_token(const Json& value, std::string_view key, int64_t voca
   return value.get<TokenId>();
 }
 
-Result<std::string> read_family(const Json& config) {
+// transformers counts the labels in id2label; without it there are two.
+int64_t count_labels(const Json& config) {
+  if (const Json* labels = find(config, "id2label"); labels != nullptr)
+    return static_cast<int64_t>(labels->size());
+  const Json* count = find(config, "num_labels");
+  return count != nullptr && count->is_number_integer() ? count->get<int64_t>() : 2;
+}
+
+// Family and head.
+Status read_family(const Json& config, ModelSpec& spec) {
   TRY(type, get_string(config, "model_type"));
   const auto family =
       std::find_if(kFamilies.begin(), kFamilies.end(), [&](const Family& f) { return f.model_type == type; });
@@ -74,13 +86,23 @@ Result<std::string> read_family(const Json& config) {
     return bad_value("model_type",
                      "is " + in_quotes(type) + "; supported are llama (SmolLM2 too), mistral and qwen2");
   }
+  spec.model_type = type;
   const Json* architectures = find(config, "architectures");
-  if (architectures == nullptr) return type;
-  const bool generates =
-      architectures->is_array() && std::any_of(architectures->begin(), architectures->end(),
-                                               [&](const Json& a) { return a == family->architecture; });
-  if (!generates) return bad_value("architectures", "must name " + std::string(family->architecture));
-  return type;
+  if (architectures == nullptr) return ok_status();
+  const auto named = [&](std::string_view architecture) {
+    return architectures->is_array() && std::any_of(architectures->begin(), architectures->end(),
+                                                    [&](const Json& a) { return a == architecture; });
+  };
+  if (named(family->architecture)) return ok_status();
+  if (!named(family->with_score_head)) {
+    return bad_value("architectures", "must name " + std::string(family->architecture) + " or " +
+                                          std::string(family->with_score_head));
+  }
+  spec.score_head = true;
+  if (const int64_t labels = count_labels(config); labels != 1) {
+    return bad_value("id2label", "has " + std::to_string(labels) + " labels; a reward model has one");
+  }
+  return ok_status();
 }
 
 // What the forward pass does not do must not be in the file: a model read anyway would be silently another
@@ -227,10 +249,10 @@ Json rope_scaling_json(const std::optional<RopeScaling>& rope) {
 Result<ModelSpec> parse_model_config(const Json& config) {
   if (!config.is_object()) return invalid_argument("the model's config is not a JSON object");
   ModelSpec spec;
-  TRY(type, read_family(config));
-  spec.model_type = type;
-  TRY_DO(check_supported(config, type));
-  spec.attention_bias = type == "qwen2";  // Qwen2's q, k and v always have one; its files have no key for it
+  TRY_DO(read_family(config, spec));
+  TRY_DO(check_supported(config, spec.model_type));
+  spec.attention_bias =
+      spec.model_type == "qwen2";  // Qwen2's q, k and v always have one; its files have no key for it
   TRY_DO(read_sizes(config, spec));
   TRY(epsilon, read_positive(config, "rms_norm_eps", 1e-6));
   spec.rms_norm_eps = epsilon;
@@ -248,7 +270,12 @@ Json model_config_json(const ModelSpec& spec) {
   const auto family = std::find_if(kFamilies.begin(), kFamilies.end(),
                                    [&](const Family& f) { return f.model_type == spec.model_type; });
   Json out;
-  if (family != kFamilies.end()) out["architectures"] = {family->architecture};
+  if (family != kFamilies.end())
+    out["architectures"] = {spec.score_head ? family->with_score_head : family->architecture};
+  if (spec.score_head) {  // transformers makes a head of as many rows as there are labels
+    out["id2label"] = {{"0", "LABEL_0"}};
+    out["label2id"] = {{"LABEL_0", 0}};
+  }
   out["attention_dropout"] = 0.0;
   out["bos_token_id"] = token(spec.bos_token_id);
   out["eos_token_id"] = spec.eos_token_ids.empty()       ? Json(nullptr)

@@ -34,6 +34,7 @@ struct ModelSpec {
   std::optional<RopeScaling> rope_scaling;
   bool tie_word_embeddings = false;
   bool attention_bias = false;  // biases on q, k, v (Qwen2)
+  bool score_head = false;  // one score a sequence in place of the language head: a reward model, a critic
   std::optional<TokenId> bos_token_id, pad_token_id;
   std::vector<TokenId> eos_token_ids;
   DType dtype = DType::kF32;  // what the files hold
@@ -68,6 +69,12 @@ Status write_model(const Path& folder, const Model& model, std::span<const Path>
 // A model with random weights: normal(0, 0.02) from Rng(seed, kInitialWeights, name order), norms 1, biases
 // 0.
 Model random_model(const ModelSpec& spec, uint64_t seed);
+
+// The model with a score head of zeros in place of its language head; one that has a score head stays as it
+// is. transformers draws a missing head at random, which would need a seed here and give a critic values
+// before it has seen a reward; from 0 the head's own gradient is the same as from anywhere, and the body
+// follows from the second step on.
+Model as_score_model(Model model);
 
 // One version of the policy's weights on its way to those who generate.
 struct WeightSet {

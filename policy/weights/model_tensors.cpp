@@ -18,7 +18,11 @@ std::map<std::string, std::vector<int64_t>> expected_tensors(const ModelSpec& sp
   std::map<std::string, std::vector<int64_t>> out;
   out["model.embed_tokens.weight"] = {spec.vocab_size, hidden};
   out["model.norm.weight"] = {hidden};
-  if (!spec.tie_word_embeddings) out["lm_head.weight"] = {spec.vocab_size, hidden};
+  if (spec.score_head) {
+    out["score.weight"] = {1, hidden};
+  } else if (!spec.tie_word_embeddings) {
+    out["lm_head.weight"] = {spec.vocab_size, hidden};
+  }
   for (int64_t i = 0; i < spec.num_hidden_layers; ++i) {
     const std::string layer = "model.layers." + std::to_string(i) + ".";
     out[layer + "input_layernorm.weight"] = {hidden};
@@ -80,6 +84,15 @@ Model random_model(const ModelSpec& spec, uint64_t seed) {
     ++index;
   }
   return out;
+}
+
+Model as_score_model(Model model) {
+  if (model.spec.score_head) return model;
+  model.spec.score_head = true;
+  model.tensors.erase("lm_head.weight");
+  const std::vector<float> zeros(static_cast<size_t>(model.spec.hidden_size), 0.0F);
+  model.tensors.emplace("score.weight", make_tensor({1, model.spec.hidden_size}, zeros));
+  return model;
 }
 
 }  // namespace fulcrum

@@ -1,6 +1,7 @@
 #include "policy/weights/tensor.h"
 
 #include <array>
+#include <cmath>
 #include <cstring>
 #include <utility>
 
@@ -29,15 +30,54 @@ constexpr std::array<DTypeFacts, 10> kDTypes{{{"F32", 4},
                                               {"BOOL", 1}}};
 
 // Reads element by element through memcpy: a file may place its values on any byte.
-template <class Stored, class Convert>
-std::vector<float> converted(std::span<const std::byte> bytes, Convert convert) {
-  std::vector<float> out(bytes.size() / sizeof(Stored));
+template <class Number, class Stored, class Convert>
+std::vector<Number> converted(std::span<const std::byte> bytes, Convert convert) {
+  std::vector<Number> out(bytes.size() / sizeof(Stored));
   for (size_t i = 0; i < out.size(); ++i) {
     Stored stored;
     std::memcpy(&stored, bytes.data() + i * sizeof(Stored), sizeof(Stored));
-    out[i] = convert(stored);
+    out[i] = static_cast<Number>(convert(stored));
   }
   return out;
+}
+
+template <class Number>
+Result<std::vector<Number>> values_of(const TensorView& tensor) {
+  switch (tensor.dtype) {
+    case DType::kF32:
+      return converted<Number, float>(tensor.bytes, [](float v) { return v; });
+    case DType::kF16:
+      return converted<Number, uint16_t>(tensor.bytes, fp16_to_float);
+    case DType::kBF16:
+      return converted<Number, uint16_t>(tensor.bytes, bf16_to_float);
+    case DType::kF64:
+      return converted<Number, double>(tensor.bytes, [](double v) { return v; });
+    default:
+      return invalid_argument("a tensor of type " + std::string(dtype_name(tensor.dtype)) +
+                              " holds no floats");
+  }
+}
+
+template <class Stored>
+TensorView owning_tensor(DType dtype, std::vector<int64_t> shape, std::vector<Stored> values) {
+  auto owned = std::make_shared<const std::vector<Stored>>(std::move(values));
+  const std::span<const std::byte> bytes = std::as_bytes(std::span(*owned));
+  return {dtype, std::move(shape), bytes, std::move(owned)};
+}
+
+// Values through `round`; `widen` gives back what was stored, to see whether it is still finite.
+template <class Stored, class Round, class Widen>
+Result<TensorView> rounded(DType dtype, std::vector<int64_t> shape, std::span<const double> values,
+                           Round round, Widen widen) {
+  std::vector<Stored> out(values.size());
+  for (size_t i = 0; i < values.size(); ++i) {
+    out[i] = round(values[i]);
+    if (std::isfinite(values[i]) && !std::isfinite(widen(out[i]))) {
+      return Status(Code::kOutOfRange,
+                    std::to_string(values[i]) + " is beyond the range of " + std::string(dtype_name(dtype)));
+    }
+  }
+  return owning_tensor(dtype, std::move(shape), std::move(out));
 }
 
 void hash_number(Sha256& hash, uint64_t value) { hash.update(std::as_bytes(std::span(&value, 1))); }
@@ -78,26 +118,31 @@ int64_t TensorView::numel() const {
 }
 
 TensorView make_tensor(std::vector<int64_t> shape, std::span<const float> values) {
-  auto owned = std::make_shared<const std::vector<float>>(values.begin(), values.end());
-  const std::span<const std::byte> bytes = std::as_bytes(std::span(*owned));
-  return {DType::kF32, std::move(shape), bytes, std::move(owned)};
+  return owning_tensor(DType::kF32, std::move(shape), std::vector<float>(values.begin(), values.end()));
 }
 
-Result<std::vector<float>> to_float(const TensorView& tensor) {
-  switch (tensor.dtype) {
-    case DType::kF32:
-      return converted<float>(tensor.bytes, [](float v) { return v; });
-    case DType::kF16:
-      return converted<uint16_t>(tensor.bytes, fp16_to_float);
-    case DType::kBF16:
-      return converted<uint16_t>(tensor.bytes, bf16_to_float);
+Result<TensorView> make_tensor(std::vector<int64_t> shape, std::span<const double> values, DType dtype) {
+  const auto same = [](auto v) { return v; };
+  const auto narrow = [](double v) { return static_cast<float>(v); };
+  switch (dtype) {
     case DType::kF64:
-      return converted<double>(tensor.bytes, [](double v) { return static_cast<float>(v); });
+      return owning_tensor(dtype, std::move(shape), std::vector<double>(values.begin(), values.end()));
+    case DType::kF32:
+      return rounded<float>(dtype, std::move(shape), values, narrow, same);
+    case DType::kBF16:
+      return rounded<uint16_t>(
+          dtype, std::move(shape), values, [&](double v) { return float_to_bf16(narrow(v)); }, bf16_to_float);
+    case DType::kF16:
+      return rounded<uint16_t>(
+          dtype, std::move(shape), values, [&](double v) { return float_to_fp16(narrow(v)); }, fp16_to_float);
     default:
-      return invalid_argument("a tensor of type " + std::string(dtype_name(tensor.dtype)) +
-                              " holds no floats");
+      return invalid_argument(std::string(dtype_name(dtype)) + " is no floating type");
   }
 }
+
+Result<std::vector<float>> to_float(const TensorView& tensor) { return values_of<float>(tensor); }
+
+Result<std::vector<double>> to_double(const TensorView& tensor) { return values_of<double>(tensor); }
 
 std::string content_hash(const TensorMap& tensors) {
   Sha256 hash;

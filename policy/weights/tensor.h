@@ -40,8 +40,14 @@ using TensorMap = std::map<std::string, TensorView>;
 // A tensor that owns a copy of the values.
 TensorView make_tensor(std::vector<int64_t> shape, std::span<const float> values);
 
+// The same in a floating type, each value rounded to it (to 16 bits through fp32), to nearest even.
+// kOutOfRange if a finite value becomes infinite.
+Result<TensorView> make_tensor(std::vector<int64_t> shape, std::span<const double> values, DType dtype);
+
 // Values as fp32 (F32, F16, BF16, F64 accepted; anything else kInvalidArgument).
 Result<std::vector<float>> to_float(const TensorView& tensor);
+// The same as doubles: F64 is exact.
+Result<std::vector<double>> to_double(const TensorView& tensor);
 
 // SHA-256 over (name, dtype, shape, bytes) in name order.
 std::string content_hash(const TensorMap& tensors);

@@ -4,6 +4,6 @@
 
 namespace fulcrum {
 
-ServiceFactory service_rewards() { return service_reward_factory({}); }
+JudgeFactory service_rewards() { return service_reward_factory({}); }
 
 }  // namespace fulcrum

@@ -7,6 +7,6 @@
 namespace fulcrum {
 
 // For make_rewards(): a connection per reward item, to its `address` on loopback.
-ServiceFactory service_rewards();
+JudgeFactory service_rewards();
 
 }  // namespace fulcrum

@@ -97,7 +97,7 @@ Status ServiceReward::call(const v1::ScoreRequest& request, Deadline deadline, s
   }
 }
 
-ServiceFactory service_reward_factory(ClientOptions credentials) {
+JudgeFactory service_reward_factory(ClientOptions credentials) {
   return [credentials](const RewardConfig& config) -> Result<std::unique_ptr<RewardFunction>> {
     ClientOptions client = credentials;
     client.address = config.address;

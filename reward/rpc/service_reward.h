@@ -41,6 +41,6 @@ class ServiceReward final : public RewardFunction {
 };
 
 // For make_rewards(): opens a connection per reward item, to its `address`, with these TLS files and token.
-ServiceFactory service_reward_factory(ClientOptions credentials = {});
+JudgeFactory service_reward_factory(ClientOptions credentials = {});
 
 }  // namespace fulcrum

@@ -30,7 +30,7 @@ class Watched final : public RolloutClient {
 // A stop request as soon as a batch of requests is to be generated that `where` picks.
 Disturbance stop_where(std::function<bool(const RolloutRequest&)> where) {
   return {.stop_after = {},
-          .stop_in_presample = false,
+          .stop_in_stage = false,
           .reason = unavailable("interrupted"),
           .rollouts = [where](RolloutBackend backend, LocalJobControl& control) {
             const auto before = [where, &control](const RolloutRequest& request, const std::stop_token&) {

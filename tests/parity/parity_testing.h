@@ -23,11 +23,14 @@ namespace fulcrum::testing {
 // How a run is disturbed. Empty: not at all.
 struct Disturbance {
   std::optional<int64_t> stop_after;  // a stop request while the metrics of this step are recorded
-  bool stop_in_presample = false;     // a stop request after the first portion of prompts
+  bool stop_in_stage = false;         // a stop request after the first portion of prompts
   Status reason = unavailable("interrupted");
   // Put between the job and its rollouts; may ask for a stop.
   std::function<RolloutBackend(RolloutBackend, LocalJobControl&)> rollouts;
 };
+
+// A stage before training says that a portion is done.
+inline bool is_stage(const Event& event) { return event.type == "presample" || event.type == "fit_target"; }
 
 class Lab {
  public:
@@ -63,7 +66,7 @@ class Lab {
                  {"learning_rate", 0.01},
                  {"save_steps", 2},
                  {"save_total_limit", 8}};
-    if (trainer == "grpo") json["reward_funcs"] = {{{"name", "length"}, {"target", 4}}};
+    if (trainer == "grpo" || trainer == "ppo") json["reward_funcs"] = {{{"name", "length"}, {"target", 4}}};
     json.update(keys);
     if (json.contains("eval_steps")) json["val_files"] = {path("val.jsonl").string()};
     auto config = parse_job(dump_json(json), {});
@@ -80,7 +83,7 @@ class Lab {
                                  },
                              .event =
                                  [&](const Event& event) {
-                                   if (how.stop_in_presample && event.type == "presample") stop(how.reason);
+                                   if (how.stop_in_stage && is_stage(event)) stop(how.reason);
                                  }});
     stop = [&](Status reason) { control.request_stop(std::move(reason)); };
     const Backends backends{

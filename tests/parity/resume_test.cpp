@@ -19,7 +19,16 @@ const Json kDphKeys = {{"reward_funcs", {{{"name", "regex"}, {"pattern", "[5-9]"
                        {"stop", {"1", "2", "3"}},
                        {"presample", {{"k", 4}, {"threshold", 2}, {"rehearsal_per_step", 3}}}};
 
+// A constraint to be fitted and one that filters; both are met by some of the random model's samples.
+const Json kFDpgKeys = {
+    {"reward_funcs", {{{"name", "regex"}, {"pattern", "^[5-9]"}}, {{"name", "regex"}, {"pattern", "^[^+]"}}}},
+    {"f_dpg",
+     {{"constraints", {{{"feature", "regex"}, {"moment", 0.7}}, {{"feature", "regex_2"}, {"moment", 1}}}},
+      {"fit_samples", 200}}}};
+
 const Json kEvaluation = {{"eval_steps", 2}, {"eval_num_generations", 2}, {"eval_k", {1, 2}}};
+
+const Json kLength = {{"reward_funcs", {{{"name", "length"}, {"target", 4}}}}};
 
 Json with(Json keys, const Json& more) {
   keys.update(more);
@@ -33,6 +42,8 @@ std::vector<Case> cases() {
       {"SftEvaluated", "sft", {{"eval_steps", 2}}},
       {"Dpo", "dpo", {{"beta", 0.2}}},
       {"DpoEvaluated", "dpo", {{"eval_steps", 3}, {"max_tokens_per_micro_batch", 30}}},
+      {"DpoPrecomputed", "dpo", {{"precompute_ref_log_probs", true}, {"eval_steps", 3}}},
+      {"Tdpo", "tdpo", {{"eval_steps", 3}, {"max_tokens_per_micro_batch", 30}}},
       {"Grpo", "grpo"},
       {"GrpoEvaluated", "grpo", kEvaluation},
       {"GrpoTwoIterations", "grpo", {{"num_iterations", 2}, {"max_tokens_per_micro_batch", 60}}},
@@ -41,12 +52,41 @@ std::vector<Case> cases() {
       {"GrpoMovingReferenceTwoIterations",
        "grpo",
        {{"beta", 0.1}, {"sync_ref_model", true}, {"ref_model_sync_steps", 1}, {"num_iterations", 2}}},
+      {"PpoSeparateCritic", "ppo", {{"num_iterations", 2}, {"value_learning_rate", 0.02}}},
+      {"PpoSharedCriticAdaptiveKl",
+       "ppo",
+       {{"value_head", "shared"},
+        {"kl_target", 0.1},
+        {"kl_horizon", 50},
+        {"max_tokens_per_micro_batch", 60}}},
+      {"PpoKlInLossMovingReference",
+       "ppo",
+       {{"kl_in", "loss"}, {"sync_ref_model", true}, {"ref_model_sync_steps", 2}, {"num_generations", 1}}},
+      {"Reward", "reward", {{"center_rewards_coefficient", 0.01}, {"eval_steps", 3}}},
       {"DphRl", "dph_rl", kDphKeys},
       {"DphRlEvaluated", "dph_rl", with(kDphKeys, kEvaluation)},
+      {"FDpg", "f_dpg", kFDpgKeys},
+      {"FDpgTwoIterations", "f_dpg",
+       with(kFDpgKeys, {{"num_iterations", 2}, {"max_tokens_per_micro_batch", 60}})},
+      {"Staleness2FDpg", "f_dpg", with(kFDpgKeys, {{"max_staleness", 2}})},
       {"Staleness1", "grpo", {{"max_staleness", 1}}},
       {"Staleness2", "grpo", {{"max_staleness", 2}}},
       {"Staleness8", "grpo", {{"max_staleness", 8}}},
       {"Staleness2Evaluated", "grpo", with(kEvaluation, {{"max_staleness", 2}, {"num_iterations", 2}})},
+      {"GrpoDynamicSampling", "grpo", {{"dynamic_sampling", "reward"}, {"num_generations", 2}}},
+      {"GrpoDynamicSamplingStaleness1",
+       "grpo",
+       {{"dynamic_sampling", "reward"}, {"num_generations", 2}, {"max_staleness", 1}}},
+      {"GrpoCorrected",
+       "grpo",
+       {{"max_staleness", 2},
+        {"importance_sampling_correction", true},
+        {"importance_sampling_mode", "token_truncate"},
+        {"importance_sampling_normalize", true}}},
+      {"Rloo", "rloo", with(kLength, {{"num_iterations", 2}})},
+      {"ReinforcePp", "reinforce_pp", with(kLength, {{"num_generations", 1}})},
+      {"ReinforcePpBaseline", "reinforce_pp_baseline",
+       with(kLength, {{"beta", 0.1}, {"kl_estimator", "k2"}})},
       {"Staleness1DphRl", "dph_rl", with(kDphKeys, {{"max_staleness", 1}})},
   };
 }
@@ -97,7 +137,7 @@ TEST(ResumePresample, AStopInTheStageKeepsWhatWasSampled) {
   Lab lab;
   const JobConfig job = lab.job("dph_rl", kDphKeys);
   lab.run_whole(job, "straight");
-  ASSERT_EQ(lab.run(job, "stopped", {.stop_in_presample = true}).code(), Code::kUnavailable);
+  ASSERT_EQ(lab.run(job, "stopped", {.stop_in_stage = true}).code(), Code::kUnavailable);
   const std::string part = lab.file("stopped", "presample.jsonl");
   EXPECT_EQ(std::count(part.begin(), part.end(), '\n'), 64);
   lab.run_whole(job, "stopped");
@@ -109,7 +149,7 @@ TEST(ResumePresample, APortionThatWasCutShortIsSampledAgainWhole) {
   Lab lab;
   const JobConfig job = lab.job("dph_rl", kDphKeys);
   lab.run_whole(job, "straight");
-  ASSERT_EQ(lab.run(job, "cut", {.stop_in_presample = true}).code(), Code::kUnavailable);
+  ASSERT_EQ(lab.run(job, "cut", {.stop_in_stage = true}).code(), Code::kUnavailable);
   const std::string part = lab.file("cut", "presample.jsonl");
   size_t end = 0;
   for (int line = 0; line < 37; ++line) end = part.find('\n', end) + 1;
@@ -119,12 +159,34 @@ TEST(ResumePresample, APortionThatWasCutShortIsSampledAgainWhole) {
   EXPECT_EQ(lab.file("cut", "presample.jsonl"), lab.file("straight", "presample.jsonl"));
 }
 
+TEST(ResumeFitTarget, AStopInTheStageIsDoneAgainWithTheSameNumbers) {
+  Lab lab;
+  const JobConfig job = lab.job("f_dpg", kFDpgKeys);
+  lab.run_whole(job, "straight");
+  ASSERT_EQ(lab.run(job, "stopped", {.stop_in_stage = true}).code(), Code::kUnavailable);
+  EXPECT_FALSE(std::filesystem::exists(lab.path("stopped") / "target.json"));
+  lab.run_whole(job, "stopped");
+  lab.expect_same_runs(job, "straight", "stopped");
+  EXPECT_EQ(lab.file("stopped", "target.json"), lab.file("straight", "target.json"));
+}
+
+TEST(ResumeFitTarget, WithoutItsFitAStartedJobDoesNotGoOn) {
+  Lab lab;
+  const JobConfig job = lab.job("f_dpg", kFDpgKeys);
+  ASSERT_EQ(lab.run(job, "run", {.stop_after = 2}).code(), Code::kUnavailable);
+  ASSERT_TRUE(write_file_atomic(lab.path("run") / "target.json", "{\"features\": [\"regex\"]}").ok());
+  EXPECT_NE(lab.run(job, "run").message().find("is not the fit of this job's constraints"),
+            std::string::npos);
+  std::filesystem::remove(lab.path("run") / "target.json");
+  EXPECT_NE(lab.run(job, "run").message().find("its lambda is lost"), std::string::npos);
+}
+
 TEST(ResumePresample, SomePromptsAreMasteredAndSomeAreNot) {
   Lab lab;
   lab.run_whole(lab.job("dph_rl", kDphKeys), "run");
   const std::string text = lab.file("run", "presample.jsonl");
-  EXPECT_NE(text.find("\"mastered\":true"), std::string::npos);
-  EXPECT_NE(text.find("\"mastered\":false"), std::string::npos);
+  EXPECT_NE(text.find("\"label\":\"pef\""), std::string::npos);
+  EXPECT_NE(text.find("\"label\":\"exp\""), std::string::npos);
 }
 
 }  // namespace

@@ -26,9 +26,13 @@ struct Method {
 std::vector<Method> methods() {
   return {{"sft", Json::object()},
           {"dpo", Json::object()},
+          {"tdpo", Json::object()},
           {"grpo", {{"beta", 0.1}, {"num_iterations", 2}}},
           {"grpo", {{"loss_type", "grpo"}}},
           {"grpo", {{"loss_type", "dr_grpo"}}},
+          {"ppo", {{"num_iterations", 2}}},
+          {"ppo", {{"value_head", "shared"}, {"kl_in", "loss"}}},
+          {"reward", {{"center_rewards_coefficient", 0.1}}},
           {"dph_rl",
            {{"reward_funcs", {{{"name", "regex"}, {"pattern", "[5-9]"}}}},
             {"stop", {"1", "2", "3"}},

@@ -142,6 +142,8 @@ void Ops::add(const std::string& name, Op op) {
 Ops all_ops() {
   Ops ops;
   add_policy_gradient_ops(ops);
+  add_surrogate_ops(ops);
+  add_ppo_ops(ops);
   add_dph_rl_ops(ops);
   add_salsa_ops(ops);
   add_f_dpo_ops(ops);

@@ -69,6 +69,8 @@ struct Ops {
 
 // Everything the tool knows; one function a family.
 void add_policy_gradient_ops(Ops& ops);
+void add_surrogate_ops(Ops& ops);
+void add_ppo_ops(Ops& ops);
 void add_dph_rl_ops(Ops& ops);
 void add_salsa_ops(Ops& ops);
 void add_f_dpo_ops(Ops& ops);

@@ -17,9 +17,11 @@ namespace fulcrum::testing {
 
 // One completion; the vectors have one entry a token, or none where the objective does not read them.
 struct FixtureRow {
-  std::vector<double> logps, old_logps, reference_logps, stored_logps;
-  std::vector<int> mask;           // empty: all 1
-  std::vector<double> advantages;  // not empty: put over what prepare() found
+  std::vector<double> logps, old_logps, reference_logps, sampling_logps, stored_logps;
+  std::vector<double> divergence;          // to the reference
+  std::vector<double> values, old_values;  // of a critic; none: the objective is given none
+  std::vector<int> mask;                   // empty: all 1
+  std::vector<double> advantages;          // not empty: put over what prepare() found
   std::optional<double> reward = 0.0;
   int64_t group = 0;
   bool truncated = false, rehearsal = false;
@@ -28,7 +30,9 @@ struct FixtureRow {
 struct LossRun {
   Status status;
   double loss = 0;
-  std::vector<std::vector<double>> gradient;  // per row and token
+  std::vector<std::vector<double>> gradient;  // per row and token, with respect to logps
+  // The same for the values and the divergence, where rows have them.
+  std::vector<std::vector<double>> value_gradient, divergence_gradient;
   Metrics prepared, metrics;
   TrainBatch batch;  // after prepare()
 };
@@ -74,6 +78,11 @@ class LossFixture {
                             .rehearsal = row.rehearsal,
                             .has_reward = row.reward.has_value(),
                             .reward = row.reward.value_or(0)});
+      // What the learner fetches before prepare(); an old policy that is not given is the current one.
+      append(batch.old_logps, row.old_logps.empty() ? row.logps : row.old_logps, row);
+      append(batch.reference_logps, row.reference_logps, row);
+      if (has(&FixtureRow::sampling_logps)) append(batch.sampling_logps, row.sampling_logps, row);
+      if (has(&FixtureRow::values)) append(batch.old_values, row.old_values, row);
       for (int64_t t = 0; t < n; ++t) {
         batch.target_ids.push_back(static_cast<TokenId>(t + 7 * static_cast<int64_t>(r)));
         batch.target_row.push_back(static_cast<int64_t>(r - begin));
@@ -100,9 +109,14 @@ class LossFixture {
     return at::tensor(values, at::kDouble).to(dtype);
   }
 
-  bool has_old_logps() const {
+  static void append(std::vector<float>& into, const std::vector<double>& values, const FixtureRow& row) {
+    for (size_t t = 0; t < row.logps.size(); ++t)
+      into.push_back(values.empty() ? 0.0F : static_cast<float>(values[t]));
+  }
+
+  bool has(std::vector<double> FixtureRow::*member) const {
     return std::any_of(rows_.begin(), rows_.end(),
-                       [](const FixtureRow& row) { return !row.old_logps.empty(); });
+                       [&](const FixtureRow& row) { return !(row.*member).empty(); });
   }
 
   void add_slice(const Objective& objective, const TrainBatch& whole, size_t begin, size_t end,
@@ -110,6 +124,7 @@ class LossFixture {
     TrainBatch slice = make_batch(begin, end);
     slice.denominator = whole.denominator;
     slice.rehearsal_denominator = whole.rehearsal_denominator;
+    slice.kl_coefficient = whole.kl_coefficient;
     const auto first = static_cast<size_t>(whole.rows[begin].target_begin);
     const auto last = static_cast<size_t>(whole.rows[end - 1].target_end);
     slice.target_mask.assign(whole.target_mask.begin() + static_cast<int64_t>(first),
@@ -123,22 +138,39 @@ class LossFixture {
     input.logps_N = logps;
     input.row_N = at::tensor(slice.target_row, at::kLong);
     input.mask_N = at::tensor(slice.target_mask, at::kByte).to(at::kBool);
-    if (has_old_logps()) input.old_logps_N = gather(begin, end, &FixtureRow::old_logps, dtype, {});
+    if (has(&FixtureRow::divergence))
+      input.divergence_N = gather(begin, end, &FixtureRow::divergence, dtype, {}).requires_grad_(true);
+    if (has(&FixtureRow::old_logps))
+      input.old_logps_N = gather(begin, end, &FixtureRow::old_logps, dtype, {});
+    if (has(&FixtureRow::sampling_logps))
+      input.sampling_logps_N = gather(begin, end, &FixtureRow::sampling_logps, dtype, {});
     input.reference_logps_N = gather(begin, end, &FixtureRow::reference_logps, dtype, {});
     input.stored_logps_N = gather(begin, end, &FixtureRow::stored_logps, dtype, {});
     input.advantages_N = gather(begin, end, &FixtureRow::advantages, dtype, advantages);
+    if (has(&FixtureRow::values)) {
+      input.values_N = gather(begin, end, &FixtureRow::values, dtype, {}).requires_grad_(true);
+      input.old_values_N = gather(begin, end, &FixtureRow::old_values, dtype, {});
+      const std::vector<float> returns(whole.returns.begin() + static_cast<int64_t>(first),
+                                       whole.returns.begin() + static_cast<int64_t>(last));
+      input.returns_N = at::tensor(returns, at::kFloat).to(dtype);
+    }
     auto result = objective.loss(input);
     out.status = result.status();
     if (!result.ok()) return;
     out.loss += result->loss.item<double>();
     merge_metrics(out.metrics, result->metrics);
     if (result->loss.requires_grad()) result->loss.backward();
+    add_gradient(slice, logps, out.gradient);
+    if (has(&FixtureRow::values)) add_gradient(slice, input.values_N, out.value_gradient);
+    if (input.divergence_N.defined()) add_gradient(slice, input.divergence_N, out.divergence_gradient);
+  }
+
+  static void add_gradient(const TrainBatch& slice, const at::Tensor& leaf_N,
+                           std::vector<std::vector<double>>& rows) {
     const at::Tensor grad =
-        logps.grad().defined() ? logps.grad().to(at::kDouble) : at::zeros_like(logps, at::kDouble);
-    for (const BatchRow& row : slice.rows) {
-      const double* data = grad.const_data_ptr<double>();
-      out.gradient.emplace_back(data + row.target_begin, data + row.target_end);
-    }
+        leaf_N.grad().defined() ? leaf_N.grad().to(at::kDouble) : at::zeros_like(leaf_N, at::kDouble);
+    const double* data = grad.const_data_ptr<double>();
+    for (const BatchRow& row : slice.rows) rows.emplace_back(data + row.target_begin, data + row.target_end);
   }
 
   std::vector<FixtureRow> rows_;

@@ -1,17 +1,20 @@
-// `fulcrum eval`: pass@k and maj@k of a model on a data file.
+// `fulcrum eval`: pass@k and maj@k of a model on a data file and its win rate against another model; of a
+// reward model, its accuracy on preferences.
 #include <cstdio>
 
+#include "engine/cli/engine/judge_pairs.h"
 #include "engine/cli/engine/measure.h"
 #include "engine/cli/engine/verbs.h"
 #include "engine/cli/table.h"
 #include "engine/core/signals.h"
+#include "reward/win_rate.h"
 
 namespace fulcrum::cli {
 namespace {
 
 struct Options {
   MeasureOptions measure;
-  std::string reward;
+  std::string reward, against;
   std::vector<std::string> set;
   std::string format = "table";
 };
@@ -36,7 +39,49 @@ Result<int64_t> count_unscored(const EvalReport& report) {
   return unscored;
 }
 
+Status evaluate_reward_model(const Model& model, const Options& o, std::stop_token stop) {
+  if (!o.reward.empty())
+    return invalid_argument("--reward does nothing with a reward model, which is judged by the data's pairs");
+  const MeasureOptions& m = o.measure;
+  TRY(found, judge_pairs(model, {m.tokenizer, m.splitter, m.files}, stop));
+  Table table{{"metric", "mean", "std_error", "pairs"}, {}};
+  table.rows.push_back({{"metric", "accuracy"},
+                        {"mean", found.accuracy},
+                        {"std_error", found.std_error},
+                        {"pairs", found.pairs}});
+  table.rows.push_back({{"metric", "margin"}, {"mean", found.margin}});
+  table.rows.push_back({{"metric", "rewards/chosen"}, {"mean", found.mean_chosen}});
+  table.rows.push_back({{"metric", "rewards/rejected"}, {"mean", found.mean_rejected}});
+  std::fputs(render(table, o.format).c_str(), stdout);
+  return ok_status();
+}
+
+// Which of two models has the higher mean reward, prompt by prompt; both drew with the same seed.
+Status add_comparison(Table& table, const EvalReport& mine, const EvalReport& theirs) {
+  TRY(a, prompt_rewards(mine));
+  TRY(b, prompt_rewards(theirs));
+  WinCount count;
+  for (size_t i = 0; i < a.size(); ++i)
+    ++(a[i] > b[i] ? count.wins : a[i] < b[i] ? count.losses : count.ties);
+  table.rows.push_back({{"metric", "against/reward"}, {"mean", theirs.mean_reward}});
+  table.rows.push_back({{"metric", "against/completions/mean_length"}, {"mean", theirs.mean_length}});
+  for (const auto& [name, n] :
+       {std::pair("wins", count.wins), {"ties", count.ties}, {"losses", count.losses}})
+    table.rows.push_back({{"metric", name}, {"mean", n}, {"problems", count.total()}});
+  if (const auto rate = win_rate(count)) {
+    table.rows.push_back({{"metric", "win_rate"}, {"mean", rate->rate}, {"problems", count.total()}});
+    table.rows.push_back({{"metric", "adjusted_win_rate"},
+                          {"mean", rate->adjusted},
+                          {"std_error", rate->std_error},
+                          {"problems", count.total()}});
+  }
+  return ok_status();
+}
+
 Status evaluate_model(Options o, std::stop_token stop) {
+  TRY(model, load_model(o.measure.model));
+  if (model.spec.score_head) return evaluate_reward_model(model, o, stop);
+  if (o.reward.empty()) return invalid_argument("--reward is required: the name of the reward that judges");
   Json item = {{"name", o.reward}};
   for (const std::string& s : o.set) TRY_DO(apply_override(item, s));
   TRY(reward, read_config<RewardConfig>(item));
@@ -50,6 +95,7 @@ Status evaluate_model(Options o, std::stop_token stop) {
   TRY(result, measure(o.measure, stop));
   TRY(unscored, count_unscored(result));
   Table table{{"metric", "mean", "low", "high", "problems"}, {}};
+  if (!o.against.empty()) table.columns.insert(table.columns.end() - 1, "std_error");
   auto add = [&](const std::string& name, const std::optional<Estimate>& e) {
     Json row = {{"metric", name}};
     if (e) row.update(estimate_json(e));
@@ -62,6 +108,12 @@ Status evaluate_model(Options o, std::stop_token stop) {
   table.rows.push_back({{"metric", "reward"}, {"mean", result.mean_reward}});
   table.rows.push_back({{"metric", "rewards/missing"}, {"mean", unscored}});
   table.rows.push_back({{"metric", "completions/mean_length"}, {"mean", result.mean_length}});
+  if (!o.against.empty()) {
+    MeasureOptions other = o.measure;
+    other.model = o.against;
+    TRY(theirs, measure(other, stop));
+    TRY_DO(add_comparison(table, result, theirs));
+  }
   std::fputs(render(table, o.format).c_str(), stdout);
   return ok_status();
 }
@@ -70,7 +122,8 @@ Status evaluate_model(Options o, std::stop_token stop) {
 
 void add_eval(CLI::App& app, Action& action) {
   add_verb<Options>(
-      app, action, "eval", "pass@k (unbiased, 95 % intervals) and maj@k of a model",
+      app, action, "eval",
+      "pass@k (unbiased, 95 % intervals) and maj@k of a model; accuracy of a reward model",
       [](const Options& o) {
         const SignalStop signals;
         return report(evaluate_model(o, signals.token()));
@@ -78,10 +131,14 @@ void add_eval(CLI::App& app, Action& action) {
       [](CLI::App& v, Options& o) {
         MeasureOptions& m = o.measure;
         v.add_option("-m,--model", m.model, "model folder or llama2.c file")->required();
+        v.add_option("--against", o.against,
+                     "another model on the same prompts: wins, ties and losses by mean reward");
         v.add_option("--tokenizer", m.tokenizer, "tokenizer folder or file (default: the model's)");
         v.add_option("--splitter", m.splitter, "pre-tokenisation where the files do not say");
-        v.add_option("--data", m.files, "JSONL files with prompt and solution")->required();
-        v.add_option("--reward", o.reward, "name of the reward")->required();
+        v.add_option("--data", m.files,
+                     "JSONL files with prompt and solution; a reward model: prompt, chosen, rejected")
+            ->required();
+        v.add_option("--reward", o.reward, "name of the reward (not for a reward model)");
         v.add_option("--set", o.set, "a key of the reward: extract=boxed");
         v.add_option("--correct-reward", m.correct_reward, "reward from which a completion is correct")
             ->capture_default_str();

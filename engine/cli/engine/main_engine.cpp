@@ -1,5 +1,7 @@
 // `fulcrum-engine`: the verbs that need LibTorch. Users type `fulcrum`, which starts this program.
 #include "engine/cli/engine/verbs.h"
+#include "engine/cli/verbs.h"
+#include "reward/model/model_reward.h"
 
 int main(int argc, char** argv) {
   CLI::App app("Fulcrum's engine; type `fulcrum` instead.", "fulcrum");
@@ -10,6 +12,9 @@ int main(int argc, char** argv) {
   fulcrum::cli::add_logps(app, action);
   fulcrum::cli::add_eval(app, action);
   fulcrum::cli::add_soup(app, action);
+  fulcrum::cli::add_reward(app, action);
+  fulcrum::cli::add_score(app, action, fulcrum::make_model_reward);
   fulcrum::cli::add_demo(app, action);
+  fulcrum::cli::add_study(app, action);
   return fulcrum::cli::run_program(app, action, argc, argv);
 }

@@ -1,9 +1,11 @@
 #include "engine/cli/engine/measure.h"
 
 #include <chrono>
+#include <utility>
 
 #include "engine/data/dataset.h"
 #include "reward/make_rewards.h"
+#include "reward/model/model_reward.h"
 #include "reward/rpc/service_factory.h"
 #include "rollout/local_rollout.h"
 
@@ -13,6 +15,11 @@ Result<EvalReport> measure(const MeasureOptions& o, std::stop_token stop) {
   TRY(model, load_model(o.model));
   TRY(tokenizer,
       load_tokenizer(o.tokenizer.empty() ? model.folder : Path(o.tokenizer), {.splitter = o.splitter}));
+  return measure(model, tokenizer, o, std::move(stop));
+}
+
+Result<EvalReport> measure(const Model& model, const std::shared_ptr<const Tokenizer>& tokenizer,
+                           const MeasureOptions& o, std::stop_token stop) {
   TRY(data, Dataset::open({.files = o.files,
                            .format = RowFormat::kPrompt,
                            .max_prompt_length = model.spec.max_position_embeddings - 1,
@@ -20,7 +27,7 @@ Result<EvalReport> measure(const MeasureOptions& o, std::stop_token stop) {
                           *tokenizer, model.spec.vocab_size));
   std::vector<Prompt> prompts;
   for (int64_t i = 0; i < data.size(); ++i) prompts.push_back(data.row(i).prompt);
-  TRY(judge, make_rewards(o.rewards, service_rewards()));
+  TRY(judge, make_rewards(o.rewards, service_rewards(), make_model_reward));
   RewardPool pool(std::move(judge), {.threads = 1, .deadline = std::chrono::minutes(5)});
   LocalRollout rollouts(tokenizer, {.max_batch = o.max_batch, .threads = 1});
   auto weights = std::make_shared<WeightSet>();
@@ -34,6 +41,22 @@ Result<EvalReport> measure(const MeasureOptions& o, std::stop_token stop) {
                       .correct_reward = o.correct_reward,
                       .answer = answer_of(o.rewards)};
   return evaluate(rollouts, pool, prompts, {}, plan, stop);
+}
+
+Result<std::vector<double>> prompt_rewards(const EvalReport& report) {
+  std::vector<double> out;
+  for (size_t g = 0; g < report.verdicts.size(); ++g) {
+    Metric reward;
+    for (const Verdict& v : report.verdicts[g]) {
+      if (v.score) reward = {reward.sum + *v.score, reward.count + 1};
+    }
+    if (reward.count == 0) {
+      return invalid_argument("prompt " + std::to_string(g + 1) + " has no completion with a reward: " +
+                              (report.verdicts[g].empty() ? "" : report.verdicts[g][0].reason));
+    }
+    out.push_back(reward.mean());
+  }
+  return out;
 }
 
 }  // namespace fulcrum::cli

@@ -1,11 +1,14 @@
-// Measures a model folder on problems: loads it, generates, judges. What `eval` and `demo` share.
+// Measures a model folder on problems: loads it, generates, judges. What `eval`, `soup` and `demo` share.
 #pragma once
 
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "engine/core/status.h"
 #include "engine/pipeline/evaluate.h"
+#include "policy/text/tokenizer.h"
+#include "policy/weights/model_spec.h"
 #include "reward/reward_config.h"
 
 namespace fulcrum::cli {
@@ -24,5 +27,12 @@ struct MeasureOptions {
 };
 
 Result<EvalReport> measure(const MeasureOptions& options, std::stop_token stop);
+// The same for a model in memory; `options.model`, `tokenizer` and `splitter` are not read.
+Result<EvalReport> measure(const Model& model, const std::shared_ptr<const Tokenizer>& tokenizer,
+                           const MeasureOptions& options, std::stop_token stop);
+
+// Each prompt's mean reward over its scored completions: what two models are compared by. kInvalidArgument
+// naming a prompt of which none was scored.
+Result<std::vector<double>> prompt_rewards(const EvalReport& report);
 
 }  // namespace fulcrum::cli

@@ -10,6 +10,8 @@ void add_learner(CLI::App& app, Action& action);
 void add_logps(CLI::App& app, Action& action);
 void add_eval(CLI::App& app, Action& action);
 void add_soup(CLI::App& app, Action& action);
+void add_reward(CLI::App& app, Action& action);
 void add_demo(CLI::App& app, Action& action);
+void add_study(CLI::App& app, Action& action);
 
 }  // namespace fulcrum::cli

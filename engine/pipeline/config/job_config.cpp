@@ -5,6 +5,8 @@
 
 #include "engine/core/hash.h"
 #include "engine/core/text.h"
+#include "engine/objective/check_loss_type.h"
+#include "engine/pipeline/config/f_dpg_job.h"
 
 namespace fulcrum {
 namespace {
@@ -43,10 +45,17 @@ void check_best_metric(const EvalConfig& c, Complaints& out) {
 void check_online(const JobConfig& c, Complaints& out) {
   const std::string& trainer = c.objective.trainer;
   out.unless(!c.reward_funcs.empty(), "trainer '" + trainer + "' needs 'reward_funcs'");
-  out.unless(c.sampling.num_generations >= 2 || c.objective.scale_rewards == "batch",
+  // PPO takes its baseline from the critic, REINFORCE++ from the whole step.
+  out.unless(c.sampling.num_generations >= 2 || c.objective.scale_rewards == "batch" || trainer == "ppo" ||
+                 trainer == "reinforce_pp",
              "'num_generations' must be at least 2: a group of one has no baseline");
   out.unless(c.sampling.temperature > 0,
              "'temperature' must be > 0 for training; greedy samples cannot be compared");
+  out.unless(c.dynamic_sampling == "off" || c.sampling.num_generations >= 2,
+             "'dynamic_sampling' compares the completions of a prompt: 'num_generations' must be at least 2");
+  if (is_dpg(c)) {
+    for (std::string& complaint : f_dpg_complaints(c)) out.unless(false, std::move(complaint));
+  }
   if (trainer == "dph_rl") {
     out.unless(c.presample.threshold <= c.presample.k, "'presample.threshold' must not exceed 'presample.k'");
   }
@@ -58,11 +67,32 @@ void check_online(const JobConfig& c, Complaints& out) {
   }
 }
 
+void check_critic(const JobConfig& c, Complaints& out) {
+  const CriticConfig &critic = c.learner.critic, defaults;
+  if (c.objective.trainer != "ppo") {
+    out.unless(critic.value_head == defaults.value_head && critic.value_model.empty() &&
+                   critic.value_learning_rate == defaults.value_learning_rate,
+               "the value_ keys do nothing with trainer '" + c.objective.trainer +
+                   "': leave them out, or use trainer ppo");
+  }
+  out.unless(
+      c.objective.trainer != "ppo" || c.learner.max_zero_std_steps == 0,
+      "'max_zero_std_steps' does nothing with trainer 'ppo', which learns without a spread in a group");
+  out.unless(critic.value_head == "separate" || critic.value_model.empty(),
+             "'value_model' does nothing with a shared 'value_head'");
+}
+
 void check_reference(const JobConfig& c, Complaints& out) {
   const ReferenceConfig& r = c.reference;
-  out.unless(r.ref_soup.empty() || r.ref_model.empty(), "'ref_soup' and 'ref_model' exclude each other");
-  out.unless(r.ref_soup_weights.empty() || r.ref_soup_weights.size() == r.ref_soup.size(),
-             "'ref_soup_weights' must have as many entries as 'ref_soup'");
+  for (std::string& complaint : reference_complaints(r)) out.unless(false, std::move(complaint));
+  out.unless(!r.precompute_ref_log_probs || c.objective.trainer == "dpo",
+             "'precompute_ref_log_probs' is for trainer dpo; " + in_quotes(c.objective.trainer) +
+                 " needs the reference itself, or none");
+  out.unless(!r.precompute_ref_log_probs || !r.sync_ref_model,
+             "'precompute_ref_log_probs' and 'sync_ref_model' exclude each other: a moving reference has no "
+             "log-probs in advance");
+  out.unless(r.ref_log_probs_cache.empty() || r.precompute_ref_log_probs,
+             "'ref_log_probs_cache' does nothing without 'precompute_ref_log_probs'");
 }
 
 void make_absolute(std::string& path, const Path& base) {
@@ -70,8 +100,13 @@ void make_absolute(std::string& path, const Path& base) {
 }
 
 std::vector<std::string*> path_keys(JobConfig& c) {
-  std::vector<std::string*> out = {&c.model_name_or_path, &c.tokenizer, &c.output_dir,
-                                   &c.reference.ref_model};
+  std::vector<std::string*> out = {&c.model_name_or_path,
+                                   &c.tokenizer,
+                                   &c.output_dir,
+                                   &c.reference.ref_model,
+                                   &c.reference.ref_log_probs_cache,
+                                   &c.learner.critic.value_model};
+  for (RewardConfig& reward : c.reward_funcs) out.push_back(&reward.path);
   for (auto* list : {&c.data.train_files, &c.data.val_files, &c.reference.ref_soup}) {
     for (std::string& p : *list) out.push_back(&p);
   }
@@ -99,8 +134,11 @@ double JobConfig::correct_from() const {
 Status check_job(const JobConfig& config) {
   Complaints out;
   check_model_and_data(config, out);
+  const Status loss_type = check_loss_type(config.objective);
+  out.unless(loss_type.ok(), loss_type.message());
   if (config.online()) check_online(config, out);
   check_reference(config, out);
+  check_critic(config, out);
   return out.status();
 }
 
@@ -130,7 +168,7 @@ std::string job_fingerprint(const JobConfig& config) {
   Json j = write_config(config);
   for (const char* key :
        {"output_dir", "save_steps", "save_total_limit", "resume", "log_completions", "reward_threads",
-        "reward_timeout_s", "max_steps", "rollout_max_batch", "rollout_threads"}) {
+        "reward_timeout_s", "max_steps", "rollout_max_batch", "rollout_threads", "ref_log_probs_cache"}) {
     j.erase(key);
   }
   // The horizon matters where the schedule looks at it.

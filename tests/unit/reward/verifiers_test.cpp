@@ -101,6 +101,7 @@ TEST(Math, EqualFormsOfOneAnswerAreEqual) {
            {"\\boxed{x>2}", "$(2,\\infty)$"},
            {"\\boxed{\\{3,1,2\\}}", "$\\{1,2,3\\}$"},
            {"\\boxed{90^\\circ}", "$90$"},
+           {"\\boxed{\\text{odd and {even}}}", "$odd and{even}$"},
            {"\\boxed{|-3|}", "$3$"}}) {
     EXPECT_EQ(maths(a, b).score, 1.0) << a << " and " << b << ": " << maths(a, b).reason;
     EXPECT_EQ(maths(b, a).score, 1.0) << b << " and " << a << ": " << maths(b, a).reason;
@@ -108,16 +109,18 @@ TEST(Math, EqualFormsOfOneAnswerAreEqual) {
 }
 
 TEST(Math, DifferentAnswersAreDifferent) {
-  for (const auto& [a, b] :
-       std::initializer_list<std::pair<const char*, const char*>>{{"\\boxed{\\sqrt{x^2}}", "$x$"},
-                                                                  {"\\boxed{(1,2)}", "$(2,1)$"},
-                                                                  {"\\boxed{[1,2]}", "$(1,2)$"},
-                                                                  {"\\boxed{x=2,y=3}", "$x=3,y=2$"},
-                                                                  {"\\boxed{x<2}", "$x>2$"},
-                                                                  {"\\boxed{\\pm 2}", "$2$"},
-                                                                  {"\\boxed{\\frac{1}{0}}", "$0$"},
-                                                                  {"\\boxed{3.14}", "$\\pi$"},
-                                                                  {"\\boxed{2x}", "$x^2$"}}) {
+  for (const auto& [a, b] : std::initializer_list<std::pair<const char*, const char*>>{
+           {"\\boxed{\\sqrt{x^2}}", "$x$"},
+           {"\\boxed{(1,2)}", "$(2,1)$"},
+           {"\\boxed{[1,2]}", "$(1,2)$"},
+           {"\\boxed{x=2,y=3}", "$x=3,y=2$"},
+           {"\\boxed{x<2}", "$x>2$"},
+           {"\\boxed{\\pm 2}", "$2$"},
+           {"\\boxed{\\frac{1}{0}}", "$0$"},
+           {"\\boxed{3.14}", "$\\pi$"},
+           {"\\boxed{\\frac{1}{23}}", "$\\frac{12}{3}$"},
+           {"\\boxed{\\frac{1}{2}3}", "$\\frac{1}{23}$"},
+           {"\\boxed{2x}", "$x^2$"}}) {
     EXPECT_EQ(maths(a, b).score, 0.0) << a << " and " << b;
   }
 }

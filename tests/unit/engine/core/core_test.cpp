@@ -43,11 +43,23 @@ TEST(Json, KeepsTheOrderOfMembers) {
             R"({"z":1,"a":[true,null,"x"],"m":{"q":-1.5}})");
 }
 
+TEST(Json, AMillionMembersTakeNoQuadraticTimeAndTheLastOfAKeyCounts) {
+  std::string text = "{";
+  for (int i = 0; i < 1'000'000; ++i) text += "\"" + std::to_string(i) + "\":1,";
+  const Result<Json> json = parse_json(text + R"("7":2,"a":3,"a":4})");
+  ASSERT_TRUE(json.ok());
+  EXPECT_EQ(json->size(), 1'000'001u);
+  EXPECT_EQ(std::next(json->begin(), 7).key(), "7");
+  EXPECT_EQ(std::next(json->begin(), 7).value(), 2);
+  EXPECT_EQ(json->back().get<int>(), 4);
+}
+
 TEST(Text, PrintableEscapesWhatCouldDriveATerminal) {
   EXPECT_EQ(printable("a\x1b[2Jb\n"), "a\\x1B[2Jb\\n");
   EXPECT_EQ(printable("\xff\xe2\x80\xae"
                       "é"),
             "\\xFF\\u{202E}é");
+  EXPECT_EQ(printable("\u061C"), "\\u{61C}");
   EXPECT_EQ(printable(std::string(300, 'a'), 10), "aaaaaaaaaa...");
 }
 
@@ -98,6 +110,23 @@ TEST(Config, ReportsEveryErrorAtOnceWithTheNearestName) {
   EXPECT_NE(m.find("'c' is not one of a, b"), std::string::npos) << m;
   EXPECT_NE(m.find("'inner.nam'; did you mean 'inner.name'?"), std::string::npos) << m;
   EXPECT_NE(m.find("'items[0].weight' is -1"), std::string::npos) << m;
+}
+
+TEST(Config, AHostileOneCostsNoMoreThanItsOwnSize) {
+  Json many = Json::object();
+  for (int i = 0; i < 100; ++i) many["k" + std::to_string(i)] = i;
+  const std::string message = read_config<Outer>(many).status().message();
+  EXPECT_NE(message.find("unknown key 'k0'"), std::string::npos) << message;
+  EXPECT_NE(message.find("; and 80 more"), std::string::npos) << message;
+  const Json longest{{std::string(3'000'000, 'x'), 1}};
+  EXPECT_LT(read_config<Outer>(longest).status().message().size(), 500u);
+  const Json list{{"items", Json::array_t(2000, Json::object())}};
+  EXPECT_NE(read_config<Outer>(list).status().message().find("'items' has 2000 items; at most 1000"),
+            std::string::npos);
+  Json document = Json::object();
+  std::string deep = "a";
+  for (int i = 0; i < 100'000; ++i) deep += ".a";
+  EXPECT_NE(apply_override(document, deep + "=1").message().find("deeper than 64"), std::string::npos);
 }
 
 TEST(Config, SchemaAndKeysDescribeEveryField) {

@@ -101,9 +101,10 @@ TEST_F(MetricsLogTest, OldLinesOutliveASecondKillBeforeTheyAreCompared) {
 
 TEST_F(MetricsLogTest, TornAndForeignLinesAreLeftOutAndCounted) {
   record(2);
-  expect_ok(append_file(file, "not json\n{\"loss\":1}\n{\"step\":2,\"loss\":8}\n{\"step\":3,\"lo"));
+  expect_ok(
+      append_file(file, "not json\n{\"loss\":1}\n{\"step\":-4}\n{\"step\":2,\"loss\":8}\n{\"step\":3,\"lo"));
   MetricsLog log = open(3);
-  EXPECT_EQ(log.lines_left_out(), 4);
+  EXPECT_EQ(log.lines_left_out(), 5);
   EXPECT_EQ(log.last_step(), 2);
   value_of(log.append(3, {{"loss", 1}}));
   EXPECT_TRUE(bytes_of(file).ends_with("\n{\"step\":3,\"loss\":1}\n"));

@@ -73,6 +73,8 @@ class FakeReference final : public Reference {
   }
   int64_t version() const override { return version_; }
   const std::string& content_hash() const override { return hash_; }
+  std::string origin() const override { return "a fake"; }
+  bool is_soup() const override { return false; }
   TensorMap save() const override {
     return {{"moved", make_tensor({1}, std::vector<float>{float(version_)})}};
   }

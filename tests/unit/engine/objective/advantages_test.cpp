@@ -13,8 +13,8 @@ using ::testing::Each;
 using ::testing::ElementsAre;
 
 Advantages advantages(std::vector<std::optional<double>> rewards, std::vector<int64_t> groups,
-                      ScaleRewards scale = ScaleRewards::kGroup) {
-  return group_advantages(rewards, groups, scale);
+                      const std::string& scale = "group") {
+  return group_advantages(rewards, groups, *parse_scale_rewards(scale));
 }
 
 TEST(GroupAdvantages, EqualRewardsGiveExactlyZeroEvenWhereTheMeanRounds) {
@@ -33,13 +33,13 @@ TEST(GroupAdvantages, AreDividedByTheGroupsSampleDeviation) {
 }
 
 TEST(GroupAdvantages, BatchScaleKeepsGroupMeansAndSharesOneDeviation) {
-  const Advantages a = advantages({1, 0, 10, 6}, {0, 0, 1, 1}, ScaleRewards::kBatch);
+  const Advantages a = advantages({1, 0, 10, 6}, {0, 0, 1, 1}, "batch");
   EXPECT_NEAR(a.values[0] * 4, a.values[2], 1e-12);
   EXPECT_NEAR(a.values[0], 0.5 / (a.batch_std + 1e-4), 1e-15);
 }
 
 TEST(GroupAdvantages, NoScaleIsTheDistanceFromTheMean) {
-  EXPECT_THAT(advantages({3, 1, 2}, {7, 7, 7}, ScaleRewards::kNone).values, ElementsAre(1, -1, 0));
+  EXPECT_THAT(advantages({3, 1, 2}, {7, 7, 7}, "none").values, ElementsAre(1, -1, 0));
 }
 
 TEST(GroupAdvantages, AMissingRewardIsLeftOutOfMeanAndDeviation) {
@@ -69,6 +69,37 @@ TEST(GroupAdvantages, ALargeCommonOffsetCostsNoDigits) {
   const Advantages near = advantages({0, 0.25, 0.5}, {0, 0, 0});
   const Advantages far = advantages({1e6, 1e6 + 0.25, 1e6 + 0.5}, {0, 0, 0});
   for (size_t i = 0; i < 3; ++i) EXPECT_NEAR(far.values[i], near.values[i], 1e-12);
+}
+
+TEST(GroupAdvantages, AGroupOfOneGetsWhatItsPresetSays) {
+  EXPECT_EQ(advantages({5}, {0}, "verl").values[0], 5 / (1 + 1e-6));
+  EXPECT_TRUE(std::isnan(advantages({5}, {0}, "openrlhf").values[0]));
+  EXPECT_EQ(advantages({5}, {0}, "paper_population").values[0], 0);
+}
+
+TEST(GroupAdvantages, AFlooredVarianceHoldsDownAGroupOfNearlyEqualRewards) {
+  EXPECT_LT(advantages({0.5, 0.5001}, {0, 0}, "verl_vectorized").values[1], 0.1);
+  EXPECT_GT(advantages({0.5, 0.5001}, {0, 0}, "verl").values[1], 0.6);
+}
+
+TEST(GroupAdvantages, APresetThatDoesNotExistIsRefused) { EXPECT_FALSE(parse_scale_rewards("trl2").ok()); }
+
+Advantages leave_one_out(std::vector<std::optional<double>> rewards, std::vector<int64_t> groups,
+                         ScaleRewards::Single single = ScaleRewards::Single::kZero) {
+  return leave_one_out_advantages(rewards, groups, single);
+}
+
+TEST(LeaveOneOut, IsTheDistanceFromTheMeanOfTheOthers) {
+  EXPECT_THAT(leave_one_out({4, 1, 1}, {0, 0, 0}).values, ElementsAre(3, -1.5, -1.5));
+}
+
+TEST(LeaveOneOut, OfAGroupOfOneIsZeroUnlessTheRawRewardIsAskedFor) {
+  EXPECT_THAT(leave_one_out({5}, {0}).values, ElementsAre(0));
+  EXPECT_THAT(leave_one_out({5}, {0}, ScaleRewards::Single::kRaw).values, ElementsAre(5));
+}
+
+TEST(LeaveOneOut, AMissingRewardIsNobodysBaseline) {
+  EXPECT_THAT(leave_one_out({4, std::nullopt, 2}, {0, 0, 0}).values, ElementsAre(2, 0, -2));
 }
 
 }  // namespace

@@ -12,8 +12,12 @@ namespace {
 std::vector<PresampledPrompt> ten() {
   std::vector<PresampledPrompt> all;
   for (int64_t i = 0; i < 10; ++i) {
-    PresampledPrompt p{.row = i, .correct = i, .mastered = i % 2 == 0, .ids = {}, .logps = {}};
-    if (p.mastered) {
+    PresampledPrompt p{.row = i,
+                       .correct = i,
+                       .label = i % 2 == 0 ? PromptLabel::kPef : PromptLabel::kExp,
+                       .ids = {},
+                       .logps = {}};
+    if (p.mastered()) {
       p.ids = {static_cast<TokenId>(i), 2};
       p.logps = {-0.1f, -1.0f / 3.0f};
     }
@@ -33,6 +37,17 @@ TEST(Rehearsal, WhatIsAppendedIsReadBackBitForBit) {
   EXPECT_EQ(again.exploration_rows(), (std::vector<int64_t>{1, 3, 5, 7, 9}));
 }
 
+TEST(Rehearsal, NoPromptIsBothExploredAndRehearsedAndADroppedOneIsNeither) {
+  testing::TempFolder folder;
+  Rehearsal rehearsal = *Rehearsal::open(folder.path() / "presample.jsonl");
+  std::vector<PresampledPrompt> all = ten();
+  all[1].label = PromptLabel::kDrop;
+  all[3].label = PromptLabel::kIncomplete;
+  ASSERT_TRUE(rehearsal.append(all).ok());
+  EXPECT_EQ(rehearsal.exploration_rows(), (std::vector<int64_t>{3, 5, 7, 9}));
+  for (const PresampledPrompt* p : rehearsal.samples(1, 0, 20)) EXPECT_EQ(p->row % 2, 0);
+}
+
 TEST(Rehearsal, ATornLastLineIsDroppedAndABrokenOneIsNamed) {
   testing::TempFolder folder;
   const Path file = folder.path() / "presample.jsonl";
@@ -50,7 +65,7 @@ TEST(Rehearsal, ALineOutOfItsPlaceIsNamed) {
   testing::TempFolder folder;
   const Path file = folder.path() / "presample.jsonl";
   ASSERT_TRUE(Rehearsal::open(file)->append(ten()).ok());
-  ASSERT_TRUE(append_file(file, R"({"row": 99, "correct": 0, "mastered": false})"
+  ASSERT_TRUE(append_file(file, R"({"row": 99, "correct": 0, "label": "exp"})"
                                 "\n")
                   .ok());
   const Status s = Rehearsal::open(file).status();

@@ -4,28 +4,15 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <limits>
-
-#include "engine/reference/compare_models.h"
+#include "engine/reference/parameters.h"
+#include "engine/reference/soup.h"
 #include "tests/support/test_data.h"
+#include "tests/unit/engine/reference/reference_testing.h"
 
 namespace fulcrum {
 namespace {
 
 using ::testing::HasSubstr;
-
-ModelSpec tiny_spec() {
-  ModelSpec spec;
-  spec.vocab_size = 11;
-  spec.hidden_size = 8;
-  spec.intermediate_size = 12;
-  spec.num_hidden_layers = 1;
-  spec.num_attention_heads = 2;
-  spec.num_key_value_heads = 1;
-  spec.head_dim = 4;
-  spec.max_position_embeddings = 16;
-  return spec;
-}
 
 // Prompt 1 2, completion 3 4.
 TrainBatch tiny_batch() {
@@ -115,7 +102,7 @@ TEST(Reference, OptionsThatExcludeEachOtherAreRefused) {
   };
   EXPECT_THAT(refusal({.ref_model = "a", .ref_soup = {"b", "c"}}), HasSubstr("exclude each other"));
   EXPECT_THAT(refusal({.ref_soup = {"b", "c"}, .ref_soup_weights = {1.0}}),
-              HasSubstr("has 1 numbers for a ref_soup of 2"));
+              HasSubstr("'ref_soup_weights' must have as many entries"));
   EXPECT_THAT(refusal({.ref_model = "/no/such/folder"}), HasSubstr("ref_model '/no/such/folder'"));
 }
 
@@ -132,41 +119,63 @@ TEST(Reference, ASoupOfFoldersIsTheirAverageAndAMisfitIsNamed) {
   }
   const auto path = [&](const std::string& name) { return (folder.path() / name).string(); };
   const auto soup = make({.ref_soup = {path("a"), path("b")}, .ref_soup_weights = {3, 1}}, a);
-  const std::vector<Model> ingredients = {a, b};
-  const Model expected = *make_soup(ingredients, std::vector<double>{0.75, 0.25});
+  const std::vector<Ingredient> ingredients = {{.name = "a", .model = a}, {.name = "b", .model = b}};
+  const Model expected = *make_soup(ingredients, {.weights = {0.75, 0.25}});
   EXPECT_EQ(soup->content_hash(), make({}, expected)->content_hash());
   EXPECT_THAT(make_reference({.ref_model = path("wide")}, a, {}).status().message(),
               HasSubstr("mlp.down_proj.weight' has shape"));
 }
 
-TEST(Soup, OfOneModelIsThatModelAndOfEqualModelsBitEqual) {
+TEST(Reference, SaysWhereItCameFrom) {
+  const testing::TempFolder folder;
   const Model a = random_model(tiny_spec(), 1);
-  const std::vector<Model> one = {a}, two = {a, a};
-  EXPECT_EQ(content_hash(make_soup(one, std::vector<double>{2.0})->tensors), content_hash(a.tensors));
-  EXPECT_EQ(content_hash(make_soup(two, std::vector<double>{0.5, 0.5})->tensors), content_hash(a.tensors));
+  ASSERT_TRUE(write_model(folder.path(), a, {}).ok());
+  const std::string path = folder.path().string();
+  EXPECT_EQ(make({}, a)->origin(), "the policy as it starts");
+  EXPECT_EQ(make({.ref_model = path}, a)->origin(), "ref_model '" + path + "'");
+  EXPECT_EQ(make({.ref_soup = {path, path}}, a)->origin(), "soup of 2 models");
 }
 
-TEST(Soup, RefusesWeightsThatCancelAndValuesThatAreNotFinite) {
-  const Model a = random_model(tiny_spec(), 1);
-  Model broken = a;
-  const std::string name = broken.tensors.begin()->first;
-  std::vector<float> values = *to_float(broken.tensors.at(name));
-  values[0] = std::numeric_limits<float>::quiet_NaN();
-  broken.tensors[name] = make_tensor(a.tensors.at(name).shape, values);
-  EXPECT_THAT(make_soup(std::vector<Model>{a, a}, std::vector<double>{1, -1}).status().message(),
-              HasSubstr("add up to 0"));
-  EXPECT_THAT(make_soup(std::vector<Model>{a, broken}, std::vector<double>{1, 1}).status().message(),
-              HasSubstr("tensor '" + name + "' of model 2"));
-  EXPECT_FALSE(make_soup(std::vector<Model>{a}, std::vector<double>{1, 1}).ok());
+TEST(Reference, ASoupMayBeMixedByLayersAndTowardsThePolicyAsItStarts) {
+  const testing::TempFolder a_folder, b_folder;
+  const Model start = random_model(tiny_spec(), 1), a = random_model(tiny_spec(), 2),
+              b = random_model(tiny_spec(), 3);
+  ASSERT_TRUE(write_model(a_folder.path(), a, {}).ok());
+  ASSERT_TRUE(write_model(b_folder.path(), b, {}).ok());
+  const std::vector<SoupRule> rules = {{.tensors = "mlp", .weights = {1, 0}}};
+  const auto soup = make({.ref_soup = {a_folder.path().string(), b_folder.path().string()},
+                          .ref_soup_layer_weights = rules,
+                          .ref_soup_interpolation = 0.25},
+                         start);
+  const std::vector<Ingredient> models = {{.model = a}, {.model = b}};
+  const Ingredient base{.model = start};
+  const Model expected = *make_soup(models, {.rules = rules, .base = &base, .interpolation = 0.25});
+  EXPECT_EQ(soup->content_hash(), make({}, expected)->content_hash());
 }
 
-TEST(CompareModels, NamesTheKeyOfTheFirstDifferenceInTheArchitecture) {
-  const Model a = random_model(tiny_spec(), 1);
-  Model b = a;
-  b.spec.rope_theta = 500000;
-  EXPECT_EQ(compare_models(a, b).kind, Mismatch::kArchitecture);
-  EXPECT_THAT(check_same_kind(a, "the policy", b, "its ref_model").message(),
-              HasSubstr("the policy and its ref_model do not fit: rope_theta is 10000"));
+TEST(Reference, KeysOfASoupWithoutASoupAreRefused) {
+  const Model start = random_model(tiny_spec(), 1);
+  const auto refusal = [&](const ReferenceConfig& config) {
+    return make_reference(config, start, {}).status().message();
+  };
+  EXPECT_THAT(refusal({.ref_soup_weights = {1}}), HasSubstr("without 'ref_soup'"));
+  EXPECT_THAT(refusal({.ref_soup_interpolation = 0.5}), HasSubstr("without 'ref_soup'"));
+}
+
+TEST(Follow, PassesThroughTheModelsAsTheWeightsOfAMovingAverageSay) {
+  const std::vector<Ingredient> models = {{.model = random_model(tiny_spec(), 1)},
+                                          {.model = random_model(tiny_spec(), 2)},
+                                          {.model = random_model(tiny_spec(), 3)}};
+  const auto reference = *Policy::create(models[0].model, {});
+  for (int64_t step = 1; step <= 2; ++step) {
+    const auto policy = *Policy::create(models[static_cast<size_t>(step)].model, {});
+    EXPECT_TRUE(*follow(*reference, *policy, {.alpha = 0.3, .every = 1}, step));
+  }
+  const Model average = *make_soup(models, {.weights = ema_weights(3, 0.3)});
+  for (const auto& [name, moved] : copy_parameters(*reference)) {
+    const std::vector<float> got = *to_float(moved), want = *to_float(average.tensors.at(name));
+    for (size_t i = 0; i < got.size(); ++i) EXPECT_NEAR(got[i], want[i], 1e-8) << name;
+  }
 }
 
 }  // namespace

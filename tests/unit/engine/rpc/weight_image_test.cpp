@@ -117,6 +117,13 @@ TEST(WeightImage, AHostileManifestIsRefusedBeforeMemoryIsTaken) {
   EXPECT_TRUE(refuses([](auto& m) { m.mutable_tensors(0)->set_shape(0, 5); }));
   EXPECT_TRUE(refuses([](auto& m) { m.mutable_tensors(0)->set_name("other"); }));
   EXPECT_TRUE(refuses([](auto& m) { m.mutable_tensors()->RemoveLast(); }));
+  EXPECT_TRUE(refuses([](auto& m) { *m.mutable_tensors(1) = m.tensors(2); }));  // one twice, one not at all
+  EXPECT_TRUE(refuses([](auto& m) { m.mutable_tensors(0)->set_dtype("I32"); }));
+  EXPECT_TRUE(refuses([](auto& m) {  // room that no tensor fills
+    for (auto& file : *m.mutable_tokenizer_files()) file.set_offset(file.offset() + (int64_t{1} << 41));
+    m.set_tokenizer_chunk(m.tokenizer_chunk() + (1 << 21));
+    m.set_num_chunks(m.num_chunks() + (1 << 21));
+  }));
   EXPECT_TRUE(refuses([](auto& m) { m.set_model_config_json("{"); }));
   EXPECT_TRUE(refuses([](auto& m) { m.mutable_tokenizer_files(0)->set_name("../../etc/passwd"); }));
   EXPECT_TRUE(refuses([](auto& m) { m.mutable_tokenizer_files(0)->set_bytes(int64_t{1} << 40); }));

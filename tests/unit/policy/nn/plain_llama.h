@@ -114,7 +114,7 @@ inline at::Tensor plain_attention(const at::Tensor& x, const PlainWeights& w, co
   return at::matmul(mixed.transpose(0, 1).reshape({length, -1}), w.at(p + "o_proj.weight").t());
 }
 
-// Logits [L, V] of one sequence.
+// Logits [L, V] of one sequence; of a model with a score head the scores [L, 1].
 inline at::Tensor plain_logits(const std::vector<TokenId>& ids, const PlainWeights& w, const ModelSpec& s) {
   const at::Tensor embedding = w.at("model.embed_tokens.weight");
   at::Tensor x = embedding.index_select(0, at::tensor(ids, at::kInt));
@@ -128,6 +128,7 @@ inline at::Tensor plain_logits(const std::vector<TokenId>& ids, const PlainWeigh
                        w.at(p + "mlp.down_proj.weight").t());
   }
   x = plain_norm(x, w.at("model.norm.weight"), s.rms_norm_eps);
+  if (s.score_head) return at::matmul(x, w.at("score.weight").t());
   return at::matmul(x, (s.tie_word_embeddings ? embedding : w.at("lm_head.weight")).t());
 }
 

@@ -120,6 +120,17 @@ TEST(MarkedJson, MetaspaceIsTheSameInItsNewerForm) {
   EXPECT_EQ(encode(load_json(json), "▁a"), (Ids{8}));  // a mark that is there is not put again
 }
 
+TEST(TokenizerJson, ReplacementsThatMultiplyAreRefused) {
+  const Json doubles = *parse_json(R"({"type": "Replace", "pattern": {"String": "a"}, "content": "aa"})");
+  Json json = tiny_marked();
+  json["normalizer"]["normalizers"] = Json(Json::array_t(60, doubles));
+  EXPECT_THAT(error_of(json), HasSubstr("more than 64 times longer"));
+  json = tiny_marked();
+  auto& decoders = json["decoder"]["decoders"];
+  decoders.insert(decoders.begin(), 60, doubles);
+  EXPECT_THAT(error_of(json), HasSubstr("more than 64 times longer"));
+}
+
 TEST(TokenizerJson, WhatWouldChangeTheIdsUnnoticedIsRefused) {
   Json json = tiny_byte_level();
   json["normalizer"] = {{"type", "Lowercase"}};

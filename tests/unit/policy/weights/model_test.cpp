@@ -41,6 +41,47 @@ void write_text(const Path& path, const std::string& text) {
 
 std::string load_error(const Path& path) { return load_model(path).status().message(); }
 
+TEST(ScoreModel, IsWrittenAsTransformersSequenceClassificationWithOneLabelAndReadBack) {
+  for (const char* type : {"llama", "mistral", "qwen2"}) {
+    const TempFolder folder;
+    ModelSpec spec = small_spec(type);
+    spec.score_head = true;
+    const Model model = random_model(spec, 3);
+    ASSERT_EQ(model.tensors.at("score.weight").shape, (std::vector<int64_t>{1, 8}));
+    EXPECT_FALSE(model.tensors.contains("lm_head.weight"));
+    ASSERT_TRUE(write_model(folder.path(), model, {}).ok());
+    const Json config = parse_json(read_file(folder.path() / "config.json").value()).value();
+    EXPECT_THAT(config["architectures"][0].get<std::string>(), HasSubstr("ForSequenceClassification"));
+    EXPECT_EQ(config["id2label"].size(), 1U) << "transformers makes two labels where it is not told";
+    const auto read = load_model(folder.path());
+    ASSERT_TRUE(read.ok()) << read.status().message();
+    EXPECT_TRUE(read->spec.score_head);
+    EXPECT_EQ(content_hash(read->tensors), content_hash(model.tensors));
+  }
+}
+
+TEST(ScoreModel, OfSeveralLabelsIsRefused) {
+  ModelSpec spec = small_spec();
+  spec.score_head = true;
+  Json config = model_config_json(spec);
+  config["id2label"] = {{"0", "bad"}, {"1", "good"}};
+  EXPECT_THAT(parse_model_config(config).status().message(), HasSubstr("2 labels"));
+  config.erase("id2label");
+  EXPECT_THAT(parse_model_config(config).status().message(), HasSubstr("2 labels"));
+}
+
+TEST(ScoreModel, MadeOfALanguageModelKeepsTheBodyAndStartsAtZero) {
+  const Model model = random_model(small_spec(), 3);
+  const Model scorer = as_score_model(model);
+  ASSERT_TRUE(check_tensors(scorer.spec, scorer.tensors).ok());
+  EXPECT_EQ(to_float(scorer.tensors.at("score.weight")).value(), std::vector<float>(8, 0.0F));
+  for (const auto& [name, tensor] : scorer.tensors) {
+    if (name == "score.weight") continue;
+    EXPECT_EQ(to_float(tensor).value(), to_float(model.tensors.at(name)).value()) << name;
+  }
+  EXPECT_EQ(content_hash(as_score_model(scorer).tensors), content_hash(scorer.tensors));
+}
+
 TEST(ModelConfig, IsReadBackFromWhatIsWrittenForEveryFamily) {
   for (const char* type : {"llama", "mistral", "qwen2"}) {
     ModelSpec spec = small_spec(type);

@@ -83,6 +83,40 @@ TEST(Half, EveryBf16PatternSurvivesARoundTrip) {
   }
 }
 
+TEST(Half, EveryFp16PatternSurvivesARoundTripAndMidpointsGoToTheEvenOne) {
+  for (uint32_t bits = 0; bits < 0x8000; ++bits) {
+    const auto pattern = static_cast<uint16_t>(bits);
+    const float value = fp16_to_float(pattern);
+    if (std::isnan(value)) {
+      EXPECT_TRUE(std::isnan(fp16_to_float(float_to_fp16(value)))) << bits;
+      continue;
+    }
+    EXPECT_EQ(float_to_fp16(value), pattern);
+    EXPECT_EQ(float_to_fp16(-value), pattern | 0x8000);
+    if (bits >= 0x7BFF) continue;  // the next one is infinity
+    const float next = fp16_to_float(static_cast<uint16_t>(bits + 1));
+    const float middle = (value + next) / 2;  // exact in fp32
+    EXPECT_EQ(float_to_fp16(middle), bits % 2 == 0 ? bits : bits + 1) << bits;
+    EXPECT_EQ(float_to_fp16(std::nextafter(middle, next)), bits + 1) << bits;
+    EXPECT_EQ(float_to_fp16(std::nextafter(middle, value)), bits) << bits;
+  }
+  EXPECT_EQ(float_to_fp16(65519.996F), 0x7BFF);
+  EXPECT_EQ(float_to_fp16(65520), 0x7C00);
+  EXPECT_EQ(float_to_fp16(-1e30F), 0xFC00);
+}
+
+TEST(Tensor, OfAnyFloatingTypeIsRoundedOnceAndNeverToInfinity) {
+  const std::vector<double> values = {0.1, -3, 1e-30};
+  EXPECT_EQ(*to_double(*make_tensor({3}, values, DType::kF64)), values);
+  EXPECT_EQ((*to_double(*make_tensor({3}, values, DType::kF32)))[0], double(0.1F));
+  EXPECT_EQ((*to_double(*make_tensor({3}, values, DType::kBF16)))[0], 0.10009765625);
+  EXPECT_EQ((*to_double(*make_tensor({3}, values, DType::kF16)))[2], 0.0);
+  const std::vector<double> large = {1e39};
+  EXPECT_EQ(make_tensor({1}, large, DType::kF32).status().code(), Code::kOutOfRange);
+  EXPECT_EQ(make_tensor({1}, large, DType::kBF16).status().code(), Code::kOutOfRange);
+  EXPECT_FALSE(make_tensor({1}, large, DType::kI32).ok());
+}
+
 TEST(Tensor, ToFloatReadsEveryFloatingTypeFromAnyByte) {
   std::array<std::byte, 9> storage{};
   const double value = -2.5;

@@ -1,0 +1,58 @@
+#include "engine/learner/trained_models.h"
+
+namespace fulcrum {
+namespace {
+
+constexpr const char* kCriticPrefix = "critic/";
+
+}  // namespace
+
+TrainedModels::TrainedModels(std::unique_ptr<Policy> policy, std::unique_ptr<Critic> critic,
+                             const LearnerConfig& config)
+    : policy_(std::move(policy)), critic_(std::move(critic)), trained_(policy_->parameters(), config) {}
+
+void TrainedModels::clear_gradients() const {
+  trained_.clear_gradients();
+  if (critic_ != nullptr) critic_->trained().clear_gradients();
+}
+
+TrainedModels::Norms TrainedModels::gradient_norms() const {
+  return {trained_.gradient_norm(), critic_ != nullptr ? critic_->trained().gradient_norm() : 0};
+}
+
+void TrainedModels::update(const Norms& norms, int64_t step, int64_t max_steps) {
+  trained_.update(norms.policy, step, max_steps);
+  if (critic_ != nullptr) critic_->trained().update(norms.critic, step, max_steps);
+  parameters_changed();
+}
+
+TrainedModels::Snapshot TrainedModels::snapshot() const {
+  Snapshot out{trained_.snapshot(), std::nullopt};
+  if (critic_ != nullptr) out.critic = critic_->trained().snapshot();
+  return out;
+}
+
+void TrainedModels::restore(const Snapshot& before) {
+  trained_.restore(before.policy);
+  if (critic_ != nullptr) critic_->trained().restore(*before.critic);
+  parameters_changed();
+}
+
+void TrainedModels::save(TensorMap& into) const {
+  trained_.save("", into);
+  if (critic_ != nullptr) critic_->trained().save(kCriticPrefix, into);
+}
+
+Status TrainedModels::load(const TensorMap& from, int64_t updates) {
+  TRY_DO(trained_.load("", from, updates));
+  if (critic_ != nullptr) TRY_DO(critic_->trained().load(kCriticPrefix, from, updates));
+  parameters_changed();
+  return ok_status();
+}
+
+void TrainedModels::parameters_changed() {
+  policy_->parameters_changed();
+  if (critic_ != nullptr) critic_->parameters_changed();
+}
+
+}  // namespace fulcrum

@@ -1,0 +1,56 @@
+// The models the learner moves: the policy, and the critic where the objective needs values. They step
+// together, so that one count of updates stands for both. Called by the learner. Not thread-safe.
+#pragma once
+
+#include <cmath>
+#include <memory>
+#include <optional>
+
+#include "engine/learner/critic.h"
+#include "engine/learner/micro_batch.h"
+#include "engine/learner/trained_parameters.h"
+
+namespace fulcrum {
+
+class TrainedModels {
+ public:
+  // `critic` may be null.
+  TrainedModels(std::unique_ptr<Policy> policy, std::unique_ptr<Critic> critic, const LearnerConfig& config);
+
+  Policy& policy() const { return *policy_; }
+  bool has_critic() const { return critic_ != nullptr; }
+  Models models() const { return {*policy_, critic_.get()}; }
+
+  void clear_gradients() const;
+  // The norms of the gradients, clipped each on its own; without a critic its norm is 0.
+  struct Norms {
+    double policy = 0, critic = 0;
+    bool finite() const { return std::isfinite(policy) && std::isfinite(critic); }
+  };
+  Norms gradient_norms() const;
+  // One clipped optimizer step of every model, at the rates of step `step` of `max_steps`.
+  void update(const Norms& norms, int64_t step, int64_t max_steps);
+
+  // What a step of several updates goes back to when it fails.
+  struct Snapshot {
+    AdamW::Snapshot policy;
+    std::optional<AdamW::Snapshot> critic;
+  };
+  Snapshot snapshot() const;
+  void restore(const Snapshot& before);
+
+  // Optimizer steps so far.
+  int64_t updates() const { return trained_.updates(); }
+  // fp32 weights and moments; the critic's names begin with "critic/".
+  void save(TensorMap& into) const;
+  Status load(const TensorMap& from, int64_t updates);
+
+ private:
+  void parameters_changed();
+
+  std::unique_ptr<Policy> policy_;
+  std::unique_ptr<Critic> critic_;
+  TrainedParameters trained_;  // the policy's
+};
+
+}  // namespace fulcrum

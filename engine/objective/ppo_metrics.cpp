@@ -1,0 +1,74 @@
+#include "engine/objective/ppo_metrics.h"
+
+#include <ATen/TensorOperators.h>
+
+#include "engine/objective/masked.h"
+
+namespace fulcrum {
+namespace {
+
+struct Moments {
+  double n = 0, sum = 0, squares = 0;
+  void add(double x) {
+    n += 1;
+    sum += x;
+    squares += x * x;
+  }
+  double variance() const { return n == 0 ? 0 : squares / n - (sum / n) * (sum / n); }
+};
+
+// 1 - Var(R - V) / Var(R): 1 for a critic that knows the returns, 0 for one that knows their mean.
+void add_explained_variance(const TrainBatch& batch, const PpoNumbers& numbers, Metrics& metrics) {
+  Moments returns, errors;
+  for (size_t i = 0; i < batch.target_mask.size(); ++i) {
+    if (batch.target_mask[i] == 0) continue;
+    returns.add(numbers.returns[i]);
+    errors.add(numbers.returns[i] - static_cast<double>(batch.old_values[i]));
+  }
+  if (returns.variance() > 0)
+    add_metric(metrics, "val/explained_variance", 1 - errors.variance() / returns.variance());
+}
+
+}  // namespace
+
+double add_ppo_metrics(const TrainBatch& batch, double beta, PpoNumbers& numbers, Metrics& metrics) {
+  double rows = 0, scores = 0, penalty = 0, entropy = 0;
+  for (const BatchRow& row : batch.rows) {
+    bool counts = false;
+    for (auto i = static_cast<size_t>(row.target_begin); i < static_cast<size_t>(row.target_end); ++i) {
+      if (batch.target_mask[i] == 0) continue;
+      counts = true;
+      numbers.sequence_kl += numbers.log_ratios[i];
+      penalty += beta * numbers.kl[i];
+      if (!batch.old_logps.empty()) entropy -= static_cast<double>(batch.old_logps[i]);
+    }
+    if (!counts) continue;
+    rows += 1;
+    scores += row.reward;
+  }
+  add_metric(metrics, "objective/scores", scores, rows);
+  add_metric(metrics, "objective/non_score_reward", -penalty, rows);
+  add_metric(metrics, "objective/rlhf_reward", scores - penalty, rows);
+  add_metric(metrics, "objective/kl_coef", beta);
+  if (!batch.reference_logps.empty()) add_metric(metrics, "objective/kl", numbers.sequence_kl, rows);
+  if (!batch.old_logps.empty()) add_metric(metrics, "objective/entropy", entropy, rows);
+  add_explained_variance(batch, numbers, metrics);
+  return rows;
+}
+
+void add_policy_metrics(const LossInput& input, const ClipRange& clip, double tokens, Metrics& metrics) {
+  const at::Tensor& mask_N = input.mask_N;
+  const at::Tensor logps_N = keep(input.logps_N.detach(), mask_N);
+  const at::Tensor log_ratio_N =
+      input.old_logps_N.defined() ? logps_N - keep(input.old_logps_N, mask_N) : logps_N - logps_N;
+  const at::Tensor advantages_N = keep(input.advantages_N, mask_N);
+  const TokenSurrogate surrogate = clipped_surrogate(log_ratio_N, advantages_N, clip);
+  const at::Tensor clipped_N = ((surrogate.ratio_N < 1 - clip.low) & (advantages_N < 0)) |
+                               ((surrogate.ratio_N > 1 + clip.high) & (advantages_N > 0));
+  add_metric(metrics, "loss/policy_avg", masked_sum(surrogate.loss_N, mask_N), tokens);
+  add_metric(metrics, "policy/approxkl_avg", masked_sum(0.5 * log_ratio_N * log_ratio_N, mask_N), tokens);
+  add_metric(metrics, "policy/clipfrac_avg", masked_sum(clipped_N, mask_N), tokens);
+  add_metric(metrics, "val/ratio", masked_sum(surrogate.ratio_N, mask_N), tokens);
+}
+
+}  // namespace fulcrum

@@ -1,0 +1,39 @@
+// The loop over chunks of targets whose logits exist at a time. Shared by token_logps.cpp and
+// token_divergences.cpp.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/mm.h>
+
+#include <algorithm>
+
+namespace fulcrum {
+
+// An output head over hidden states already gathered at the targets' sources.
+struct Head {
+  at::Tensor hidden_ND, weight_VD;
+};
+
+// The logits of targets [begin, begin + n), head over temperature, in the first rows of `buffer`.
+inline at::Tensor chunk_logits(const Head& head, double temperature, int64_t begin, int64_t n,
+                               at::Tensor& buffer) {
+  at::Tensor logits_nV = buffer.narrow(0, 0, n);
+  at::mm_out(logits_nV, head.hidden_ND.narrow(0, begin, n), head.weight_VD.t());
+  if (temperature != 1) logits_nV.div_(temperature);
+  return logits_nV;
+}
+
+// Room for one chunk's logits.
+inline at::Tensor chunk_buffer(const Head& head, int64_t chunk) {
+  return at::empty({std::min(chunk, head.hidden_ND.size(0)), head.weight_VD.size(0)},
+                   head.hidden_ND.options().requires_grad(false));
+}
+
+// Calls body(begin, n) for each chunk of `targets`.
+template <class Body>
+void for_each_chunk(int64_t targets, int64_t chunk, Body body) {
+  for (int64_t begin = 0; begin < targets; begin += chunk) body(begin, std::min(chunk, targets - begin));
+}
+
+}  // namespace fulcrum

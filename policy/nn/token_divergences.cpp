@@ -1,0 +1,122 @@
+#include "policy/nn/token_divergences.h"
+
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
+#include <ATen/ops/zeros_like.h>
+#include <torch/csrc/autograd/custom_function.h>
+
+#include "engine/divergence/row_divergence.h"
+
+namespace fulcrum {
+namespace {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+// log softmax of the rows in place, in the order of token_logps(); returns log sum exp, [n].
+at::Tensor log_softmax_(at::Tensor& z_nV) {
+  const at::Tensor max_n1 = z_nV.amax({1}, true);
+  z_nV.sub_(max_n1);
+  const at::Tensor log_sum_n = z_nV.exp().sum(1).log();
+  z_nV.sub_(log_sum_n.unsqueeze(1));
+  return max_n1.squeeze(1) + log_sum_n;
+}
+
+at::Tensor at_ids(const at::Tensor& log_p_nV, const at::Tensor& ids_n) {
+  return log_p_nV.gather(1, ids_n.unsqueeze(1)).squeeze(1);
+}
+
+// What autograd cannot keep: passed along as one object.
+struct Setting final : torch::CustomClassHolder {
+  std::shared_ptr<const Divergence> divergence;
+  double temperature = 1;
+  int64_t chunk = 1;
+};
+
+class ChunkedDivergences : public torch::autograd::Function<ChunkedDivergences> {
+ public:
+  static variable_list forward(AutogradContext* ctx, const at::Tensor& hidden_ND, const at::Tensor& weight_VD,
+                               const at::Tensor& reference_hidden_NE, const at::Tensor& reference_weight_VE,
+                               const at::Tensor& ids_N, const c10::intrusive_ptr<Setting>& setting) {
+    const Head policy{hidden_ND, weight_VD}, reference{reference_hidden_NE, reference_weight_VE};
+    const at::Tensor logps_N = at::empty({hidden_ND.size(0)}, hidden_ND.options());
+    const at::Tensor divergence_N = at::empty_like(logps_N), reference_logps_N = at::empty_like(logps_N);
+    const at::Tensor lse_N = at::empty_like(logps_N), reference_lse_N = at::empty_like(logps_N);
+    at::Tensor buffer = chunk_buffer(policy, setting->chunk);
+    at::Tensor reference_buffer = chunk_buffer(reference, setting->chunk);
+    for_each_chunk(hidden_ND.size(0), setting->chunk, [&](int64_t begin, int64_t n) {
+      const auto part = [&](const at::Tensor& x_N) { return x_N.narrow(0, begin, n); };
+      at::Tensor z = chunk_logits(policy, setting->temperature, begin, n, buffer);
+      at::Tensor r = chunk_logits(reference, setting->temperature, begin, n, reference_buffer);
+      part(lse_N).copy_(log_softmax_(z));
+      part(reference_lse_N).copy_(log_softmax_(r));
+      part(logps_N).copy_(at_ids(z, part(ids_N)));
+      part(reference_logps_N).copy_(at_ids(r, part(ids_N)));
+      part(divergence_N).copy_(row_divergence(*setting->divergence, z, r));
+    });
+    ctx->save_for_backward(
+        {hidden_ND, weight_VD, reference_hidden_NE, reference_weight_VE, ids_N, lse_N, reference_lse_N});
+    ctx->saved_data["setting"] = c10::IValue::make_capsule(setting);
+    ctx->mark_non_differentiable({reference_logps_N});
+    return {logps_N, divergence_N, reference_logps_N};
+  }
+
+  // With z the logits over temperature, g = dL / d log pi(id) and h = dL / dD:
+  //   dL/dz = g (onehot(id) - pi) + h pi (s - sum pi s),   s = f'(pi / reference)
+  // (TDPO, arXiv 2404.11999; for the forward KL the second part is h (pi - reference)).
+  static variable_list backward(AutogradContext* ctx, variable_list grads) {
+    const variable_list saved = ctx->get_saved_variables();
+    const Head policy{saved[0], saved[1]}, reference{saved[2], saved[3]};
+    const at::Tensor &ids_N = saved[4], &lse_N = saved[5], &reference_lse_N = saved[6];
+    const auto capsule = ctx->saved_data["setting"].toCapsule();
+    const auto& setting = static_cast<const Setting&>(*capsule);
+    const at::Tensor g_N = grads[0] / setting.temperature, h_N = grads[1] / setting.temperature;
+    // Without a gradient into the divergence this is token_logps()'s backward pass, to the bit.
+    const bool divergence_counts = (h_N != 0).any().item<bool>();
+    variable_list out(6);
+    if (ctx->needs_input_grad(0)) out[0] = at::empty_like(policy.hidden_ND);
+    if (ctx->needs_input_grad(1)) out[1] = at::zeros_like(policy.weight_VD);
+    at::Tensor buffer = chunk_buffer(policy, setting.chunk), reference_buffer;
+    if (divergence_counts) reference_buffer = chunk_buffer(reference, setting.chunk);
+    for_each_chunk(policy.hidden_ND.size(0), setting.chunk, [&](int64_t begin, int64_t n) {
+      const auto part = [&](const at::Tensor& x_N) { return x_N.narrow(0, begin, n).unsqueeze(1); };
+      at::Tensor z = chunk_logits(policy, setting.temperature, begin, n, buffer);
+      z.sub_(part(lse_N));
+      at::Tensor through_divergence;
+      if (divergence_counts) {
+        at::Tensor r = chunk_logits(reference, setting.temperature, begin, n, reference_buffer);
+        r.sub_(part(reference_lse_N));
+        through_divergence = row_gradient(*setting.divergence, z, r).mul_(part(h_N));
+      }
+      z.exp_().mul_(part(g_N).neg());
+      z.scatter_add_(1, part(ids_N), part(g_N));
+      if (divergence_counts) z.add_(through_divergence);
+      z.masked_fill_((part(g_N) == 0).logical_and_(part(h_N) == 0), 0);  // whatever stands at masked targets
+      if (out[0].defined()) {
+        at::Tensor rows = out[0].narrow(0, begin, n);
+        at::mm_out(rows, z, policy.weight_VD);
+      }
+      if (out[1].defined()) out[1].addmm_(z.t(), policy.hidden_ND.narrow(0, begin, n));
+    });
+    return out;
+  }
+};
+
+}  // namespace
+
+TokenDivergences token_divergences(const Head& policy, const Head& reference, const at::Tensor& ids_N,
+                                   std::shared_ptr<const Divergence> divergence, double temperature,
+                                   int64_t chunk) {
+  auto setting = c10::make_intrusive<Setting>();
+  setting->divergence = std::move(divergence);
+  setting->temperature = temperature;
+  setting->chunk = chunk;
+  const at::ScalarType dtype = policy.hidden_ND.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
+  const variable_list out = ChunkedDivergences::apply(policy.hidden_ND.to(dtype), policy.weight_VD.to(dtype),
+                                                      reference.hidden_ND.detach().to(dtype),
+                                                      reference.weight_VD.detach().to(dtype), ids_N, setting);
+  return {out[0], out[1], out[2]};
+}
+
+}  // namespace fulcrum

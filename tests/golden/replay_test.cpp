@@ -1,0 +1,38 @@
+// The golden files of the families whose operations are all known, through the replay tool.
+#include "tests/replay/replay.h"
+
+#include <gtest/gtest.h>
+
+#include "tests/golden/golden.h"
+
+namespace fulcrum {
+namespace {
+
+// Names in tests/golden, without .json.
+const char* const kFiles[] = {"dph_rl", "policy_gradient"};
+
+class Replay : public ::testing::TestWithParam<const char*> {};
+
+TEST_P(Replay, EveryOperationOfTheFileHolds) {
+  const auto tallies = replay::replay_file(golden::load(GetParam()), replay::all_ops());
+  ASSERT_TRUE(tallies.ok()) << tallies.status().message();
+  for (const auto& [name, tally] : *tallies) {
+    EXPECT_GT(tally.run() + tally.skips(), 0) << name;
+    EXPECT_LE(tally.worst(), 1) << name;
+    for (const std::string& failure : tally.failures()) ADD_FAILURE() << name << ": " << failure;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Golden, Replay, ::testing::ValuesIn(kFiles),
+                         [](const auto& file) { return std::string(file.param); });
+
+TEST(ReplayTool, AnOperationItDoesNotKnowIsAnErrorThatNamesIt) {
+  const Json file = {{"ops", Json::object()},
+                     {"cases", {{{"op", "no_such_op"}, {"inputs", Json::object()}}}}};
+  const auto tallies = replay::replay_file(file, replay::all_ops());
+  EXPECT_EQ(tallies.status().code(), Code::kInvalidArgument);
+  EXPECT_NE(tallies.status().message().find("no_such_op"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace fulcrum

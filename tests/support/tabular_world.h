@@ -1,0 +1,134 @@
+// A language small enough to know whole: every sequence of a few tokens, a policy that is one row of logits
+// for each prefix, exact probabilities, and the batch that holds each sequence once. What an objective does
+// in expectation is then a sum, and what it converges to can be compared with the formula. For tests; not
+// thread-safe.
+//
+// Suffixes: P prefixes that are continued, V tokens, S sequences, N tokens of all sequences.
+#pragma once
+
+#include <ATen/ATen.h>
+
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "engine/core/rng.h"
+#include "engine/types/train_batch.h"
+
+namespace fulcrum::testing {
+
+class TabularWorld {
+ public:
+  // Sequences of `length` tokens; shorter ones end with `eos`, if there is one.
+  explicit TabularWorld(int64_t vocabulary = 5, int64_t length = 3, std::optional<TokenId> eos = std::nullopt)
+      : vocabulary_(vocabulary), length_(length), eos_(eos) {
+    grow({});
+    for (size_t s = 0; s < sequences_.size(); ++s) {
+      std::vector<TokenId> prefix;
+      for (const TokenId token : sequences_[s]) {
+        place_N_.push_back(prefixes_.at(prefix) * vocabulary_ + token);
+        sequence_N_.push_back(static_cast<int64_t>(s));
+        prefix.push_back(token);
+      }
+    }
+  }
+
+  const std::vector<std::vector<TokenId>>& sequences() const { return sequences_; }
+  int64_t size() const { return static_cast<int64_t>(sequences_.size()); }
+
+  // A policy of uniform next tokens, and one drawn at random.
+  at::Tensor uniform_PV() const { return at::zeros({std::ssize(prefixes_), vocabulary_}, at::kDouble); }
+  at::Tensor random_PV(uint64_t seed, double scale = 1) const {
+    at::Tensor out = uniform_PV();
+    Rng rng(seed, Purpose::kTest);
+    for (int64_t i = 0; i < out.numel(); ++i) out.mutable_data_ptr<double>()[i] = scale * rng.normal();
+    return out;
+  }
+
+  // Exact log-probs, differentiable in the logits.
+  at::Tensor token_logps_N(const at::Tensor& logits_PV) const {
+    return at::log_softmax(logits_PV, -1).flatten().index_select(0, at::tensor(place_N_, at::kLong));
+  }
+  at::Tensor sequence_logps_S(const at::Tensor& logits_PV) const {
+    const at::Tensor zeros_S = at::zeros({size()}, at::kDouble);
+    return zeros_S.index_add(0, at::tensor(sequence_N_, at::kLong), token_logps_N(logits_PV));
+  }
+
+  // The gradient in the logits, from the gradient in the tokens' log-probs.
+  at::Tensor to_logits_PV(const at::Tensor& logits_PV, const at::Tensor& gradient_N) const {
+    const at::Tensor leaf = logits_PV.detach().clone().set_requires_grad(true);
+    (token_logps_N(leaf) * gradient_N).sum().backward();
+    return leaf.grad();
+  }
+  // The same divided by how often the policy passes each token of each prefix: the natural gradient, under
+  // which rare prefixes learn as fast as frequent ones.
+  at::Tensor natural_PV(const at::Tensor& logits_PV, const at::Tensor& gradient_PV) const {
+    const at::Tensor passes = at::zeros({logits_PV.numel()}, at::kDouble)
+                                  .index_add(0, at::tensor(place_N_, at::kLong),
+                                             sequence_logps_S(logits_PV.detach())
+                                                 .exp()
+                                                 .index_select(0, at::tensor(sequence_N_, at::kLong)));
+    return gradient_PV / passes.view_as(gradient_PV).clamp_min(1e-12);
+  }
+
+  // Each sequence once, all of one prompt (row 0), as if drawn from the uniform distribution over sequences:
+  // an importance-weighted mean over the batch is then the exact expectation. Rewards are the caller's to
+  // fill in.
+  TrainBatch batch(const at::Tensor& policy_PV, const at::Tensor& reference_PV) const {
+    TrainBatch out;
+    for (const auto& sequence : sequences_) {
+      const auto n = static_cast<int64_t>(sequence.size()), at = out.num_targets();
+      out.rows.push_back({.token_begin = at,
+                          .token_end = at + n,
+                          .target_begin = at,
+                          .target_end = at + n,
+                          .prompt_row = 0,
+                          .has_reward = true});
+      for (int64_t t = 0; t < n; ++t) {
+        out.target_ids.push_back(sequence[static_cast<size_t>(t)]);
+        out.target_row.push_back(out.num_rows() - 1);
+        // Only the sum over a sequence matters.
+        out.sampling_logps.push_back(t == 0 ? static_cast<float>(-std::log(static_cast<double>(size())))
+                                            : 0.0F);
+      }
+    }
+    out.groups.push_back({.row_begin = 0, .row_end = out.num_rows()});
+    out.target_mask.assign(out.target_ids.size(), 1);
+    out.old_logps = floats(token_logps_N(policy_PV));
+    out.reference_logps = floats(token_logps_N(reference_PV));
+    return out;
+  }
+
+  // 1/2 sum |pi - p| of two distributions over the sequences.
+  static double total_variation(const at::Tensor& log_pi_S, const at::Tensor& log_p_S) {
+    return (log_pi_S.exp() - log_p_S.exp()).abs().sum().item<double>() / 2;
+  }
+
+ private:
+  void grow(const std::vector<TokenId>& prefix) {
+    const bool ended = eos_ && !prefix.empty() && prefix.back() == *eos_;
+    if (ended || std::ssize(prefix) == length_) {
+      sequences_.push_back(prefix);
+      return;
+    }
+    prefixes_.emplace(prefix, std::ssize(prefixes_));
+    for (int64_t v = 0; v < vocabulary_; ++v) {
+      std::vector<TokenId> next = prefix;
+      next.push_back(static_cast<TokenId>(v));
+      grow(next);
+    }
+  }
+  static std::vector<float> floats(const at::Tensor& x_N) {
+    const at::Tensor f = x_N.detach().to(at::kFloat).contiguous();
+    return {f.const_data_ptr<float>(), f.const_data_ptr<float>() + f.numel()};
+  }
+
+  int64_t vocabulary_, length_;
+  std::optional<TokenId> eos_;
+  std::map<std::vector<TokenId>, int64_t> prefixes_;
+  std::vector<std::vector<TokenId>> sequences_;
+  std::vector<int64_t> place_N_, sequence_N_;  // of each token: its logit, its sequence
+};
+
+}  // namespace fulcrum::testing

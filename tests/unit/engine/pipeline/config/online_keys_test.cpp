@@ -1,0 +1,42 @@
+// Which keys of the online trainers need each other.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "engine/pipeline/config/job_config.h"
+
+namespace fulcrum {
+namespace {
+
+using ::testing::HasSubstr;
+
+Status check(const Json& keys) {
+  Json job = {{"trainer", "grpo"},
+              {"model_name_or_path", "/model"},
+              {"train_files", {"/train.jsonl"}},
+              {"reward_funcs", {{{"name", "math"}}}}};
+  job.update(keys);
+  return parse_job(dump_json(job), {}).status();
+}
+
+TEST(OnlineKeys, AGroupOfOneIsRefusedExceptWhereTheBaselineIsTheWholeSteps) {
+  EXPECT_THAT(check({{"num_generations", 1}}).message(), HasSubstr("a group of one has no baseline"));
+  EXPECT_TRUE(check({{"num_generations", 1}, {"trainer", "reinforce_pp"}}).ok());
+  EXPECT_FALSE(check({{"num_generations", 1}, {"trainer", "rloo"}}).ok());
+}
+
+TEST(OnlineKeys, DynamicSamplingNeedsCompletionsToCompare) {
+  EXPECT_TRUE(check({{"dynamic_sampling", "correct"}}).ok());
+  EXPECT_THAT(
+      check({{"dynamic_sampling", "correct"}, {"num_generations", 1}, {"trainer", "reinforce_pp"}}).message(),
+      HasSubstr("compares the completions of a prompt"));
+}
+
+TEST(OnlineKeys, EveryScaleOfRewardsThatTheConfigOffersIsRead) {
+  for (const char* name :
+       {"group", "batch", "none", "paper_population", "verl", "verl_vectorized", "openrlhf", "oat"})
+    EXPECT_TRUE(check({{"scale_rewards", name}}).ok()) << name;
+  EXPECT_FALSE(check({{"scale_rewards", "trl"}}).ok());
+}
+
+}  // namespace
+}  // namespace fulcrum
