@@ -214,9 +214,9 @@ Status Generator::Batch::take_in(Sequence& s) {
   const Group& group = groups_[s.group];
   const RolloutRequest& request = *group.request;
   if (!s.next) {
-    return internal_error("row " + std::to_string(request.prompt.row) + ": the model's logits after token " +
-                          std::to_string(s.completion.ids.size()) +
-                          " of a completion are not finite; the weights have diverged");
+    return data_loss("row " + std::to_string(request.prompt.row) + ": the model's logits after token " +
+                     std::to_string(s.completion.ids.size()) +
+                     " of a completion are not finite: the weights have diverged; lower learning_rate");
   }
   const Draw draw = *s.next;
   s.completion.ids.push_back(draw.id);

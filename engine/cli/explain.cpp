@@ -1,4 +1,7 @@
-// `fulcrum explain NAME`: what a metric is, which way is good, and what is healthy.
+// `fulcrum explain NAME`: what a metric is, which way is good, and what is healthy. A name that ends in *
+// stands for all that begin so, @k for every k; eval_NAME is NAME on val_files unless it has an entry of its
+// own.
+#include <algorithm>
 #include <array>
 #include <cstdio>
 
@@ -67,7 +70,20 @@ constexpr std::array kMetrics = {
                "steady; spikes are skipped when not finite"},
     MetricInfo{"learning_rate", "the schedule's value in this step", "-"},
     MetricInfo{"num_tokens", "targets that entered the loss, summed over the run", "-"},
+    MetricInfo{"step", "optimizer steps done (rollout batches where num_iterations is above 1)", "-"},
+    MetricInfo{"batch/loss_tokens", "targets that enter the loss in this step, rehearsed ones left out",
+               "above 0"},
+    MetricInfo{"rewards/min", "smallest score of the step's completions", "-"},
+    MetricInfo{"rewards/max", "largest score of the step's completions", "-"},
+    MetricInfo{"rewards/missing", "completions without a score: bad reference, timeout or failed judge", "0"},
+    MetricInfo{"groups/single", "groups left with one scored completion, which has no baseline", "0"},
     MetricInfo{"completions/mean_length", "tokens of a completion, EOS included", "-"},
+    MetricInfo{"completions/min_length", "tokens of the shortest completion", "-"},
+    MetricInfo{"completions/max_length", "tokens of the longest completion", "-"},
+    MetricInfo{"completions/*_terminated_length", "the same over completions that ended by themselves", "-"},
+    MetricInfo{"completions/empty", "completions without a token", "0"},
+    MetricInfo{"completions/masked_truncated",
+               "completions left out of the loss by mask_truncated_completions", "below a tenth"},
     MetricInfo{"completions/clipped_ratio", "share of completions cut by max_completion_length", "below 0.1"},
     MetricInfo{"sampling/sampling_logp_difference/mean",
                "mean |learner's log-prob - worker's log-prob| of the sampled tokens",
@@ -175,6 +191,16 @@ constexpr std::array kMetrics = {
     MetricInfo{"fdpg/capped_ratios", "share of importance ratios cut at f_dpg.log_rho_max", "0"},
     MetricInfo{"fdpg/kl_to_base", "f_dpg: KL(policy || reference) of whole completions",
                "grows to that of the target and stays"},
+    MetricInfo{"divergence/*",
+               "dph_rl: mean over rehearsed tokens of this f-divergence's term to the initial policy",
+               "small and bounded; a steady rise is forgetting"},
+    MetricInfo{"dph/log_ratio", "mean over rehearsed tokens of log(policy / initial policy)", "near 0"},
+    MetricInfo{"dph/share_lost", "share of rehearsed tokens that the policy has nearly lost", "near 0"},
+    MetricInfo{"dph/share_above_delta_max", "share of rehearsed tokens whose log-ratio is above delta_max",
+               "near 0"},
+    MetricInfo{"dph/rehearsal_rows", "stored samples rehearsed in the step",
+               "presample.rehearsal_per_step; 0: nothing was near-perfect"},
+    MetricInfo{"dph/skipped_tokens", "rehearsed tokens whose stored log-prob is not finite", "0"},
     MetricInfo{"eval_pass@k",
                "unbiased estimate of the chance that one of k samples is correct: 1 - C(n-c,k)/C(n,k)",
                "for every k at or above the start's"},
@@ -182,8 +208,7 @@ constexpr std::array kMetrics = {
     MetricInfo{"eval_reward", "mean reward on val_files", "rises"},
     MetricInfo{"guards/skipped_steps", "optimizer steps skipped for a non-finite loss or gradient, so far",
                "0"},
-    MetricInfo{"timing_s/*", "seconds of a stage: gen, reward, update_actor, testing, save_checkpoint, step",
-               "-"},
+    MetricInfo{"timing_s/*", "seconds of a stage: gen, reward, update_actor, testing", "-"},
     MetricInfo{"perf/throughput", "tokens of completions generated per second of the step", "steady"},
 };
 
@@ -192,12 +217,33 @@ struct ExplainOptions {
   std::string format = "table";
 };
 
+// Whether `entry` of the table is about the metric `name`.
+bool describes(std::string_view entry, std::string_view name) {
+  if (const size_t star = entry.find('*'); star != std::string_view::npos) {
+    const std::string_view begin = entry.substr(0, star), end = entry.substr(star + 1);
+    return name.size() >= begin.size() + end.size() && name.starts_with(begin) && name.ends_with(end);
+  }
+  if (entry.ends_with("@k") && name.starts_with(entry.substr(0, entry.size() - 1))) {
+    const std::string_view k = name.substr(entry.size() - 1);
+    return k == "k" || (!k.empty() && k.find_first_not_of("0123456789") == std::string_view::npos);
+  }
+  return entry == name;
+}
+
+const MetricInfo* find_metric(std::string_view name) {
+  constexpr std::string_view kEval = "eval_";
+  const auto found = std::find_if(kMetrics.begin(), kMetrics.end(),
+                                  [&](const MetricInfo& m) { return describes(m.name, name); });
+  if (found != kMetrics.end()) return &*found;
+  return name.starts_with(kEval) ? find_metric(name.substr(kEval.size())) : nullptr;
+}
+
 int explain(const ExplainOptions& o) {
   Table table{{"metric", "what it is", "healthy"}, {}};
   std::vector<std::string> names;
   for (const MetricInfo& m : kMetrics) {
     names.emplace_back(m.name);
-    if (o.name.empty() || o.name == m.name) {
+    if (o.name.empty() || find_metric(o.name) == &m) {
       table.rows.push_back({{"metric", m.name}, {"what it is", m.formula}, {"healthy", m.healthy}});
     }
   }

@@ -2,9 +2,9 @@
 #include <cstdio>
 
 #include "engine/cli/rows.h"
+#include "engine/cli/terminal_text.h"
 #include "engine/cli/verbs.h"
 #include "engine/core/signals.h"
-#include "engine/core/text.h"
 #include "policy/decode/decode_model.h"
 #include "rollout/generator.h"
 
@@ -27,7 +27,8 @@ struct Loaded {
 
 Result<Loaded> load(const Options& o) {
   TRY(model, load_model(o.model));
-  TRY(tokenizer, load_tokenizer(o.tokenizer.empty() ? o.model : o.tokenizer, {.splitter = o.splitter}));
+  TRY(tokenizer,
+      load_tokenizer(o.tokenizer.empty() ? model.folder : Path(o.tokenizer), {.splitter = o.splitter}));
   TRY(decode, DecodeModel::create(model.spec, model.tensors));
   return Loaded{std::move(decode), std::move(tokenizer)};
 }
@@ -47,18 +48,6 @@ Result<RolloutRequest> request_for(const Options& o, const Tokenizer& tokenizer,
   r.prompt.ids = std::move(ids);
   if (o.greedy) r.sampling.temperature = 0;
   return r;
-}
-
-// Control characters of a model's output never reach the terminal; line breaks and tabs do.
-std::string terminal_text(const std::string& text) {
-  std::string out;
-  for (const char c : text) {
-    if (c == '\n' || c == '\t')
-      out += c;
-    else
-      out.push_back(static_cast<unsigned char>(c) < 0x20 || c == 0x7F ? '?' : c);
-  }
-  return out;
 }
 
 int stream(const Options& o, const Loaded& loaded, std::stop_token stop) {
@@ -145,48 +134,44 @@ int run(const Options& o) {
 }  // namespace
 
 void add_generate(CLI::App& app, Action& action) {
-  add_verb<Options>(app, action, "generate", "continue a prompt, or the `prompt` of each row", run,
-                    [](CLI::App& v, Options& o) {
-                      v.add_option_function<std::string>(
-                          "prompt",
-                          [&o](const std::string& p) {
-                            o.prompt = p;
-                            o.has_prompt = true;
-                          },
-                          "a prompt; without one, JSONL rows are read");
-                      v.add_option("-m,--model", o.model, "model folder or llama2.c file")->required();
-                      v.add_option("--tokenizer", o.tokenizer,
-                                   "tokenizer folder or file (default: the model's)");
-                      v.add_option("--splitter", o.splitter, "pre-tokenisation where the files do not say");
-                      v.add_flag("--greedy", o.greedy, "always the likeliest token");
-                      v.add_option("--temperature", o.sampling.temperature)
-                          ->check(CLI::NonNegativeNumber)
-                          ->capture_default_str();
-                      v.add_option("--top-k", o.sampling.top_k, "0: off")
-                          ->check(CLI::NonNegativeNumber)
-                          ->capture_default_str();
-                      v.add_option("--top-p", o.sampling.top_p, "1: off")
-                          ->check(CLI::Range(1e-6, 1.0))
-                          ->capture_default_str();
-                      v.add_option("--min-p", o.sampling.min_p, "0: off")
-                          ->check(CLI::Range(0.0, 1.0))
-                          ->capture_default_str();
-                      v.add_option("--seed", o.seed)->capture_default_str();
-                      v.add_option("--num-generations", o.num_generations)
-                          ->check(CLI::Range(1, 65536))
-                          ->capture_default_str();
-                      v.add_option("--max-new-tokens", o.sampling.max_completion_length)
-                          ->check(CLI::PositiveNumber)
-                          ->capture_default_str();
-                      v.add_option("--stop", o.sampling.stop, "texts that end a completion");
-                      v.add_option("--max-batch", o.max_batch, "sequences at a time; changes no result")
-                          ->check(CLI::Range(1, 65536))
-                          ->capture_default_str();
-                      v.add_option("--threads", o.threads, "changes no result")
-                          ->check(CLI::Range(1, 1024))
-                          ->capture_default_str();
-                      add_row_options(v, o.files);
-                    });
+  add_verb<Options>(
+      app, action, "generate", "continue a prompt, or the `prompt` of each row", run,
+      [](CLI::App& v, Options& o) {
+        v.add_option_function<std::string>(
+            "prompt",
+            [&o](const std::string& p) {
+              o.prompt = p;
+              o.has_prompt = true;
+            },
+            "a prompt; without one, JSONL rows are read");
+        v.add_option("-m,--model", o.model, "model folder or llama2.c file")->required();
+        v.add_option("--tokenizer", o.tokenizer, "tokenizer folder or file (default: the model's)");
+        v.add_option("--splitter", o.splitter, "pre-tokenisation where the files do not say");
+        v.add_flag("--greedy", o.greedy, "always the likeliest token");
+        v.add_option("--temperature", o.sampling.temperature)->check(not_negative())->capture_default_str();
+        v.add_option("--top-k", o.sampling.top_k, "0: off")->check(not_negative())->capture_default_str();
+        v.add_option("--top-p", o.sampling.top_p, "1: off")
+            ->check(CLI::Range(1e-6, 1.0))
+            ->capture_default_str();
+        v.add_option("--min-p", o.sampling.min_p, "0: off")
+            ->check(CLI::Range(0.0, 1.0))
+            ->capture_default_str();
+        v.add_option("--seed", o.seed)->capture_default_str();
+        v.add_option("--num-generations", o.num_generations)
+            ->check(CLI::Range(1, 65536))
+            ->capture_default_str();
+        v.add_option("--max-new-tokens", o.sampling.max_completion_length)
+            ->check(above_zero())
+            ->capture_default_str();
+        v.add_option("--stop", o.sampling.stop, "texts that end a completion");
+        v.add_option("--max-batch", o.max_batch, "sequences at a time; changes no result")
+            ->check(CLI::Range(1, 65536))
+            ->capture_default_str();
+        v.add_option("--threads", o.threads, "changes no result")
+            ->check(CLI::Range(1, 1024))
+            ->capture_default_str();
+        add_row_options(v, o.files);
+      });
 }
 
 }  // namespace fulcrum::cli

@@ -35,6 +35,7 @@ Status make(const Options& o) {
   spec.num_key_value_heads = o.kv_heads;
   spec.head_dim = o.hidden_size / o.heads;
   spec.max_position_embeddings = o.max_positions;
+  spec.attention_bias = o.model_type == "qwen2";
   spec.tie_word_embeddings = o.tied;
   spec.pad_token_id = 0;
   spec.bos_token_id = 1;

@@ -69,35 +69,69 @@ Status get(const Options& o) {
   return ok_status();
 }
 
-// Progress until the job ends; the exit code is the job's.
+Metrics numbers_of(const Json& data) {
+  Metrics out;
+  for (const auto& [name, value] : data.items()) {
+    if (value.is_number()) add_metric(out, name, value.get<double>());
+  }
+  return out;
+}
+
+// What the end of a job is for the exit code.
+Status outcome_of(const Job& job) {
+  const std::string why = job.why.empty() ? "" : ": " + printable(job.why, 2000);
+  if (job.state == JobState::kFailed) return failed_precondition(job.id + " failed" + why);
+  if (job.state == JobState::kCancelled) return cancelled(job.id + " was cancelled");
+  return ok_status();
+}
+
+// Shows the events of a job that runs. What happened before is told again, but for the numbers of old steps:
+// they would pass for this minute's rate.
+class JobView {
+ public:
+  JobView(JobClient& client, Job job, bool terminal)
+      : client_(client), job_(std::move(job)), progress_(job_.id, terminal) {}
+  ~JobView() { progress_.finish(); }
+
+  void show(const Event& event) {
+    if (event.type == "metrics") return step(event.data);
+    progress_.finish();
+    std::printf("%s\n", printable(event.message, 2000).c_str());
+    std::fflush(stdout);
+  }
+
+ private:
+  void step(const Json& numbers) {
+    const Result<int64_t> done = get_int(numbers, "step");
+    if (!done.ok() || *done < job_.step) return;
+    if (job_.max_steps == 0) {  // it was queued when the watch began
+      if (const Result<Job> now = client_.get(job_.id); now.ok()) job_ = *now;
+    }
+    progress_.update(*done, std::max(job_.max_steps, *done), metrics_note(numbers_of(numbers)));
+  }
+
+  JobClient& client_;
+  Job job_;
+  Progress progress_;
+};
+
+// Until the job ends; the exit code is its outcome.
 Status watch(const Options& o) {
   const SignalStop signals;
   TRY(client, connect(o));
-  Progress progress(o.id, stderr_is_terminal());
   TRY(job, client->get(o.id));
+  JobView view(*client, std::move(job), stderr_is_terminal());
   TRY_DO(client->watch(o.id, 0, signals.token(), [&](const Event& event) {
-    if (o.format != "table") {
-      std::printf("%s\n", dump_json(event_json(event)).c_str());
-      std::fflush(stdout);
-    } else if (event.type == "metrics" && event.data.is_object()) {
-      Metrics metrics;
-      for (const auto& [key, value] : event.data.items()) {
-        if (value.is_number()) add_metric(metrics, key, value.get<double>());
-      }
-      progress.update(event.data.value("step", int64_t{0}), std::max<int64_t>(job.max_steps, 1),
-                      metrics_note(metrics));
+    if (o.format == "table") {
+      view.show(event);
     } else {
-      progress.finish();
-      std::printf("%s\n", printable(event.message, 2000).c_str());
+      std::printf("%s\n", dump_json(event_json(event)).c_str());
       std::fflush(stdout);
     }
     return true;
   }));
-  progress.finish();
   TRY(ended, client->get(o.id));
-  if (ended.state == JobState::kFailed)
-    return internal_error(o.id + " failed: " + printable(ended.why, 2000));
-  return ok_status();
+  return outcome_of(ended);
 }
 
 Status logs(const Options& o) {

@@ -23,10 +23,25 @@ Result<std::unique_ptr<RewardFunction>> judge_of(const Options& o) {
   return make_rewards({config}, service_rewards(), o.model);
 }
 
+// What `generate` says of a completion beside its text: how many tokens it has and whether it was cut.
+Status read_length(const Options& o, const Json& row, RewardRequest& request) {
+  const auto ids = row.find("completion_ids");
+  if (ids != row.end() && ids->is_array()) {
+    request.num_tokens = static_cast<int64_t>(ids->size());
+  } else if (o.reward == "length") {
+    return invalid_argument("reward 'length' counts tokens: the row has no list 'completion_ids'");
+  }
+  const auto finish = row.find("finish_reason");
+  request.truncated = finish != row.end() && *finish == finish_reason_name(FinishReason::kLength);
+  return ok_status();
+}
+
 Status add_verdict(const RewardFunction& judge, const Options& o, Json& row) {
   TRY(completion, get_string(row, "completion"));
-  const std::string prompt = row.value("prompt", std::string());
-  const RewardRequest request{.prompt = prompt, .completion = completion, .columns = &row};
+  const auto prompt = row.contains("prompt") ? get_string(row, "prompt") : Result<std::string>(std::string());
+  TRY_DO(prompt);
+  RewardRequest request{.prompt = *prompt, .completion = completion, .columns = &row};
+  TRY_DO(read_length(o, row, request));
   const auto limit = std::chrono::duration_cast<Duration>(std::chrono::duration<double>(o.timeout_s));
   const Verdict v = judge.score(std::span(&request, 1), Deadline::in(limit), {}).front();
   row["score"] = v.score ? Json(*v.score) : Json(nullptr);
@@ -51,7 +66,7 @@ void add_score(CLI::App& app, Action& action, const JudgeFactory& model) {
         v.add_option("--reward", o.reward, "name of the reward, as in `reward_funcs`")->required();
         v.add_option("--set", o.set, "a key of the reward: extract=boxed");
         v.add_option("--timeout", o.timeout_s, "seconds a row may take")
-            ->check(CLI::PositiveNumber)
+            ->check(above_zero())
             ->capture_default_str();
         add_row_options(v, o.files);
       });

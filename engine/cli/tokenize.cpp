@@ -2,6 +2,7 @@
 #include <cstdio>
 
 #include "engine/cli/rows.h"
+#include "engine/cli/terminal_text.h"
 #include "engine/cli/verbs.h"
 #include "engine/core/text.h"
 #include "policy/text/tokenizer.h"
@@ -10,7 +11,8 @@ namespace fulcrum::cli {
 namespace {
 
 struct Options {
-  std::string model, splitter, text;
+  std::string model, splitter;
+  std::optional<std::string> text;
   bool decode = false, no_special = false;
   RowFiles files;
 };
@@ -28,15 +30,24 @@ Result<std::vector<TokenId>> ids_of(const Json& row) {
   return ids;
 }
 
+// What is on the command line: a text, or with --decode a list of ids as it is printed for one.
+Status one(const Tokenizer& tokenizer, const Options& o) {
+  if (o.decode) {
+    Result<Json> list = parse_json(*o.text);
+    if (!list.ok()) return list.status().with_context("--decode wants ids as a list, [1, 2, 3]");
+    TRY(ids, ids_of({{"ids", *list}}));
+    std::printf("%s\n", terminal_text(tokenizer.decode(ids)).c_str());
+    return ok_status();
+  }
+  TRY(ids, tokenizer.encode(*o.text, !o.no_special));
+  std::printf("%s\n", dump_json(Json(ids)).c_str());
+  return ok_status();
+}
+
 int run(const Options& o) {
   const auto tokenizer = load_tokenizer(o.model, {.splitter = o.splitter});
   if (!tokenizer.ok()) return report(tokenizer.status());
-  if (!o.text.empty()) {
-    const auto ids = (*tokenizer)->encode(o.text, !o.no_special);
-    if (!ids.ok()) return report(ids.status());
-    std::printf("%s\n", dump_json(Json(*ids)).c_str());
-    return 0;
-  }
+  if (o.text) return report(one(**tokenizer, o));
   return for_each_row(o.files, [&](Json& row) -> Status {
     if (o.decode) {
       TRY(ids, ids_of(row));
@@ -53,17 +64,18 @@ int run(const Options& o) {
 }  // namespace
 
 void add_tokenize(CLI::App& app, Action& action) {
-  add_verb<Options>(app, action, "tokenize", "turn text into token ids, or ids into text", run,
-                    [](CLI::App& v, Options& o) {
-                      v.add_option("text", o.text,
-                                   "a text; without one, JSONL rows with `text` (or `ids`) are read");
-                      v.add_option("-m,--model", o.model, "model folder or tokenizer file")->required();
-                      v.add_option("--splitter", o.splitter, "pre-tokenisation where the files do not say")
-                          ->check(CLI::IsMember({"gpt2", "cl100k", "llama3", "qwen2"}));
-                      v.add_flag("--decode", o.decode, "ids to text");
-                      v.add_flag("--no-special", o.no_special, "the bare text, without BOS");
-                      add_row_options(v, o.files);
-                    });
+  add_verb<Options>(
+      app, action, "tokenize", "turn text into token ids, or ids into text", run,
+      [](CLI::App& v, Options& o) {
+        v.add_option("text", o.text,
+                     "a text (ids with --decode); without one, JSONL rows with `text` (or `ids`) are read");
+        v.add_option("-m,--model", o.model, "model folder or tokenizer file")->required();
+        v.add_option("--splitter", o.splitter, "pre-tokenisation where the files do not say")
+            ->check(CLI::IsMember({"gpt2", "cl100k", "llama3", "qwen2"}));
+        v.add_flag("--decode", o.decode, "ids to text");
+        v.add_flag("--no-special", o.no_special, "the bare text, without BOS");
+        add_row_options(v, o.files);
+      });
 }
 
 }  // namespace fulcrum::cli

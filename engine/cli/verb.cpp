@@ -3,6 +3,7 @@
 #include <signal.h>
 
 #include <cerrno>
+#include <charconv>
 #include <cstdio>
 #include <exception>
 #include <new>
@@ -34,8 +35,7 @@ int bad_usage(const CLI::App& app, const CLI::ParseError& error) {
   const CLI::App& where = innermost(app);
   const std::string command = typed(app);
   const std::string see = "; see `" + command + " --help`";
-  if (where.get_subcommands({}).empty())
-    return report(invalid_argument(printable(error.what(), 1000) + see));
+  if (where.get_subcommands({}).empty()) return report(invalid_argument(printable(error.what(), 1000) + see));
   const std::vector<std::string> left = where.remaining(/*recurse=*/false);
   if (left.empty()) {
     std::fputs(app.help().c_str(), stderr);
@@ -44,6 +44,24 @@ int bad_usage(const CLI::App& app, const CLI::ParseError& error) {
   const std::string near = nearest_name(left.front(), verb_names(where));
   return report(invalid_argument(in_quotes(left.front()) + " is no verb of `" + command + "`" +
                                  (near.empty() ? see : "; did you mean " + in_quotes(near) + "?")));
+}
+
+// Each time an option is named it takes one value: the words after it are the verb's own.
+void take_one_value_each(CLI::App& app) {
+  for (CLI::Option* option : app.get_options()) {
+    if (!option->get_positional() && option->get_items_expected_max() > 1) option->allow_extra_args(false);
+  }
+  for (CLI::App* verb : app.get_subcommands({})) take_one_value_each(*verb);
+}
+
+CLI::Validator number_that(const std::string& rule, bool (*fits)(double)) {
+  const auto check = [=](const std::string& text) {
+    double value = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+    const bool fine = error == std::errc() && end == text.data() + text.size() && fits(value);
+    return fine ? std::string() : in_quotes(text) + " is not a number " + rule;
+  };
+  return {check, rule, "number " + rule};
 }
 
 // What no other function turned into a Status: standard library exceptions, memory above all.
@@ -70,6 +88,13 @@ void add_output_option(CLI::App& verb, std::string& format) {
       ->capture_default_str();
 }
 
+CLI::Validator above_zero() {
+  return number_that("> 0", [](double v) { return v > 0; });
+}
+CLI::Validator not_negative() {
+  return number_that(">= 0", [](double v) { return v >= 0; });
+}
+
 void add_examples(CLI::App& verb, const std::vector<std::string>& examples) {
   std::string text = examples.size() == 1 ? "Example:" : "Examples:";
   for (const std::string& example : examples) text += "\n  " + example;
@@ -79,6 +104,7 @@ void add_examples(CLI::App& verb, const std::vector<std::string>& examples) {
 int run_program(CLI::App& app, Action& action, int argc, char** argv) {
   ::signal(SIGPIPE, SIG_IGN);  // a write that cannot be done is an error like any other,
   ::signal(SIGXFSZ, SIG_IGN);  // also at `ulimit -f`
+  take_one_value_each(app);
   try {
     app.parse(argc, argv);
   } catch (const CLI::Success& e) {  // --help, --version

@@ -35,6 +35,10 @@ int report(const Status& status);
 // Adds -o/--output with table, json and jsonl.
 void add_output_option(CLI::App& verb, std::string& format);
 
+// Numbers without an upper end.
+CLI::Validator above_zero();
+CLI::Validator not_negative();
+
 // Command lines that `--help` shows at its end.
 void add_examples(CLI::App& verb, const std::vector<std::string>& examples);
 

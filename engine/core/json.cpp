@@ -132,6 +132,16 @@ Status wrong_type(std::string_view key, std::string_view wanted, const Json& got
                           got.type_name());
 }
 
+// Whether DEL, C1 controls or bidirectional overrides stand in it, which JSON lets through.
+bool drives_terminal(const std::string& text) {
+  const auto plain = [](char c) { return c > 0 && c != 0x7F; };
+  if (std::all_of(text.begin(), text.end(), plain)) return false;
+  for (const std::string& line : split(text, '\n')) {
+    if (printable(line, line.size()) != line) return true;
+  }
+  return false;
+}
+
 }  // namespace
 
 Result<Json> parse_json(std::string_view text, JsonOptions options) { return parse<Json>(text, options); }
@@ -139,8 +149,13 @@ Result<SortedJson> parse_sorted_json(std::string_view text, JsonOptions options)
   return parse<SortedJson>(text, options);
 }
 
+// A document that could drive a terminal is written in ASCII, which every reader takes for the same.
 std::string dump_json(const Json& value, int indent) {
-  return value.dump(indent, ' ', false, Json::error_handler_t::replace);
+  const auto text = [&](bool ascii) {
+    return value.dump(indent, ' ', ascii, Json::error_handler_t::replace);
+  };
+  std::string out = text(false);
+  return drives_terminal(out) ? text(true) : out;
 }
 
 Result<std::string> get_string(const Json& object, std::string_view key) {

@@ -17,7 +17,7 @@ sigset_t stop_signals() {
 
 }  // namespace
 
-SignalStop::SignalStop() {
+SignalStop::SignalStop(const Clock& clock) : clock_(clock) {
   const sigset_t set = stop_signals();
   ::pthread_sigmask(SIG_BLOCK, &set, nullptr);
   ::signal(SIGPIPE, SIG_IGN);
@@ -25,10 +25,15 @@ SignalStop::SignalStop() {
   waiter_ = std::thread([this] {
     const sigset_t waited = stop_signals();
     int number = 0;
+    Instant first;
     while (::sigwait(&waited, &number) == 0) {
       if (done_) return;
-      if (source_.stop_requested()) ::_exit(130);
-      source_.request_stop();
+      if (!source_.stop_requested()) {
+        first = clock_.now();
+        source_.request_stop();
+      } else if (clock_.now() - first >= kOneWish) {
+        ::_exit(130);
+      }
     }
   });
 }

@@ -179,7 +179,9 @@ Result<std::optional<Checkpoint>> CheckpointStore::latest_complete(std::vector<s
 Status CheckpointStore::mark_best(const BestCheckpoint& best) {
   TRY_DO(info(best.step));
   const Json json{{"step", best.step}, {"metric", best.metric}, {"value", best.value}};
-  return write_file_atomic(folder_ / kBest, dump_json(json) + "\n");
+  TRY_DO(write_file_atomic(folder_ / kBest, dump_json(json) + "\n"));
+  TRY(there, steps());
+  return remove_old(there.back());  // the one that was the best until now
 }
 
 Result<std::optional<BestCheckpoint>> CheckpointStore::best() const {

@@ -57,7 +57,8 @@ Result<std::vector<Event>> JobStore::read_events(int64_t number, int64_t from, i
   TRY_DO(find(number));
   Statement select(
       *database_,
-      "SELECT e.number, e.created_at, e.level, e.type, e.message, COALESCE(m.data, e.data) FROM events e "
+      "SELECT e.number, e.created_at, e.level, e.type, e.message, COALESCE(m.data, e.data), "
+      "COALESCE(m.step, -1) FROM events e "
       "LEFT JOIN metrics m ON m.job = e.job AND m.step = e.step WHERE e.job = ? AND e.number >= ? "
       "ORDER BY e.number LIMIT ?");
   select.bind(number).bind(from).bind(std::clamp<int64_t>(limit, 1, kMaxRows));
@@ -66,6 +67,11 @@ Result<std::vector<Event>> JobStore::read_events(int64_t number, int64_t from, i
     TRY(more, select.next());
     if (!more) return events;
     TRY(event, read_event(select));
+    if (const int64_t step = select.integer(6); step >= 0) {
+      Json numbers = {{"step", step}};
+      numbers.update(event.data);
+      event.data = std::move(numbers);
+    }
     events.push_back(std::move(event));
   }
 }

@@ -82,7 +82,7 @@ PolicyOptions reference_options(const LearnerConfig& config) {
 Result<std::unique_ptr<BuiltJob>> build_job(const JobConfig& config, const Path& run_folder,
                                             const Backends& backends, JobControl& control) {
   TRY(model, load_model(config.model_name_or_path));
-  const std::string tokenizer_path = config.tokenizer.empty() ? config.model_name_or_path : config.tokenizer;
+  const Path tokenizer_path = config.tokenizer.empty() ? model.folder : Path(config.tokenizer);
   TRY(tokenizer, load_tokenizer(tokenizer_path, {.splitter = config.splitter}));
   TRY(train, open_data(config, config.data.train_files, true, *tokenizer, model.spec));
   std::unique_ptr<BuiltJob> job(new BuiltJob{.config = config,

@@ -3,6 +3,8 @@
 #include <string>
 #include <utility>
 
+#include "reward/answer_text.h"
+
 namespace fulcrum {
 namespace {
 
@@ -20,13 +22,16 @@ std::vector<RolloutRequest> requests_for(std::span<const Prompt> prompts, const 
   return requests;
 }
 
-// The scored completions of one prompt as votes for their texts.
+// The scored completions of one prompt as votes. Correct ones vote together, however each writes the answer;
+// the others by the answer's text, those without one together.
 std::vector<Vote> votes_of(const RolloutGroup& group, const std::vector<Verdict>& verdicts,
-                           double correct_reward) {
+                           const EvalPlan& plan) {
   std::vector<Vote> votes;
   for (size_t i = 0; i < verdicts.size(); ++i) {
     if (!verdicts[i].score) continue;
-    votes.push_back({group.completions[i].text, *verdicts[i].score >= correct_reward - 1e-9});
+    const bool right = *verdicts[i].score >= plan.correct_reward - 1e-9;
+    const auto answer = [&] { return answer_text(plan.answer, group.completions[i].text).value_or(""); };
+    votes.push_back({right ? "right" : "wrong: " + answer(), right});
   }
   return votes;
 }
@@ -41,6 +46,13 @@ AtK at_k(const EvalReport& report, const std::vector<std::vector<Vote>>& votes, 
 
 }  // namespace
 
+RewardConfig answer_of(const std::vector<RewardConfig>& rewards) {
+  for (const RewardConfig& r : rewards) {
+    if (r.name == "exact" || r.name == "numeric" || r.name == "math") return r;
+  }
+  return {.extract = "whole"};
+}
+
 Result<EvalReport> evaluate(RolloutClient& rollouts, RewardPool& rewards, std::span<const Prompt> prompts,
                             PolicyVersion version, const EvalPlan& plan, std::stop_token stop) {
   EvalReport report;
@@ -49,7 +61,7 @@ Result<EvalReport> evaluate(RolloutClient& rollouts, RewardPool& rewards, std::s
   std::vector<std::vector<Vote>> votes;
   Metric reward, length;
   for (size_t g = 0; g < groups.size(); ++g) {
-    votes.push_back(votes_of(groups[g], verdicts[g], plan.correct_reward));
+    votes.push_back(votes_of(groups[g], verdicts[g], plan));
     SolveCount count{.n = static_cast<int64_t>(votes.back().size()), .c = 0};
     for (const Vote& v : votes.back()) count.c += v.right ? 1 : 0;
     if (count.n > 0) report.problems.push_back(count);

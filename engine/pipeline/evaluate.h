@@ -12,6 +12,7 @@
 #include "engine/types/rollout.h"
 #include "reward/pass_at_k.h"
 #include "reward/pool.h"
+#include "reward/reward_config.h"
 #include "rollout/rollout.h"
 
 namespace fulcrum {
@@ -23,7 +24,11 @@ struct EvalPlan {
   std::vector<int64_t> k = {1, 4};
   SamplingParams sampling;
   double correct_reward = 1.0;  // reward from which a completion counts as correct
+  RewardConfig answer;          // says where the answer stands that a completion votes for in maj@k
 };
+
+// The first of the rewards that looks for an answer; none: the whole completion is the answer.
+RewardConfig answer_of(const std::vector<RewardConfig>& rewards);
 
 struct AtK {
   int64_t k = 1;

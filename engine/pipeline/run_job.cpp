@@ -29,7 +29,8 @@ Result<Metrics> evaluate_online(BuiltJob& job, int64_t step) {
                       .num_generations = job.config.eval.eval_num_generations,
                       .k = job.config.eval.eval_k,
                       .sampling = eval_sampling(job.config),
-                      .correct_reward = job.config.correct_from()};
+                      .correct_reward = job.config.correct_from(),
+                      .answer = answer_of(job.config.reward_funcs)};
   TRY(report, evaluate(*job.backend.rollouts, *job.rewards, prompts, job.version(step), plan, job.stop()));
   return report.metrics();
 }
@@ -44,6 +45,16 @@ Result<Metrics> evaluate_offline(BuiltJob& job) {
   return out;
 }
 
+// A name that no evaluation gives would silently leave the best checkpoint unmarked.
+Status check_best_metric(const JobConfig& config, const Metrics& evaluated) {
+  const std::string& chosen = config.eval.metric_for_best_model;
+  if (config.online() || chosen.empty() || evaluated.contains(chosen)) return ok_status();
+  std::vector<std::string> names;
+  for (const auto& [name, m] : evaluated) names.push_back(name);
+  return invalid_argument("'metric_for_best_model' is " + in_quotes(chosen) + "; evaluation gives " +
+                          join(names, ", "));
+}
+
 bool evaluation_due(const BuiltJob& job, int64_t step) {
   const int64_t every = job.config.eval.eval_steps;
   return every > 0 && job.validation.has_value() && (step % every == 0 || step == job.config.max_steps);
@@ -56,6 +67,7 @@ Status finish_step(BuiltJob& job, int64_t step) {
   Stopwatch watch;
   if (evaluation_due(job, step)) {
     TRY(evaluated, job.config.online() ? evaluate_online(job, step) : evaluate_offline(job));
+    TRY_DO(check_best_metric(job.config, evaluated));
     merge_metrics(metrics, evaluated);
     add_metric(metrics, "timing_s/testing", watch.lap());
   }

@@ -183,7 +183,7 @@ Result<std::unique_ptr<MetricsEndpoint>> MetricsEndpoint::start(const MetricsEnd
                                                                 JobStore& store, const WorkerHub& hub) {
   TRY(address, parse_address(options.listen));
   if (!options.other_machines && !is_loopback(address.host)) {
-    return failed_precondition(
+    return invalid_argument(
         "refusing to show /metrics on " + in_quotes(options.listen) +
         ", which other machines can reach: it is plain HTTP without a token; ask for it "
         "with --metrics-other-machines, or listen on 127.0.0.1");
@@ -200,7 +200,7 @@ Result<std::unique_ptr<MetricsEndpoint>> MetricsEndpoint::start(const MetricsEnd
     address.port = -1;
   }
   if (address.port < 0) {  // the library says no more than that it could not
-    return unavailable("cannot show /metrics on " + in_quotes(options.listen) +
+    return failed_precondition("cannot show /metrics on " + in_quotes(options.listen) +
                        ": is the port in use, or the address of another machine?");
   }
   parts->address = options.listen.substr(0, options.listen.rfind(':') + 1) + std::to_string(address.port);

@@ -62,7 +62,7 @@ Status check_doors(const ServerOptions& options, const Address& address) {
   }
   if (is_loopback(address.host)) return ok_status();
   if (options.tls_cert.empty() || options.token_file.empty()) {
-    return failed_precondition(
+    return invalid_argument(
         "refusing to listen on " + in_quotes(options.listen) +
         ", which other machines can reach, without TLS and a token file: name a certificate, "
         "its key and a token file, or listen on 127.0.0.1");
@@ -108,7 +108,7 @@ Status why_not(const ServerOptions& options, const Address& address) {
                        (options.tls_cert.empty() ? "" : ": are the certificate and the key a PEM pair?"));
   }
   if (reason == EADDRINUSE) {
-    return unavailable("port " + std::to_string(address.port) + " of " + in_quotes(address.host) +
+    return failed_precondition("port " + std::to_string(address.port) + " of " + in_quotes(address.host) +
                        " is in use: stop the other process or listen on another port");
   }
   return unavailable("cannot listen on " + in_quotes(options.listen) + ": " + std::strerror(reason));

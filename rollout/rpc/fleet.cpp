@@ -94,8 +94,7 @@ Status Fleet::received(int64_t worker, v1::WorkerMessage message) {
       peer.weights_id = message.heartbeat().weights_id();
       return ok_status();
     case v1::WorkerMessage::kFailure:
-      log_warn("rollout: worker " + in_quotes(peer.name) +
-               " leaves: " + printable(message.failure().reason(), 1000));
+      on_failure(peer, printable(message.failure().reason(), 1000));
       return ok_status();
     case v1::WorkerMessage::kRegister:
       ++counters_["messages_refused"];
@@ -115,6 +114,15 @@ void Fleet::left(int64_t worker) {
   if (job_) job_->book.worker_lost(found->second.in_book);
   peers_.erase(found);
   hand_out();
+  changed();
+}
+
+void Fleet::on_failure(const Peer& peer, const std::string& reason) {
+  log_warn("rollout: worker " + in_quotes(peer.name) + " leaves: " + reason);
+  if (!job_ || peer.in_book == 0) return;
+  ++job_->failures;
+  job_->failed.insert(peer.name);
+  job_->why_failed = "worker " + in_quotes(peer.name) + ": " + reason;
   changed();
 }
 
@@ -164,6 +172,8 @@ Status Fleet::on_group(Peer& peer, uint64_t fence, const Status& seen) {
     case ResultKind::kAccepted:
       ++counters_["results_accepted"];
       ++peer.completed;
+      job_->failures = 0;
+      job_->failed.clear();
       break;
     case ResultKind::kDuplicate:
       ++counters_["results_duplicate"];

@@ -11,6 +11,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -80,6 +81,10 @@ class Fleet final : public WorkerHub, public WeightSource {
     std::deque<Published> published;  // oldest first
     int64_t weights_id = 0;           // of the batch at work
     bool waiting = false;             // as last reported
+    // Since the last group came back: how often a worker failed, which ones did, and why the last one.
+    int failures = 0;
+    std::set<std::string> failed;
+    std::string why_failed;
   };
 
   Status publish(const std::shared_ptr<Job>& job, std::shared_ptr<const WeightSet> weights);
@@ -95,6 +100,8 @@ class Fleet final : public WorkerHub, public WeightSource {
   void lease_to(Peer& peer, int64_t capacity);
   void take_back(const std::vector<Revoked>& revoked);
   void drop_silent();
+  bool all_fail(const Job& job) const;
+  void on_failure(const Peer& peer, const std::string& reason);
   Status on_completion(Peer& peer, const v1::CompletionResult& result);
   static Result<Completion> completion_for(const Partial& partial, const v1::CompletionResult& result);
   // `seen`: what was wrong with it already, if anything was.

@@ -14,6 +14,7 @@ namespace {
 constexpr size_t kMaxLeasesBytes = 1 << 20;
 // How often leases are looked at while nothing else happens; also how late a cancel can be.
 constexpr std::chrono::milliseconds kTick{200};
+constexpr int kMostFailures = 3;  // without a group in between
 
 std::string name_of(PolicyVersion v) { return std::to_string(v.epoch) + "." + std::to_string(v.step); }
 
@@ -74,6 +75,8 @@ Result<std::vector<RolloutGroup>> Fleet::generate(const std::shared_ptr<Job>& jo
   }
   job->weights_id = published->image->manifest().weights_id();
   TRY_DO(job->book.begin(requests, version));
+  job->failures = 0;
+  job->failed.clear();
   for (auto& [id, peer] : peers_) peer.stalled = false;
   const auto report_waiting = [&](bool waiting) {
     job->waiting = waiting;
@@ -87,6 +90,10 @@ Result<std::vector<RolloutGroup>> Fleet::generate(const std::shared_ptr<Job>& jo
       take_back(job->book.cancel_all());
       return cancelled();
     }
+    if (all_fail(*job)) {
+      take_back(job->book.cancel_all());
+      return data_loss("every worker fails at this batch; " + job->why_failed);
+    }
     drop_silent();
     hand_out();
     const uint64_t seen = changes_;
@@ -95,6 +102,14 @@ Result<std::vector<RolloutGroup>> Fleet::generate(const std::shared_ptr<Job>& jo
   }
   if (job->waiting) report_waiting(false);
   return job->book.take();
+}
+
+// Then it is not the workers: weights that have diverged, or a model that fits no machine. One that fails
+// beside others that work costs nothing but its share.
+bool Fleet::all_fail(const Job& job) const {
+  return job.failures >= kMostFailures && std::none_of(peers_.begin(), peers_.end(), [&](const auto& entry) {
+           return entry.second.in_book != 0 && !job.failed.contains(entry.second.name);
+         });
 }
 
 // Even shares, so that one worker does not sit on the batch while others wait; a worker gets more when half

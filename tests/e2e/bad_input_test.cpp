@@ -66,6 +66,23 @@ TEST_F(BadInput, KeyOutOfRangeNamesKeyAndRange) {
                {"'max_steps'"});
 }
 
+TEST_F(BadInput, ABestMetricThatNoEvaluationGivesIsRefused) {
+  small_model();
+  expect_error({"run", small_job("job.json", {{"metric_for_best_model", "eval_reward"}})}, kBadInput,
+               {"'metric_for_best_model' needs 'eval_steps'"});
+  const Json eval = {
+      {"metric_for_best_model", "eval_rewrad"}, {"eval_steps", 1}, {"val_files", {"train.jsonl"}}};
+  expect_error({"run", small_job("job.json", eval)}, kBadInput,
+               {"'eval_rewrad'", "eval_reward", "eval_pass@4"});
+  write("sft.jsonl", "{\"prompt\": \"1+1=\", \"completion\": \"2\"}\n");
+  Json sft = eval;
+  sft["trainer"] = "sft";
+  sft["train_files"] = sft["val_files"] = {"sft.jsonl"};
+  sft["metric_for_best_model"] = "eval_los";
+  expect_error({"run", small_job("job.json", sft), "--output-dir", path("run")}, kBadInput,
+               {"'eval_los'", "eval_loss"});
+}
+
 TEST_F(BadInput, BrokenJobFileNamesLineAndColumn) {
   expect_error({"run", write("job.json", "{\n  \"trainer\": \"grpo\",\n  \"seed\" 1\n}\n")}, kBadInput,
                {"job.json", "line 3"});

@@ -104,6 +104,7 @@ TEST_F(Cluster, TwoWorkersGiveTheBitsOfOneProcess) {
   const std::string job = submit();
   const Finished watched = watch(job);
   EXPECT_EQ(watched.code, 0) << watched.err;
+  EXPECT_NE(watched.err.find(job + " 12/12 "), std::string::npos) << watched.err;
   EXPECT_TRUE(numbers(metrics_of(job)) == expected) << "see " << metrics_of(job);
 }
 
@@ -156,7 +157,23 @@ TEST_F(Cluster, ACancelEndsAGenerationWithinTwoSeconds) {
   ASSERT_TRUE(eventually([&] { return l->err().find(id + " ends: ") != std::string::npos; })) << l->err();
   EXPECT_LT(std::chrono::steady_clock::now() - begin, seconds(2));
   EXPECT_TRUE(is(id, "cancelled"));
+  EXPECT_EQ(watch(id).code, 130);
   EXPECT_EQ(watch(submit()).code, 0) << "the worker and the learner are free for the next job";
+}
+
+TEST_F(Cluster, AJobThatFailsSaysWhyToItsWatcherAndInLists) {
+  const auto l = learner();
+  const std::string id = submit({"--set", "model_name_or_path=/absent"});
+  const Finished watched = watch(id);
+  EXPECT_EQ(watched.code, 4);
+  EXPECT_NE(watched.err.find(id + " failed: no model at '/absent'"), std::string::npos) << watched.err;
+  const Finished listed = run({fulcrum(), "job", "list", "-o", "json", "--learner", listen_}, path("list"));
+  const Json jobs = parse_json(listed.out).value();
+  ASSERT_EQ(jobs.size(), 1u);
+  EXPECT_EQ(jobs[0]["id"], id);
+  EXPECT_EQ(jobs[0]["state"], "failed");
+  EXPECT_EQ(job("delete", id).code, 0);
+  EXPECT_EQ(job("get", id).code, 3);
 }
 
 TEST_F(Cluster, APausedJobWaitsAndGoesOnWithTheSameBits) {

@@ -1,5 +1,6 @@
 // The tools over rows and folders, as programs: what one writes another reads, and the numbers agree.
 #include <cmath>
+#include <set>
 
 #include "tests/support/tools.h"
 
@@ -55,7 +56,9 @@ TEST_F(ModelTools, TokenizeAndDecodeGiveTheTextBack) {
   ASSERT_EQ(ids.size(), prompts_.size());
   const auto back = rows({"tokenize", "-m", tokenizer_, "--decode", "-i", write("ids.jsonl", jsonl(ids))});
   for (size_t i = 0; i < prompts_.size(); ++i) EXPECT_EQ(back[i]["text"], prompts_[i]);
-  EXPECT_EQ(parse_json(out({"tokenize", "-m", tokenizer_, prompts_[0]})).value(), ids[0]["ids"]);
+  const std::string printed = out({"tokenize", "-m", tokenizer_, prompts_[0]});
+  EXPECT_EQ(parse_json(printed).value(), ids[0]["ids"]);
+  EXPECT_EQ(out({"tokenize", "-m", tokenizer_, "--decode", printed}), prompts_[0] + "\n");
 }
 
 TEST_F(ModelTools, TokenizeNamesIdsThatAreNone) {
@@ -157,6 +160,29 @@ TEST_F(Tools, ScoreJudgesRowsInOrder) {
   EXPECT_NE(judged[2]["error"].get<std::string>().find("'completion'"), std::string::npos);
 }
 
+TEST_F(Tools, ScoreReadsTheLengthThatGenerateWrote) {
+  const std::string model = small_model();
+  const std::string prompts = write("prompts.jsonl", "{\"prompt\": \"1+1=\"}\n");
+  out({"generate", "-m", model, "--max-new-tokens", "4", "-i", prompts, "--to", path("made.jsonl")});
+  const auto judged =
+      rows({"score", "--reward", "length", "--set", "max_length=1", "-i", path("made.jsonl")});
+  EXPECT_EQ(judged.at(0)["score"], judged[0]["completion_ids"].size() > 1 ? -1.0 : 0.0);
+  const auto without = rows({"score", "--reward", "length", "--set", "max_length=1", "-i",
+                             write("rows.jsonl", "{\"completion\": \"2\"}\n")},
+                            1);
+  EXPECT_NE(without.at(0)["error"].get<std::string>().find("'completion_ids'"), std::string::npos);
+}
+
+TEST_F(Tools, ScoreTakesNoPromptButText) {
+  const auto judged = rows({"score", "--reward", "exact", "-i",
+                            write("rows.jsonl",
+                                  "{\"prompt\": [1], \"completion\": \"2\", \"solution\": \"2\"}\n"
+                                  "{\"completion\": \"2\", \"solution\": \"2\"}\n")},
+                           1);
+  EXPECT_NE(judged.at(0)["error"].get<std::string>().find("'prompt'"), std::string::npos);
+  EXPECT_EQ(judged.at(1)["score"], 1.0);
+}
+
 TEST_F(Tools, EvalPrintsPassAtKWithIntervals) {
   const std::string model = small_model();
   const std::string data = write("test.jsonl", "{\"prompt\": \"1+1=\", \"solution\": \"2\"}\n");
@@ -167,10 +193,20 @@ TEST_F(Tools, EvalPrintsPassAtKWithIntervals) {
   ASSERT_TRUE(by_name.contains("pass@1") && by_name.contains("pass@8") && by_name.contains("maj@8"));
   EXPECT_EQ(by_name["pass@1"]["problems"], 1);
   EXPECT_LE(by_name["pass@1"]["mean"], by_name["pass@8"]["mean"]);
+  EXPECT_EQ(by_name["rewards/missing"]["mean"], 0);
   EXPECT_EQ(
       fulcrum({"eval", "-m", model, "--data", data, "--reward", "math", "--num-generations", "4", "--k", "8"})
           .code,
       2);
+}
+
+TEST_F(Tools, EvalWithoutSolutionsIsAnErrorNotAZero) {
+  const std::string data = write("test.jsonl", "{\"prompt\": \"1+1=\"}\n");
+  const Finished f = fulcrum({"eval", "-m", small_model(), "--data", data, "--reward", "math",
+                              "--num-generations", "2", "--k", "1", "--max-new-tokens", "2"});
+  EXPECT_EQ(f.code, 2);
+  EXPECT_NE(f.err.find("bad_reference: the row has none of the columns 'solution'"), std::string::npos)
+      << f.err;
 }
 
 // Log-probs of a few fixed rows under a model folder.
@@ -216,6 +252,14 @@ TEST_F(Folders, SoupOfAModelWithItselfIsTheModel) {
   EXPECT_EQ(f.code, 2) << f.err;
 }
 
+TEST_F(Folders, InitModelMakesEveryFamilySoThatItLoads) {
+  for (const char* family : {"llama", "mistral", "qwen2"}) {
+    out({"init-model", path(family), "--model-type", family, "--characters", "0123456789+=", "--hidden-size",
+         "32", "--layers", "1"});
+    EXPECT_EQ(logps(path(family)).size(), 2u) << family;
+  }
+}
+
 TEST_F(Folders, InitModelIsAFunctionOfItsSeed) {
   const auto one = logps(small_model("one", 1));
   EXPECT_EQ(logps(small_model("again", 1)), one);
@@ -246,9 +290,46 @@ TEST_F(Tools, DataVerbsSayWhatAFileHolds) {
   EXPECT_NE(f.err.find("train.jsonl:1"), std::string::npos) << f.err;
 }
 
+TEST_F(Tools, EveryMetricOfARunIsExplained) {
+  small_model();
+  const std::string evaluated = small_job("job.json", {{"beta", 0.1},
+                                                       {"mask_truncated_completions", true},
+                                                       {"eval_steps", 1},
+                                                       {"val_files", {"train.jsonl"}}});
+  out({"run", evaluated, "--output-dir", path("grpo")});
+  out({"run",
+       small_job("job.json", {{"trainer", "dph_rl"},
+                              {"presample", {{"k", 1}, {"threshold", 1}}},
+                              {"reward_funcs", Json::array({{{"name", "length"}, {"target", 4}}})},
+                              {"correct_reward", 0.5}}),
+       "--output-dir", path("dph_rl")});
+  write("pairs.jsonl", "{\"prompt\": \"1+1=\", \"chosen\": \"2\", \"rejected\": \"3\"}\n");
+  Json dpo = {{"trainer", "dpo"},
+              {"train_files", {"pairs.jsonl"}},
+              {"val_files", {"pairs.jsonl"}},
+              {"eval_steps", 1}};
+  out({"run", small_job("job.json", dpo), "--output-dir", path("dpo")});
+  std::set<std::string> names;
+  for (const char* run : {"grpo", "dph_rl", "dpo"}) {
+    std::istringstream lines(slurp(path(run) + "/metrics.jsonl"));
+    for (std::string line; std::getline(lines, line);) {
+      for (const auto& [name, value] : parse_json(line).value().items()) names.insert(name);
+    }
+  }
+  EXPECT_GT(names.size(), 50u);
+  for (const std::string& name : names) EXPECT_EQ(fulcrum({"explain", name}).code, 0) << name;
+}
+
 TEST_F(Tools, ExplainAndDoctorAnswer) {
   EXPECT_NE(out({"explain", "eval_pass@k"}).find("unbiased"), std::string::npos);
   EXPECT_GT(rows({"explain", "-o", "jsonl"}).size(), 20u);
+  for (const auto& [name, entry] :
+       std::map<std::string, std::string>{{"eval_pass@16", "eval_pass@k"},
+                                          {"eval_rewards/margins", "rewards/margins"},
+                                          {"timing_s/gen", "timing_s/*"},
+                                          {"divergence/js_divergence", "divergence/*"}}) {
+    EXPECT_EQ(rows({"explain", name, "-o", "jsonl"}).at(0)["metric"], entry);
+  }
   const Finished near = fulcrum({"explain", "rewards/margin"});
   EXPECT_EQ(near.code, 3);
   EXPECT_NE(near.err.find("'rewards/margins'"), std::string::npos) << near.err;
@@ -272,6 +353,14 @@ TEST_F(Tools, GreedyTextOfTheTrainedModelIsTheDocumentedOne) {
                           std::to_string(golden["steps"].get<int>()), "-i",
                           write("prompt.jsonl", dump_json({{"prompt", golden["prompt"]}}) + "\n")});
   EXPECT_EQ(made.at(0)["completion"], golden["text"]);
+}
+
+TEST_F(Tools, TheTokenizerBesideALlama2cFileIsFound) {
+  FULCRUM_NEEDS_DATA("tinyllama-260k/tok512.model");
+  const std::string model = (test_data() / "tinyllama-260k/stories260K.bin").string();
+  EXPECT_EQ(
+      out({"generate", "-m", model, "--greedy", "--max-new-tokens", "30", "--stop", "y", "Once upon a"}),
+      "time, there was a little girl named Lily\n");
 }
 
 TEST_F(Tools, LogpsOfTheTrainedModelAreTheReferences) {

@@ -24,6 +24,21 @@ Json estimate_json(const std::optional<Estimate>& e) {
   return {{"mean", e->mean}, {"low", e->low}, {"high", e->high}, {"problems", e->problems}};
 }
 
+// The verdicts without a score: a fault of the data or of the judge, not of the model.
+Result<int64_t> count_unscored(const EvalReport& report) {
+  int64_t unscored = 0, scored = 0;
+  std::string why;
+  for (const std::vector<Verdict>& group : report.verdicts) {
+    for (const Verdict& v : group) {
+      if (!v.score && unscored == 0) why = std::string(verdict_name(v.kind)) + ": " + v.reason;
+      ++(v.score ? scored : unscored);
+    }
+  }
+  if (scored == 0 && unscored > 0)
+    return invalid_argument("no completion could be judged; the first is " + why);
+  return unscored;
+}
+
 Status evaluate_reward_model(const Model& model, const Options& o, std::stop_token stop) {
   if (!o.reward.empty())
     return invalid_argument("--reward does nothing with a reward model, which is judged by the data's pairs");
@@ -78,6 +93,7 @@ Status evaluate_model(Options o, std::stop_token stop) {
     }
   }
   TRY(result, measure(o.measure, stop));
+  TRY(unscored, count_unscored(result));
   Table table{{"metric", "mean", "low", "high", "problems"}, {}};
   if (!o.against.empty()) table.columns.insert(table.columns.end() - 1, "std_error");
   auto add = [&](const std::string& name, const std::optional<Estimate>& e) {
@@ -90,6 +106,7 @@ Status evaluate_model(Options o, std::stop_token stop) {
     add("maj@" + std::to_string(a.k), a.majority);
   }
   table.rows.push_back({{"metric", "reward"}, {"mean", result.mean_reward}});
+  table.rows.push_back({{"metric", "rewards/missing"}, {"mean", unscored}});
   table.rows.push_back({{"metric", "completions/mean_length"}, {"mean", result.mean_length}});
   if (!o.against.empty()) {
     MeasureOptions other = o.measure;
@@ -129,14 +146,12 @@ void add_eval(CLI::App& app, Action& action) {
             ->check(CLI::Range(1, 4096))
             ->capture_default_str();
         v.add_option("--k", m.k, "values of k")->delimiter(',')->check(CLI::Range(1, 4096));
-        v.add_option("--temperature", m.sampling.temperature)
-            ->check(CLI::NonNegativeNumber)
-            ->capture_default_str();
-        v.add_option("--top-k", m.sampling.top_k)->check(CLI::NonNegativeNumber);
+        v.add_option("--temperature", m.sampling.temperature)->check(not_negative())->capture_default_str();
+        v.add_option("--top-k", m.sampling.top_k)->check(not_negative());
         v.add_option("--top-p", m.sampling.top_p)->check(CLI::Range(1e-6, 1.0));
         v.add_option("--min-p", m.sampling.min_p)->check(CLI::Range(0.0, 1.0));
         v.add_option("--max-new-tokens", m.sampling.max_completion_length)
-            ->check(CLI::PositiveNumber)
+            ->check(above_zero())
             ->capture_default_str();
         v.add_option("--seed", m.seed)->capture_default_str();
         add_output_option(v, o.format);

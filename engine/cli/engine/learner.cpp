@@ -103,7 +103,9 @@ void add_learner(CLI::App& app, Action& action) {
         v.add_option("--tls-key", o.server.tls_key, "PEM key");
         v.add_option("--tls-client-ca", o.server.tls_client_ca,
                      "PEM roots that client certificates must come from");
-        v.add_option("--token-file", o.server.token_file, "file with access tokens; needed off the loopback");
+        v.add_option(
+            "--token-file", o.server.token_file,
+            "file of access tokens, lines \"viewer|worker|operator TOKEN\"; needed off the loopback");
         v.add_option("--metrics", o.metrics.listen,
                      "HOST:PORT to show /metrics on, for Prometheus (default: none)");
         v.add_flag("--metrics-other-machines", o.metrics.other_machines,

@@ -46,7 +46,7 @@ int run(const Options& o) {
   const auto model = load_model(o.model);
   if (!model.ok()) return report(model.status());
   const auto tokenizer =
-      load_tokenizer(o.tokenizer.empty() ? o.model : o.tokenizer, {.splitter = o.splitter});
+      load_tokenizer(o.tokenizer.empty() ? model->folder : Path(o.tokenizer), {.splitter = o.splitter});
   if (!tokenizer.ok()) return report(tokenizer.status());
   const auto policy = Policy::create(*model, {});
   if (!policy.ok()) return report(policy.status());
@@ -63,7 +63,7 @@ void add_logps(CLI::App& app, Action& action) {
                                    "tokenizer folder or file (default: the model's folder)");
                       v.add_option("--splitter", o.splitter, "pre-tokenisation where the files do not say");
                       v.add_option("--temperature", o.temperature, "divides the logits")
-                          ->check(CLI::PositiveNumber)
+                          ->check(above_zero())
                           ->capture_default_str();
                       v.add_flag("--eos", o.eos, "score the end of the completion too");
                       add_row_options(v, o.files);

@@ -13,7 +13,8 @@ namespace fulcrum::cli {
 
 Result<EvalReport> measure(const MeasureOptions& o, std::stop_token stop) {
   TRY(model, load_model(o.model));
-  TRY(tokenizer, load_tokenizer(o.tokenizer.empty() ? o.model : o.tokenizer, {.splitter = o.splitter}));
+  TRY(tokenizer,
+      load_tokenizer(o.tokenizer.empty() ? model.folder : Path(o.tokenizer), {.splitter = o.splitter}));
   return measure(model, tokenizer, o, std::move(stop));
 }
 
@@ -37,7 +38,8 @@ Result<EvalReport> measure(const Model& model, const std::shared_ptr<const Token
                       .num_generations = o.num_generations,
                       .k = o.k,
                       .sampling = o.sampling,
-                      .correct_reward = o.correct_reward};
+                      .correct_reward = o.correct_reward,
+                      .answer = answer_of(o.rewards)};
   return evaluate(rollouts, pool, prompts, {}, plan, stop);
 }
 

@@ -225,10 +225,10 @@ void declare(CLI::App& v, Options& o) {
       ->check(CLI::Range(1, 4096))
       ->capture_default_str();
   v.add_option("--temperature", o.measure.sampling.temperature)
-      ->check(CLI::NonNegativeNumber)
+      ->check(not_negative())
       ->capture_default_str();
   v.add_option("--max-new-tokens", o.measure.sampling.max_completion_length)
-      ->check(CLI::PositiveNumber)
+      ->check(above_zero())
       ->capture_default_str();
   v.add_option("--seed", o.measure.seed, "of the completions that --reward judges")->capture_default_str();
   v.add_option("--tokenizer", o.tokenizer, "tokenizer folder or file (default: the first model's)");

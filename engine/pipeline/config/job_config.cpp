@@ -27,6 +27,19 @@ void check_model_and_data(const JobConfig& c, Complaints& out) {
   out.unless(!c.model_name_or_path.empty(), "key 'model_name_or_path' is missing: name a model folder");
   out.unless(!c.data.train_files.empty(), "key 'train_files' is missing: name a JSONL file");
   out.unless(c.eval.eval_steps == 0 || !c.data.val_files.empty(), "'eval_steps' needs 'val_files'");
+  out.unless(c.eval.metric_for_best_model.empty() || c.eval.eval_steps > 0,
+             "'metric_for_best_model' needs 'eval_steps'");
+}
+
+// An evaluation that generates has these metrics; one of sft or dpo those of its loss (run_job.cpp looks).
+void check_best_metric(const EvalConfig& c, Complaints& out) {
+  std::vector<std::string> names = {"eval_reward", "eval_completions/mean_length"};
+  for (const int64_t k : c.eval_k) {
+    for (const char* what : {"eval_pass@", "eval_maj@"}) names.push_back(what + std::to_string(k));
+  }
+  const std::string& chosen = c.metric_for_best_model;
+  out.unless(chosen.empty() || std::find(names.begin(), names.end(), chosen) != names.end(),
+             "'metric_for_best_model' is " + in_quotes(chosen) + "; evaluation gives " + join(names, ", "));
 }
 
 void check_online(const JobConfig& c, Complaints& out) {
@@ -46,6 +59,7 @@ void check_online(const JobConfig& c, Complaints& out) {
   if (trainer == "dph_rl") {
     out.unless(c.presample.threshold <= c.presample.k, "'presample.threshold' must not exceed 'presample.k'");
   }
+  check_best_metric(c.eval, out);
   for (const int64_t k : c.eval.eval_k) {
     out.unless(k <= c.eval.eval_num_generations, "'eval_k' has " + std::to_string(k) +
                                                      " but 'eval_num_generations' is " +

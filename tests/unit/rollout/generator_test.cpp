@@ -269,7 +269,7 @@ TEST(Generator, SaysWhenTheWeightsHaveDiverged) {
   Generator generator(DecodeModel::create(spec, weights).value(), std::make_shared<PairTokenizer>(), {});
   const RolloutRequest r = request(5, 3, 2);
   const Status status = generator.generate({&r, 1}, kVersion, {}).status();
-  EXPECT_EQ(status.code(), Code::kInternal);
+  EXPECT_EQ(status.code(), Code::kDataLoss);
   EXPECT_NE(status.message().find("row 105"), std::string::npos) << status.message();
 }
 

@@ -19,6 +19,8 @@ struct Ran {
 
 struct Options {
   int number = 0;
+  std::vector<std::string> set;
+  double speed = 1;
 };
 
 // A program "fulcrum" with the verb `show` and the group `job` with the verb `list`.
@@ -28,6 +30,8 @@ Ran run(std::vector<std::string> words, const std::function<int(const Options&)>
   Action action;
   add_verb<Options>(app, action, "show", "shows a number", show, [](CLI::App& v, Options& o) {
     v.add_option("number", o.number, "the number")->required();
+    v.add_option("--set", o.set);
+    v.add_option("--speed", o.speed)->check(above_zero());
     add_examples(v, {"fulcrum show 3"});
   });
   CLI::App* job = app.add_subcommand("job", "jobs");
@@ -47,6 +51,19 @@ Ran run(std::vector<std::string> words) {
 }
 
 TEST(Verb, GetsItsOptionsAndGivesTheExitCode) { EXPECT_EQ(run({"show", "5"}).code, 5); }
+
+TEST(Verb, OptionsThatMayBeRepeatedTakeOneValueEachTime) {
+  const auto sets = [](const Options& o) { return static_cast<int>(10 * o.set.size()) + o.number; };
+  EXPECT_EQ(run({"show", "--set", "a", "--set", "b", "5"}, sets).code, 25);
+  EXPECT_EQ(run({"show", "--set", "a", "5"}, sets).code, 15);
+}
+
+TEST(Verb, NumbersOutOfRangeAreNamedInShort) {
+  EXPECT_EQ(run({"show", "1", "--speed", "0.5"}).code, 1);
+  EXPECT_EQ(run({"show", "1", "--speed", "0"}).err,
+            "fulcrum: --speed: '0' is not a number > 0; see `fulcrum show --help`\n");
+  EXPECT_EQ(run({"show", "1", "--speed", "2x"}).code, 2);
+}
 
 TEST(Verb, NoneAtAllShowsTheHelpAndIsTwo) {
   for (const auto& words : {std::vector<std::string>{}, std::vector<std::string>{"job"}}) {

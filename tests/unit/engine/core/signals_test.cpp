@@ -4,6 +4,8 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <cstdio>
+
 namespace fulcrum {
 namespace {
 
@@ -15,16 +17,25 @@ TEST(Signals, TheFirstSignalRequestsAStop) {
   EXPECT_TRUE(stop.token().stop_requested());
 }
 
-TEST(SignalsDeathTest, TheSecondSignalEndsTheProcess) {
+TEST(SignalsDeathTest, ASecondWishEndsTheProcessAndOneSentTwiceDoesNot) {
   EXPECT_EXIT(
       {
-        const SignalStop stop;
+        FakeClock clock;
+        const SignalStop stop(clock);
         ::kill(::getpid(), SIGINT);
         while (!stop.raised()) ::usleep(100);
+        sigset_t pending;
+        for (const int number : {SIGINT, SIGTERM}) {  // both are taken while the clock stands still
+          ::kill(::getpid(), number);
+          do ::sigpending(&pending);
+          while (::sigismember(&pending, number) == 1);
+        }
+        clock.advance(SignalStop::kOneWish);
+        std::fputs("still here", stderr);
         ::kill(::getpid(), SIGINT);
         for (;;) ::pause();
       },
-      ::testing::ExitedWithCode(130), "");
+      ::testing::ExitedWithCode(130), "still here");
 }
 
 }  // namespace

@@ -83,6 +83,7 @@ TEST_F(CheckpointTest, KeepsTheLastNAndTheBest) {
   EXPECT_EQ(best->metric, "eval/pass@1");
   EXPECT_EQ(best->value, 0.75);
   expect_ok(store.mark_best({6, "eval/pass@1", 0.8}));
+  EXPECT_EQ(value_of(store.steps()), (std::vector<int64_t>{5, 6}));  // the former best goes at once
   expect_ok(write(store, 7).status());
   EXPECT_EQ(value_of(store.steps()), (std::vector<int64_t>{6, 7}));
 }

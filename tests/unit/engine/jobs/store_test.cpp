@@ -169,7 +169,7 @@ TEST_F(StoreTest, MetricsAreAnEventOnceAndAStepDoneAgainAddsNothing) {
   const std::vector<Event> events = value_of(store->events(job.id, 4));
   ASSERT_EQ(events.size(), 2u);
   EXPECT_EQ(events[0].type, "metrics");
-  EXPECT_EQ(events[0].data, (Json{{"loss", 0.5}, {"timing_s/step", 1.0}}));
+  EXPECT_EQ(events[0].data, (Json{{"step", 1}, {"loss", 0.5}, {"timing_s/step", 1.0}}));
   EXPECT_EQ(value_of(store->get(job.id)).step, 2);
   const std::vector<MetricRow> rows = value_of(store->metrics(job.id, 2, 9));
   ASSERT_EQ(rows.size(), 1u);

@@ -57,12 +57,12 @@ TEST(Address, OnlyThisMachineIsLoopback) {
 TEST(Server, RefusesToListenOffLoopbackWithoutTlsAndTokens) {
   const TempFolder folder;
   ServerOptions options{.listen = "0.0.0.0:0"};
-  EXPECT_EQ(start_with(options).code(), Code::kFailedPrecondition);
+  EXPECT_EQ(start_with(options).code(), Code::kInvalidArgument);
   options.token_file = write_tokens(folder.path());
-  EXPECT_EQ(start_with(options).code(), Code::kFailedPrecondition);
+  EXPECT_EQ(start_with(options).code(), Code::kInvalidArgument);
   options.token_file.clear();
   options.tls_cert = options.tls_key = folder.path() / "x.pem";
-  EXPECT_EQ(start_with(options).code(), Code::kFailedPrecondition);
+  EXPECT_EQ(start_with(options).code(), Code::kInvalidArgument);
 }
 
 TEST(Server, SaysThatThePortIsInUse) {
@@ -70,7 +70,7 @@ TEST(Server, SaysThatThePortIsInUse) {
   ServerOptions options;
   options.listen = first->address();
   const Status second = start_with(options);
-  EXPECT_EQ(second.code(), Code::kUnavailable);
+  EXPECT_EQ(second.code(), Code::kFailedPrecondition);
   EXPECT_THAT(second.message(), HasSubstr("in use"));
 }
 

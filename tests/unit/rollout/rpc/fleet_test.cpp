@@ -168,6 +168,36 @@ TEST(Fleet, AWorkerWithOtherBitsIsRefusedInWords) {
   EXPECT_EQ(learner.fleet.counters().at("workers_refused"), 1);
 }
 
+TEST(Fleet, ABatchAtWhichEveryWorkerFailsEndsWithTheReason) {
+  Learner learner;
+  FakeModels a, b;
+  a.failures_first = b.failures_first = 1'000'000;
+  const auto job = begin(learner.fleet);
+  RunningWorker one(a, worker_options(learner.server->address(), "a"));
+  RunningWorker two(b, worker_options(learner.server->address(), "b"));
+  const auto groups = job->generate(requests(3), kVersion, {});
+  EXPECT_EQ(groups.status().code(), Code::kDataLoss);
+  EXPECT_THAT(groups.status().message(), HasSubstr("this model is not for me"));
+  a.failures_first = 0;
+  expect_the_right_groups(job->generate(requests(3), kVersion, {}), 3);  // nothing of it is left
+}
+
+TEST(Fleet, AWorkerThatAlwaysFailsCostsNothingBesideOneThatWorks) {
+  Learner learner;
+  FakeModels good, bad;
+  good.stuck = true;
+  bad.failures_first = 1'000'000;
+  const auto job = begin(learner.fleet);
+  RunningWorker a(good, worker_options(learner.server->address(), "good"));
+  auto groups = generating(job, 6);
+  good.entered.get_future().wait();
+  RunningWorker b(bad, worker_options(learner.server->address(), "bad"));
+  EXPECT_TRUE(eventually([&] { return bad.refused_to_make > 4; }));
+  RunningWorker other(good, worker_options(learner.server->address(), "other"));
+  a.stop();
+  expect_the_right_groups(groups.get(), 6);
+}
+
 TEST(Fleet, WhereOrderIsFreeAWorkerMayHaveOtherBits) {
   Learner learner;
   FakeModels models;

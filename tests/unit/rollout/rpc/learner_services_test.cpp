@@ -157,10 +157,10 @@ TEST(LearnerServices, ListenWithAllTheirDoorsOrWithNone) {
   LearnerServices services;
   ServerOptions options;
   options.listen = "127.0.0.1:0";
-  EXPECT_EQ(services.listen(options, parts, {.listen = taken->address()}).code(), Code::kUnavailable);
+  EXPECT_EQ(services.listen(options, parts, {.listen = taken->address()}).code(), Code::kFailedPrecondition);
   EXPECT_EQ(services.address(), "");
   options.listen = taken->address();
-  EXPECT_EQ(services.listen(options, parts, {.listen = "127.0.0.1:0"}).code(), Code::kUnavailable);
+  EXPECT_EQ(services.listen(options, parts, {.listen = "127.0.0.1:0"}).code(), Code::kFailedPrecondition);
   EXPECT_EQ(services.metrics_address(), "");
   options.listen = "127.0.0.1:0";
   EXPECT_TRUE(services.listen(options, parts).ok());
