@@ -7,6 +7,7 @@
 
 #include "engine/divergence/divergence.h"
 #include "engine/divergence/kl_estimators.h"
+#include "engine/objective/kl_penalty.h"
 #include "engine/reference/compare_models.h"
 #include "engine/reference/greedy.h"
 #include "engine/reference/learned_weights.h"
@@ -243,9 +244,9 @@ std::vector<double> flat(const Json& rows) {
 std::vector<double> token_rewards(const at::Tensor& policy_T, const at::Tensor& reference_T, double beta,
                                   double score) {
   const KlEstimate k1 = must(KlEstimate::create(KlEstimator::kK1));
-  std::vector<double> out = list_of(-beta * k1(policy_T - reference_T));
-  if (!out.empty()) out.back() += score;
-  return out;
+  const std::vector<double> kl = list_of(k1(policy_T - reference_T));
+  const std::vector<uint8_t> all(kl.size(), 1);
+  return kl_reward(kl, all, {.score = score}, {.beta = beta}).rewards;
 }
 
 void soup_reference(const Json& item, Precision precision, Tally& tally) {
