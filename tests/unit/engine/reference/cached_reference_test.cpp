@@ -28,7 +28,7 @@ std::vector<float> served(CachedReference& cached, const TrainBatch& batch) {
 }
 
 TEST(CachedReference, FindsARowByItsTokensInABatchOfAnyComposition) {
-  CachedReference cached("hash");
+  CachedReference cached("hash", false);
   cached.add(batch_of({{{1, 2}, {3, 4}}, {{5}, {6}}, {{8}, {}}}), std::vector<float>{-1, -2, -3});
   EXPECT_EQ(served(cached, batch_of({{{5}, {6}}, {{8}, {}}, {{1, 2}, {3, 4}}})),
             (std::vector<float>{-3, -1, -2}));
@@ -36,7 +36,7 @@ TEST(CachedReference, FindsARowByItsTokensInABatchOfAnyComposition) {
 }
 
 TEST(CachedReference, DoesNotMistakeTheEndOfAPromptForACompletion) {
-  CachedReference cached("hash");
+  CachedReference cached("hash", false);
   cached.add(batch_of({{{1, 2}, {3}}}), std::vector<float>{-1});
   const auto other = cached.logps(batch_of({{{1}, {2, 3}}}), 1, 1, 1, {});
   EXPECT_EQ(other.status().code(), Code::kInternal);
@@ -44,14 +44,14 @@ TEST(CachedReference, DoesNotMistakeTheEndOfAPromptForACompletion) {
 }
 
 TEST(CachedReference, OfARowThatComesTwiceTheFirstNumbersStay) {
-  CachedReference cached("hash");
+  CachedReference cached("hash", false);
   cached.add(batch_of({{{1}, {2}}}), std::vector<float>{-1});
   cached.add(batch_of({{{1}, {2}}}), std::vector<float>{-9});
   EXPECT_EQ(served(cached, batch_of({{{1}, {2}}})), std::vector<float>{-1});
 }
 
 TEST(CachedReference, TakesNoMovedReferenceOutOfACheckpoint) {
-  CachedReference cached("hash");
+  CachedReference cached("hash", false);
   EXPECT_TRUE(cached.load({}, 0).ok());
   EXPECT_EQ(cached.load({}, 3).code(), Code::kInvalidArgument);
 }
