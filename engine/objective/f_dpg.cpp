@@ -12,6 +12,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "engine/objective/advantages.h"
 #include "engine/objective/f_dpg_contexts.h"
 #include "engine/objective/f_dpg_estimates.h"
 #include "engine/objective/f_dpg_gradient.h"
@@ -19,8 +20,8 @@
 #include "engine/objective/f_dpg_z.h"
 #include "engine/objective/masked.h"
 #include "engine/objective/methods.h"
-#include "engine/objective/policy_gradient.h"
 #include "engine/objective/rollout_metrics.h"
+#include "engine/objective/surrogate.h"
 
 namespace fulcrum {
 namespace {
@@ -211,34 +212,12 @@ Status FDpg::add_rollout_metrics(const TrainBatch& batch, Metrics& metrics) cons
         add_metric(metrics, "fdpg/moment/" + name, found->second);
     }
   }
-  add_reward_metrics(rewards, group_advantages(rewards, groups, ScaleRewards::kNone), ScaleRewards::kGroup,
-                     metrics);
+  add_reward_metrics(rewards, group_advantages(rewards, groups, {}), ScaleRewards::By::kGroup, metrics);
   add_length_metrics(batch, metrics);
   return ok_status();
 }
 
-// Keys of other trainers, which the user would believe to act.
-Status check_unused(const ObjectiveConfig& c) {
-  const ObjectiveConfig unset;
-  const std::pair<const char*, bool> keys[] = {
-      {"loss_type", c.loss_type != unset.loss_type},
-      {"epsilon", c.epsilon != unset.epsilon},
-      {"epsilon_high", c.epsilon_high != unset.epsilon_high},
-      {"delta", c.delta != unset.delta},
-      {"scale_rewards", c.scale_rewards != unset.scale_rewards},
-      {"kl_estimator", c.kl_estimator != unset.kl_estimator},
-      {"mask_truncated_completions", c.mask_truncated_completions},
-  };
-  for (const auto& [key, set] : keys) {
-    if (set)
-      return invalid_argument(in_quotes(key) + " does nothing with trainer " + in_quotes(c.trainer) +
-                              ": leave it out");
-  }
-  return ok_status();
-}
-
 Result<FDpgOptions> options_of(const ObjectiveConfig& config, PseudoReward reward) {
-  TRY_DO(check_unused(config));
   TRY(target, EnergyTarget::create(config.f_dpg, config.beta));
   TRY(baseline, parse_baseline(config.f_dpg.baseline, config.f_dpg.baseline_value));
   TRY(z, parse_z(config.f_dpg.z));

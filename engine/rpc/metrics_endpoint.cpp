@@ -183,10 +183,9 @@ Result<std::unique_ptr<MetricsEndpoint>> MetricsEndpoint::start(const MetricsEnd
                                                                 JobStore& store, const WorkerHub& hub) {
   TRY(address, parse_address(options.listen));
   if (!options.other_machines && !is_loopback(address.host)) {
-    return invalid_argument(
-        "refusing to show /metrics on " + in_quotes(options.listen) +
-        ", which other machines can reach: it is plain HTTP without a token; ask for it "
-        "with --metrics-other-machines, or listen on 127.0.0.1");
+    return invalid_argument("refusing to show /metrics on " + in_quotes(options.listen) +
+                            ", which other machines can reach: it is plain HTTP without a token; ask for it "
+                            "with --metrics-other-machines, or listen on 127.0.0.1");
   }
   auto parts = std::make_unique<Parts>(store, hub);
   configure(parts->server);
@@ -201,7 +200,7 @@ Result<std::unique_ptr<MetricsEndpoint>> MetricsEndpoint::start(const MetricsEnd
   }
   if (address.port < 0) {  // the library says no more than that it could not
     return failed_precondition("cannot show /metrics on " + in_quotes(options.listen) +
-                       ": is the port in use, or the address of another machine?");
+                               ": is the port in use, or the address of another machine?");
   }
   parts->address = options.listen.substr(0, options.listen.rfind(':') + 1) + std::to_string(address.port);
   parts->thread = std::thread([&p = *parts] {

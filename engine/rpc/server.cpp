@@ -109,7 +109,7 @@ Status why_not(const ServerOptions& options, const Address& address) {
   }
   if (reason == EADDRINUSE) {
     return failed_precondition("port " + std::to_string(address.port) + " of " + in_quotes(address.host) +
-                       " is in use: stop the other process or listen on another port");
+                               " is in use: stop the other process or listen on another port");
   }
   return unavailable("cannot listen on " + in_quotes(options.listen) + ": " + std::strerror(reason));
 }

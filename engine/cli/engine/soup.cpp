@@ -224,9 +224,7 @@ void declare(CLI::App& v, Options& o) {
   v.add_option("--num-generations", o.measure.num_generations)
       ->check(CLI::Range(1, 4096))
       ->capture_default_str();
-  v.add_option("--temperature", o.measure.sampling.temperature)
-      ->check(not_negative())
-      ->capture_default_str();
+  v.add_option("--temperature", o.measure.sampling.temperature)->check(not_negative())->capture_default_str();
   v.add_option("--max-new-tokens", o.measure.sampling.max_completion_length)
       ->check(above_zero())
       ->capture_default_str();

@@ -34,6 +34,8 @@ std::vector<std::string> f_dpg_complaints(const JobConfig& config) {
         "trainer '" + o.trainer +
         "' needs samples of the policy itself: 'temperature' 1, 'top_p' 1, 'top_k' 0 and 'min_p' 0");
   }
+  if (config.dynamic_sampling != "off")
+    out.push_back("'dynamic_sampling' would choose samples by their reward, and Z with them: leave it off");
   const std::vector<std::string> names = reward_names(config.reward_funcs);
   for (const ConstraintConfig& c : o.f_dpg.constraints) {
     if (std::find(names.begin(), names.end(), c.feature) != names.end()) continue;

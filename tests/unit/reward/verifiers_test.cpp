@@ -185,7 +185,7 @@ TEST(Registry, EveryNameOfTheConfigIsMadeOrRefusedInWords) {
   EXPECT_NE(make_reward({.name = "exakt"}).status().message().find("exact, regex"), std::string::npos);
   const Json schema = config_schema<RewardConfig>();
   for (const Json& name : schema["properties"]["name"]["enum"]) {
-    if (name == "service") continue;
+    if (name == "service" || name == "model") continue;  // made by others, below
     EXPECT_TRUE(make_reward({.name = name, .pattern = "a", .target = 3}).ok()) << name;
   }
 }
@@ -213,8 +213,16 @@ TEST(WeightedSum, HasAScoreOnlyIfAllPartsHave) {
   EXPECT_EQ(none.score, 1.0);
 }
 
-TEST(WeightedSum, TheServiceComesFromTheFactory) {
-  EXPECT_FALSE(make_rewards({{.name = "service", .address = "a:1"}}).ok());
+TEST(WeightedSum, TheServiceAndTheModelComeFromTheirFactories) {
+  for (const char* name : {"service", "model"}) {
+    const std::string why = make_rewards({{.name = name}}).status().message();
+    EXPECT_NE(why.find(name), std::string::npos) << why;
+  }
+  const auto model = make_rewards({{.name = "model", .path = "m"}}, {}, [](const RewardConfig& c) {
+    return make_reward({.name = "regex", .pattern = c.path});
+  });
+  ASSERT_TRUE(model.ok());
+  EXPECT_EQ(judge(**model, "m", nullptr).parts.at("model"), 1.0);
   std::string asked;
   const auto sum = make_rewards({{.name = "service", .address = "a:1"}}, [&](const RewardConfig& c) {
     asked = c.address;

@@ -111,10 +111,10 @@ TEST(FDpg, RefusesOptionsThatDoNotFitAndSaysWhy) {
   EXPECT_THAT(refusal(config), HasSubstr("does nothing with \"target\": \"reward\""));
   config = filter_config();
   config.mask_truncated_completions = true;
-  EXPECT_THAT(refusal(config), HasSubstr("'mask_truncated_completions' does nothing"));
+  EXPECT_THAT(refusal(config), HasSubstr("mask_truncated_completions does nothing"));
   config = filter_config();
   config.trainer = "grpo";
-  EXPECT_THAT(refusal(config), HasSubstr("section 'f_dpg' does nothing with trainer 'grpo'"));
+  EXPECT_THAT(refusal(config), HasSubstr("f_dpg does nothing with trainer 'grpo'"));
 }
 
 TEST(FDpg, OutsideTheTargetThePseudoRewardIsMinusTheSlopeAtInfinity) {

@@ -145,7 +145,7 @@ TEST(ModelConfig, WhatIsNotSupportedIsAnErrorThatNamesTheKey) {
     return parse_model_config(config).status().message();
   };
   EXPECT_THAT(error("model_type", "gpt2"), HasSubstr("'model_type' is 'gpt2'"));
-  EXPECT_THAT(error("architectures", Json::array({"LlamaForSequenceClassification"})),
+  EXPECT_THAT(error("architectures", Json::array({"LlamaForTokenClassification"})),
               HasSubstr("'architectures'"));
   EXPECT_THAT(error("hidden_act", "gelu"), HasSubstr("'hidden_act' is 'gelu'"));
   EXPECT_THAT(error("rope_scaling", {{"type", "linear"}, {"factor", 2.0}}), HasSubstr("'linear'"));

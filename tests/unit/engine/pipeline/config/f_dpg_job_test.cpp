@@ -29,6 +29,7 @@ TEST(FDpgJob, RefusesSamplesThatAreNotThePolicys) {
   for (const Json& keys :
        {Json{{"temperature", 0.7}}, Json{{"top_p", 0.9}}, Json{{"top_k", 5}}, Json{{"min_p", 0.1}}})
     EXPECT_THAT(complaint(keys), HasSubstr("needs samples of the policy itself")) << keys.dump();
+  EXPECT_THAT(complaint({{"dynamic_sampling", "reward"}}), HasSubstr("would choose samples by their reward"));
   EXPECT_THAT(complaint({{"num_generations", 1}}), HasSubstr("'num_generations' must be at least 2"));
 }
 
