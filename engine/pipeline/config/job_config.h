@@ -99,7 +99,7 @@ struct JobConfig {
     data.visit(v);
     sampling.visit(v);
     v.list("reward_funcs", reward_funcs,
-           "the judges and their weights; `fulcrum explain rewards` lists them");
+           "the judges and their weights; `fulcrum config explain reward_funcs` lists their keys");
     v.field("correct_reward", correct_reward, any_value(),
             "reward from which a completion counts as correct (pass@k, presample); null: the sum of the "
             "positive weights");

@@ -25,7 +25,7 @@ TEST(Table, EscapesCellsThatCouldDriveATerminal) {
   Table t{{"name"}, {}};
   t.rows.push_back({{"name", "a\x1b[2J\nb"}});
   t.rows.push_back({{"name", Json::array({"x\x7fy"})}});
-  EXPECT_EQ(render(t, "table"), "name\na\\x1B[2J\\nb\n[\"x\\x7Fy\"]\n");
+  EXPECT_EQ(render(t, "table"), "name\na\\x1B[2J\\nb\n[\"x\\u007fy\"]\n");
 }
 
 TEST(Table, ShowsFourDigitsOfANumberAndNothingForNull) {

@@ -194,6 +194,10 @@ TEST(Fleet, AWorkerThatAlwaysFailsCostsNothingBesideOneThatWorks) {
   RunningWorker b(bad, worker_options(learner.server->address(), "bad"));
   EXPECT_TRUE(eventually([&] { return bad.refused_to_make > 4; }));
   RunningWorker other(good, worker_options(learner.server->address(), "other"));
+  EXPECT_TRUE(eventually([&] {
+    const auto there = learner.fleet.workers();
+    return std::any_of(there.begin(), there.end(), [](const auto& w) { return w.name() == "other"; });
+  }));
   a.stop();
   expect_the_right_groups(groups.get(), 6);
 }
