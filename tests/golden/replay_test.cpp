@@ -9,7 +9,7 @@ namespace fulcrum {
 namespace {
 
 // Names in tests/golden, without .json.
-const char* const kFiles[] = {"dph_rl", "f_dpg", "policy_gradient"};
+const char* const kFiles[] = {"dph_rl", "f_dpg", "f_dpo", "policy_gradient", "tdpo"};
 
 class Replay : public ::testing::TestWithParam<const char*> {};
 
