@@ -107,8 +107,8 @@ TEST_F(BadInput, BrokenLinesOfDataNameFileAndLine) {
   const std::string model = small_model();
   const std::string job = small_job("job.json", {{"train_files", {"bad.jsonl"}}});
   const std::string good = "{\"prompt\": \"1+1=\", \"solution\": \"2\"}\n";
-  for (const std::string& line : {"{\"prompt\": \"1+", "[1]", "{\"question\": \"1+1=\"}", "{\"prompt\": 5}",
-                                  "{\"prompt\": \"\xff\"}", "{\"prompt\": \"1+1=\"} x"}) {
+  for (const std::string line : {"{\"prompt\": \"1+", "[1]", "{\"question\": \"1+1=\"}", "{\"prompt\": 5}",
+                                 "{\"prompt\": \"\xff\"}", "{\"prompt\": \"1+1=\"} x"}) {
     const std::string data = write("bad.jsonl", good + "\n" + line + "\n" + good);
     expect_error({"run", job}, kBadInput, {"bad.jsonl:3"});
     expect_error({"data", "check", data, "--trainer", "grpo", "-m", model}, kBadInput, {"bad.jsonl:3"});
