@@ -89,16 +89,20 @@ TEST(LearnerDivergence, IsThatOfTheTwoModelsPlainDistributions) {
   Rig rig("forward_kl", 0.5);
   const Metrics metrics = rig.step();
   const TrainBatch batch = Rig::batch();
-  // Of every target the whole row of log-probs, by asking for each token in turn.
+  // Of every target the whole row of log-probs.
   const auto table = [&](const Model& model) {
-    std::vector<at::Tensor> columns;
     const PlainWeights plain = plain_weights(model);
-    TrainBatch asked = batch;
-    for (TokenId v = 0; v < tiny_spec().vocab_size; ++v) {
-      std::fill(asked.target_ids.begin(), asked.target_ids.end(), v);
-      columns.push_back(plain_logps(asked, plain, tiny_spec(), 1).detach());
+    std::vector<at::Tensor> rows;
+    for (const BatchRow& row : batch.rows) {
+      const BatchGroup& group = batch.groups[static_cast<size_t>(row.group)];
+      std::vector<TokenId> ids(batch.tokens.begin() + group.prompt_begin,
+                               batch.tokens.begin() + group.prompt_end);
+      ids.insert(ids.end(), batch.tokens.begin() + row.token_begin, batch.tokens.begin() + row.token_end);
+      const at::Tensor log_p = plain_logits(ids, plain, tiny_spec()).log_softmax(-1).detach();
+      for (int64_t i = group.prompt_end - group.prompt_begin; i < std::ssize(ids); ++i)
+        rows.push_back(log_p[i - 1]);
     }
-    return at::stack(columns, 1);
+    return at::stack(rows);
   };
   const at::Tensor pi = table(start()), ref = table(reference_weights(0.5));
   const double want = (ref.exp() * (ref - pi)).sum(1).mean().item<double>();
