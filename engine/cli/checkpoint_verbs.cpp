@@ -17,10 +17,13 @@ struct Options {
   bool best = false;
 };
 
-CheckpointStore store_of(const Options& o) { return CheckpointStore::read_only(Path(o.run) / "checkpoints"); }
+Result<CheckpointStore> store_of(const Options& o) {
+  if (!std::filesystem::is_directory(o.run)) return not_found("no run folder " + in_quotes(o.run));
+  return CheckpointStore::read_only(Path(o.run) / "checkpoints");
+}
 
 Status list(const Options& o) {
-  const CheckpointStore store = store_of(o);
+  TRY(store, store_of(o));
   TRY(steps, store.steps());
   TRY(best, store.best());
   Table table{{"step", "state", "MiB", "best", "folder"}, {}};
@@ -39,7 +42,7 @@ Status list(const Options& o) {
 
 // --step N, --best, or the newest one that is whole.
 Result<Checkpoint> chosen(const Options& o) {
-  const CheckpointStore store = store_of(o);
+  TRY(store, store_of(o));
   if (o.step) return store.verified(*o.step);
   if (o.best) {
     TRY(best, store.best());

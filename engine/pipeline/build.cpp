@@ -61,6 +61,12 @@ Result<std::unique_ptr<Learner>> make_learner(BuiltJob& job, const Model& model)
 }
 
 Status attach_rollouts(BuiltJob& job, const Backends& backends) {
+  const int64_t wanted = job.config.sampling.max_completion_length;
+  const int64_t positions = job.learner->spec().max_position_embeddings;
+  if (wanted > positions) {
+    log_warn("max_completion_length " + std::to_string(wanted) + " is beyond the model's " +
+             std::to_string(positions) + " positions: completions end there");
+  }
   TRY(judge, make_rewards(job.config.reward_funcs, backends.reward_service, make_model_reward));
   const auto deadline =
       std::chrono::duration_cast<Duration>(std::chrono::duration<double>(job.config.reward_timeout_s));

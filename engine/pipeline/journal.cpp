@@ -35,8 +35,10 @@ Result<std::unique_ptr<Journal>> Journal::open(const Path& run_folder, const Job
   if (old && config.resume == "auto") {
     const Result<JobConfig> before = read_config<JobConfig>(*old);
     if (!before.ok() || job_fingerprint(*before) != fingerprint) {
-      return failed_precondition("run folder " + in_quotes(run_folder.string()) +
-                                 " belongs to a job with other settings; choose another output_dir");
+      const std::string key = before.ok() ? first_difference(config, *before) : std::string();
+      return failed_precondition(
+          "run folder " + in_quotes(run_folder.string()) + " belongs to a job with other settings" +
+          (key.empty() ? "" : " ('" + key + "' differs)") + "; choose another output_dir");
     }
   }
   TRY(store, CheckpointStore::open(folder->checkpoints(),

@@ -313,7 +313,8 @@ TEST_F(Tools, EveryMetricOfARunIsExplained) {
   for (const char* run : {"grpo", "dph_rl", "dpo"}) {
     std::istringstream lines(slurp(path(run) + "/metrics.jsonl"));
     for (std::string line; std::getline(lines, line);) {
-      for (const auto& [name, value] : parse_json(line).value().items()) names.insert(name);
+      const Json row = parse_json(line).value();
+      for (const auto& [name, value] : row.items()) names.insert(name);
     }
   }
   EXPECT_GT(names.size(), 50u);

@@ -164,7 +164,10 @@ Result<JobConfig> parse_job(std::string_view text, const std::vector<std::string
   return config;
 }
 
-std::string job_fingerprint(const JobConfig& config) {
+namespace {
+
+// The keys that decide the numbers of a run.
+Json deciding_keys(const JobConfig& config) {
   Json j = write_config(config);
   for (const char* key :
        {"output_dir", "save_steps", "save_total_limit", "resume", "log_completions", "reward_threads",
@@ -173,7 +176,19 @@ std::string job_fingerprint(const JobConfig& config) {
   }
   // The horizon matters where the schedule looks at it.
   if (config.learner.lr_scheduler_type != "constant") j["max_steps"] = config.max_steps;
-  return sha256_hex(dump_json(j));
+  return j;
+}
+
+}  // namespace
+
+std::string job_fingerprint(const JobConfig& config) { return sha256_hex(dump_json(deciding_keys(config))); }
+
+std::string first_difference(const JobConfig& a, const JobConfig& b) {
+  const Json mine = deciding_keys(a), other = deciding_keys(b);
+  for (const auto& [key, value] : mine.items()) {
+    if (!other.contains(key) || other[key] != value) return key;
+  }
+  return {};
 }
 
 }  // namespace fulcrum

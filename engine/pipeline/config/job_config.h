@@ -145,5 +145,7 @@ Result<JobConfig> parse_job(std::string_view text, const std::vector<std::string
 // SHA-256 of all keys that decide the numbers of a run (not output_dir, save_*, resume, log_completions,
 // threads of the judges): a checkpoint of another fingerprint is not resumed.
 std::string job_fingerprint(const JobConfig& config);
+// The first key by which two jobs of different fingerprints differ; empty: none.
+std::string first_difference(const JobConfig& a, const JobConfig& b);
 
 }  // namespace fulcrum

@@ -42,8 +42,8 @@ double majority(const std::vector<RewardConfig>& rewards, const std::vector<std:
 
 TEST(Evaluate, AttemptsVoteByTheirAnswersNotByTheirTexts) {
   for (const char* reward : {"math", "numeric"}) {
-    EXPECT_EQ(majority({{.name = reward}}, {"two fives: 10", "2+2 = 4", "so it is 4", "well, 4"}), 1.0);
-    EXPECT_EQ(majority({{.name = reward}}, {"it is 4", "I say 5", "five, 5", "no: 5"}), 0.0);
+    EXPECT_EQ(majority({{.name = reward}}, {"two fives: $10$", "so $4$", "it is $4$", "well, $4$"}), 1.0);
+    EXPECT_EQ(majority({{.name = reward}}, {"it is $4$", "I say $5$", "five, $5$", "no: $5$"}), 0.0);
   }
 }
 
