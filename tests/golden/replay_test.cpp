@@ -1,20 +1,26 @@
-// The golden files of the families whose operations are all known, through the replay tool.
+// Every golden file of this folder, through the replay tool.
 #include "tests/replay/replay.h"
 
 #include <gtest/gtest.h>
 
-#include "tests/golden/golden.h"
+#include "engine/core/files.h"
+#include "tests/support/test_data.h"
 
 namespace fulcrum {
 namespace {
 
 // Names in tests/golden, without .json.
-const char* const kFiles[] = {"dph_rl", "f_dpg", "f_dpo", "policy_gradient", "tdpo"};
+const char* const kFiles[] = {"dph_rl", "f_dpg", "f_dpo", "policy_gradient", "salsa", "tdpo"};
 
 class Replay : public ::testing::TestWithParam<const char*> {};
 
 TEST_P(Replay, EveryOperationOfTheFileHolds) {
-  const auto tallies = replay::replay_file(golden::load(GetParam()), replay::all_ops());
+  const auto text =
+      read_file(testing::source_folder() / "tests/golden" / (std::string(GetParam()) + ".json"));
+  ASSERT_TRUE(text.ok()) << text.status().message();
+  const auto file = parse_json(*text);
+  ASSERT_TRUE(file.ok()) << file.status().message();
+  const auto tallies = replay::replay_file(*file, replay::all_ops());
   ASSERT_TRUE(tallies.ok()) << tallies.status().message();
   for (const auto& [name, tally] : *tallies) {
     EXPECT_GT(tally.run() + tally.skips(), 0) << name;
