@@ -7,13 +7,12 @@
 #include "engine/cli/engine/demo_task.h"
 #include "engine/cli/engine/local_run.h"
 #include "engine/cli/engine/measure.h"
+#include "engine/cli/engine/study/inputs.h"
 #include "engine/cli/engine/verbs.h"
 #include "engine/cli/plot.h"
 #include "engine/cli/table.h"
 #include "engine/core/text.h"
 #include "engine/pipeline/run_job.h"
-#include "policy/text/make_tokenizer.h"
-#include "policy/text/tokenizer.h"
 
 namespace fulcrum::cli {
 namespace {
@@ -28,34 +27,13 @@ struct Options {
   int64_t warm_up_steps = 900, steps = 200;
 };
 
-std::string jsonl(const std::vector<Json>& rows) {
-  std::string out;
-  for (const Json& row : rows) out += dump_json(row) + "\n";
-  return out;
-}
-
 Status write_inputs(const Path& folder, uint64_t seed) {
   const DemoTask task = make_demo_task(seed, kWarmUpRows, kTrainProblems, kTestProblems);
   TRY_DO(make_folders(folder / "data"));
-  TRY_DO(write_file_atomic(folder / "data/warm_up.jsonl", jsonl(task.warm_up)));
-  TRY_DO(write_file_atomic(folder / "data/train.jsonl", jsonl(task.train)));
-  TRY_DO(write_file_atomic(folder / "data/test.jsonl", jsonl(task.test)));
-  const Path model_folder = folder / "model";
-  TRY_DO(make_folders(model_folder));
-  TRY_DO(write_character_tokenizer(model_folder, task.characters));
-  TRY(tokenizer, load_tokenizer(model_folder));
-  ModelSpec spec;
-  spec.vocab_size = tokenizer->vocab_size();
-  spec.hidden_size = 128;
-  spec.intermediate_size = 352;
-  spec.num_hidden_layers = 5;
-  spec.num_attention_heads = spec.num_key_value_heads = 4;
-  spec.head_dim = 32;
-  spec.max_position_embeddings = 64;
-  spec.pad_token_id = 0;
-  spec.bos_token_id = 1;
-  spec.eos_token_ids = {2};
-  return write_model(model_folder, random_model(spec, seed), tokenizer->files());
+  TRY_DO(write_rows(folder / "data/warm_up.jsonl", task.warm_up));
+  TRY_DO(write_rows(folder / "data/train.jsonl", task.train));
+  TRY_DO(write_rows(folder / "data/test.jsonl", task.test));
+  return write_small_model(folder / "model", task.characters, StudyModel{}, seed);
 }
 
 // The job files lie in the demo's folder: `fulcrum run` takes them as they are.

@@ -5,6 +5,7 @@
 
 #include "engine/cli/engine/measure.h"
 #include "engine/data/pack.h"
+#include "engine/pipeline/config/job_config.h"
 #include "reward/diversity.h"
 
 namespace fulcrum::cli {
@@ -82,10 +83,12 @@ void add_variety(const EvalReport& report, Values& out) {
   if (const auto b = self_bleu(texts)) out["self_bleu"] = *b;
 }
 
+// As a job with these judges has it.
 double correct_from(const StudyMeasure& m) {
-  double sum = 0;
-  for (const RewardConfig& r : m.reward_funcs) sum += std::max(0.0, r.weight);
-  return m.correct_reward.value_or(sum);
+  JobConfig job;
+  job.reward_funcs = m.reward_funcs;
+  job.correct_reward = m.correct_reward;
+  return job.correct_from();
 }
 
 }  // namespace

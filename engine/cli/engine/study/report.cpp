@@ -30,15 +30,6 @@ Spread spread_of(const std::vector<double>& values) {
   return out;
 }
 
-std::vector<StudyStage> shown_models(const StudyConfig& study) {
-  std::vector<StudyStage> out;
-  for (const StudyStage& stage : study.stages) {
-    if (stage.name == study.base) out.push_back(stage);
-  }
-  out.insert(out.end(), study.arms.begin(), study.arms.end());
-  return out;
-}
-
 // The findings of a model by step.
 std::map<int64_t, std::vector<const Finding*>> by_step(const std::vector<Finding>& findings,
                                                        const std::string& model) {
@@ -122,7 +113,7 @@ void fit_axis(Chart& chart) {
 Table study_table(const StudyConfig& study, const std::vector<Finding>& findings) {
   Table table{{"model"}, {}};
   table.columns.insert(table.columns.end(), study.columns.begin(), study.columns.end());
-  for (const StudyStage& model : shown_models(study)) {
+  for (const StudyStage& model : compared_models(study)) {
     const auto steps = by_step(findings, model.name);
     if (steps.empty()) continue;
     Json row = {{"model", model.name}};
@@ -143,7 +134,7 @@ Chart study_chart(const StudyConfig& study, const StudyChart& chart, const std::
             .log2_x = over_k,
             .curves = {}};
   size_t next = 0;
-  for (const StudyStage& model : shown_models(study)) {
+  for (const StudyStage& model : compared_models(study)) {
     const auto steps = by_step(findings, model.name);
     Curve curve = over_k ? curve_over_k(steps, chart.y) : curve_over_steps(steps, chart);
     const char* palette = model.name == study.base ? kBaseColour : kPalette[next++ % kPalette.size()];

@@ -4,23 +4,17 @@
 
 #include "engine/cli/engine/local_run.h"
 #include "engine/cli/engine/study/findings.h"
+#include "engine/cli/engine/study/inputs.h"
 #include "engine/cli/engine/study/report.h"
 #include "engine/cli/engine/study/tasks.h"
 #include "engine/core/text.h"
 #include "engine/jobs/checkpoint.h"
 #include "engine/pipeline/run_job.h"
 #include "engine/reference/soup.h"
-#include "policy/text/make_tokenizer.h"
 #include "policy/text/tokenizer.h"
 
 namespace fulcrum::cli {
 namespace {
-
-std::string jsonl(const std::vector<Json>& rows) {
-  std::string out;
-  for (const Json& row : rows) out += dump_json(row) + "\n";
-  return out;
-}
 
 // One seed of a study: its folder, and the models made in it.
 class Seed {
@@ -57,24 +51,8 @@ Status Seed::make_inputs() const {
   if (std::filesystem::exists(model("init") / "config.json")) return ok_status();
   const StudyTask task = make_study_task(study_.task, seed_);
   TRY_DO(make_folders(folder_ / "data"));
-  for (const auto& [name, rows] : task.files)
-    TRY_DO(write_file_atomic(folder_ / "data" / (name + ".jsonl"), jsonl(rows)));
-  TRY_DO(make_folders(model("init")));
-  TRY_DO(write_character_tokenizer(model("init"), task.characters));
-  TRY(tokenizer, load_tokenizer(model("init")));
-  const StudyModel& m = study_.model;
-  ModelSpec spec;
-  spec.vocab_size = tokenizer->vocab_size();
-  spec.hidden_size = m.hidden_size;
-  spec.intermediate_size = (m.hidden_size * 11 / 4 + 15) / 16 * 16;
-  spec.num_hidden_layers = m.num_hidden_layers;
-  spec.num_attention_heads = spec.num_key_value_heads = m.num_attention_heads;
-  spec.head_dim = m.hidden_size / m.num_attention_heads;
-  spec.max_position_embeddings = m.max_position_embeddings;
-  spec.pad_token_id = 0;
-  spec.bos_token_id = 1;
-  spec.eos_token_ids = {2};
-  return write_model(model("init"), random_model(spec, seed_), tokenizer->files());
+  for (const auto& [name, rows] : task.files) TRY_DO(write_rows(folder_ / "data" / (name + ".jsonl"), rows));
+  return write_small_model(model("init"), task.characters, study_.model, seed_);
 }
 
 // The stage's job as `fulcrum run` takes it, in the seed's folder, which its paths are relative to.
@@ -138,12 +116,7 @@ Result<std::vector<std::pair<int64_t, Path>>> Seed::checkpoints(const StudyStage
 
 Status Seed::measure(Findings& findings) const {
   std::optional<ModelMeter> meter;
-  std::vector<StudyStage> models;
-  for (const StudyStage& stage : study_.stages) {
-    if (stage.name == study_.base) models.push_back(stage);
-  }
-  models.insert(models.end(), study_.arms.begin(), study_.arms.end());
-  for (const StudyStage& stage : models) {
+  for (const StudyStage& stage : compared_models(study_)) {
     const bool is_base = stage.name == study_.base;
     TRY(all, checkpoints(stage));
     if (is_base && !all.empty()) all = {all.back()};

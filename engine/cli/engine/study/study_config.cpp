@@ -61,6 +61,15 @@ Status check_study(const StudyConfig& study) {
 
 }  // namespace
 
+std::vector<StudyStage> compared_models(const StudyConfig& study) {
+  std::vector<StudyStage> out;
+  for (const StudyStage& stage : study.stages) {
+    if (stage.name == study.base) out.push_back(stage);
+  }
+  out.insert(out.end(), study.arms.begin(), study.arms.end());
+  return out;
+}
+
 Result<StudyConfig> load_study(const Path& file) {
   const std::string where = in_quotes(file.string());
   TRY(text, read_file(file));

@@ -109,6 +109,9 @@ struct StudyConfig {
   }
 };
 
+// The models of the table: the base, then the arms.
+std::vector<StudyStage> compared_models(const StudyConfig& study);
+
 // A study file; what single keys cannot say is checked too (names that are not there, twice, or not plain
 // file names). kInvalidArgument.
 Result<StudyConfig> load_study(const Path& file);
