@@ -30,6 +30,12 @@ inline LossInput loss_input(const TrainBatch& batch, const at::Tensor& logps_N, 
   if (needs.old_logps) input.old_logps_N = doubles_of(batch.old_logps);
   if (needs.reference_logps) input.reference_logps_N = doubles_of(batch.reference_logps);
   input.sampling_logps_N = doubles_of(batch.sampling_logps);
+  if (needs.values) {
+    input.old_values_N = doubles_of(batch.old_values);
+    input.values_N = input.old_values_N;
+    input.returns_N = doubles_of(batch.returns);
+  }
+  if (!batch.stored_logps.empty()) input.stored_logps_N = doubles_of(batch.stored_logps);
   input.advantages_N = doubles_of(batch.advantages);
   return input;
 }

@@ -8,6 +8,7 @@
 
 #include <ATen/ATen.h>
 
+#include <cmath>
 #include <map>
 #include <optional>
 #include <string>
@@ -55,6 +56,46 @@ class TabularWorld {
     return zeros_S.index_add(0, at::tensor(sequence_N_, at::kLong), token_logps_N(logits_PV));
   }
 
+  // A policy whose next-token probabilities are random multiples of 1/parts, none of them 0; and how often it
+  // draws each sequence among parts^length, a whole number: such a batch holds the policy's expectation
+  // without weights.
+  at::Tensor rational_PV(uint64_t seed, int64_t parts) const {
+    at::Tensor out = at::ones_like(uniform_PV());
+    Rng rng(seed, Purpose::kTest);
+    for (int64_t p = 0; p < out.size(0); ++p)
+      for (int64_t i = vocabulary_; i < parts; ++i)
+        out[p][static_cast<int64_t>(rng.below(static_cast<uint64_t>(vocabulary_)))] += 1;
+    return out.log();
+  }
+  std::vector<int64_t> draws_S(const at::Tensor& rational_PV, int64_t parts) const {
+    const at::Tensor draws_S = (sequence_logps_S(rational_PV).exp() * std::pow(parts, length_)).round();
+    return {draws_S.const_data_ptr<double>(), draws_S.const_data_ptr<double>() + size()};
+  }
+
+  // The token of each target of batch(copies_S); and the sum over the copies of what belongs to targets.
+  at::Tensor token_of_N(const std::vector<int64_t>& copies_S) const {
+    std::vector<int64_t> out;
+    int64_t begin = 0;
+    for (size_t s = 0; s < sequences_.size(); ++s) {
+      for (int64_t c = 0; c < copies_S[s]; ++c)
+        for (int64_t t = 0; t < std::ssize(sequences_[s]); ++t) out.push_back(begin + t);
+      begin += std::ssize(sequences_[s]);
+    }
+    return at::tensor(out, at::kLong);
+  }
+  at::Tensor sum_copies_N(const at::Tensor& of_targets, const std::vector<int64_t>& copies_S) const {
+    return at::zeros({std::ssize(place_N_)}, at::kDouble).index_add(0, token_of_N(copies_S), of_targets);
+  }
+
+  at::Tensor lengths_S() const {
+    return at::zeros({size()}, at::kDouble)
+        .index_add(0, at::tensor(sequence_N_, at::kLong), at::ones({std::ssize(place_N_)}, at::kDouble));
+  }
+  // What belongs to prefixes, at the tokens that follow them.
+  at::Tensor prefix_of_N(const at::Tensor& of_prefixes) const {
+    return of_prefixes.index_select(0, at::tensor(place_N_, at::kLong).floor_divide(vocabulary_));
+  }
+
   // The gradient in the logits, from the gradient in the tokens' log-probs.
   at::Tensor to_logits_PV(const at::Tensor& logits_PV, const at::Tensor& gradient_N) const {
     const at::Tensor leaf = logits_PV.detach().clone().set_requires_grad(true);
@@ -72,31 +113,22 @@ class TabularWorld {
     return gradient_PV / passes.view_as(gradient_PV).clamp_min(1e-12);
   }
 
-  // Each sequence once, all of one prompt (row 0), as if drawn from the uniform distribution over sequences:
-  // an importance-weighted mean over the batch is then the exact expectation. Rewards are the caller's to
-  // fill in.
+  // Each sequence once (or copies_S times), all of one prompt (row 0), as if drawn from the uniform
+  // distribution over sequences: an importance-weighted mean over the batch is then the exact expectation.
+  // Rewards are the caller's to fill in.
   TrainBatch batch(const at::Tensor& policy_PV, const at::Tensor& reference_PV) const {
+    return batch(policy_PV, reference_PV, std::vector<int64_t>(sequences_.size(), 1));
+  }
+  TrainBatch batch(const at::Tensor& policy_PV, const at::Tensor& reference_PV,
+                   const std::vector<int64_t>& copies_S) const {
     TrainBatch out;
-    for (const auto& sequence : sequences_) {
-      const auto n = static_cast<int64_t>(sequence.size()), at = out.num_targets();
-      out.rows.push_back({.token_begin = at,
-                          .token_end = at + n,
-                          .target_begin = at,
-                          .target_end = at + n,
-                          .prompt_row = 0,
-                          .has_reward = true});
-      for (int64_t t = 0; t < n; ++t) {
-        out.target_ids.push_back(sequence[static_cast<size_t>(t)]);
-        out.target_row.push_back(out.num_rows() - 1);
-        // Only the sum over a sequence matters.
-        out.sampling_logps.push_back(t == 0 ? static_cast<float>(-std::log(static_cast<double>(size())))
-                                            : 0.0F);
-      }
-    }
+    for (size_t s = 0; s < sequences_.size(); ++s)
+      for (int64_t c = 0; c < copies_S[s]; ++c) add_row(sequences_[s], out);
     out.groups.push_back({.row_begin = 0, .row_end = out.num_rows()});
     out.target_mask.assign(out.target_ids.size(), 1);
-    out.old_logps = floats(token_logps_N(policy_PV));
-    out.reference_logps = floats(token_logps_N(reference_PV));
+    const at::Tensor token_N = token_of_N(copies_S);
+    out.old_logps = floats(token_logps_N(policy_PV).index_select(0, token_N));
+    out.reference_logps = floats(token_logps_N(reference_PV).index_select(0, token_N));
     return out;
   }
 
@@ -106,6 +138,22 @@ class TabularWorld {
   }
 
  private:
+  void add_row(const std::vector<TokenId>& sequence, TrainBatch& out) const {
+    const auto n = static_cast<int64_t>(sequence.size()), at = out.num_targets();
+    out.rows.push_back({.token_begin = at,
+                        .token_end = at + n,
+                        .target_begin = at,
+                        .target_end = at + n,
+                        .prompt_row = 0,
+                        .has_reward = true});
+    for (int64_t t = 0; t < n; ++t) {
+      out.target_ids.push_back(sequence[static_cast<size_t>(t)]);
+      out.target_row.push_back(out.num_rows() - 1);
+      // Only the sum over a sequence matters.
+      out.sampling_logps.push_back(t == 0 ? static_cast<float>(-std::log(static_cast<double>(size())))
+                                          : 0.0F);
+    }
+  }
   void grow(const std::vector<TokenId>& prefix) {
     const bool ended = eos_ && !prefix.empty() && prefix.back() == *eos_;
     if (ended || std::ssize(prefix) == length_) {
