@@ -47,7 +47,7 @@ if(FULCRUM_TORCH)
 endif()
 
 if(FULCRUM_TORCH)
-  foreach(name resume digit_completion reward_model)
+  foreach(name resume digit_completion every_method reward_model)
     fulcrum_test(e2e_${name} SOURCES ${PROJECT_SOURCE_DIR}/tests/e2e/${name}_test.cpp LINK engine_core LABEL e2e SERIAL)
     add_dependencies(e2e_${name} fulcrum fulcrum-engine)
   endforeach()

@@ -1,74 +1,27 @@
 // `fulcrum run`, interrupted by signals and killed, and a cluster whose learner is killed: run again, it ends
 // with the numbers of the run that was left alone. With stale generation and evaluations, which have the most
 // to bring back.
-#include <gtest/gtest.h>
-
-#include "engine/core/files.h"
-#include "engine/core/json.h"
-#include "tests/support/process.h"
-#include "tests/support/test_data.h"
+#include "tests/support/services.h"
 
 namespace fulcrum::testing {
 namespace {
 
 using std::chrono::seconds;
 
-class ResumedRun : public ::testing::Test {
+class ResumedRun : public Services {
  protected:
   void SetUp() override {
-    ASSERT_EQ(run({fulcrum(), "init-model", path("model"), "--characters", "0123456789+=", "--hidden-size",
-                   "32", "--layers", "2", "--intermediate-size", "64", "--heads", "2", "--kv-heads", "2",
-                   "--max-positions", "64"},
-                  path("init"))
-                  .code,
-              0);
-    std::string rows;
-    for (int i = 10; i < 40; ++i)
-      rows += dump_json({{"prompt", std::to_string(i) + "+1="}, {"solution", std::to_string(i + 1)}}) + "\n";
-    ASSERT_TRUE(write_file_atomic(path("train.jsonl"), rows).ok());
-    ASSERT_TRUE(write_file_atomic(path("val.jsonl"), rows.substr(0, rows.find('\n', 300) + 1)).ok());
-    const Json job = {{"trainer", "grpo"},
-                      {"model_name_or_path", "model"},
-                      {"train_files", {"train.jsonl"}},
-                      {"val_files", {"val.jsonl"}},
-                      {"max_steps", 12},
-                      {"prompts_per_step", 8},
-                      {"num_generations", 4},
-                      {"max_completion_length", 16},
-                      {"learning_rate", 1e-3},
-                      {"save_steps", 4},
-                      {"eval_steps", 3},
-                      {"max_staleness", 2},
-                      {"beta", 0.05},
-                      {"sync_ref_model", true},
-                      {"ref_model_sync_steps", 3},
-                      {"reward_funcs", {{{"name", "length"}, {"target", 4}}}}};
-    ASSERT_TRUE(write_file_atomic(path("job.json"), dump_json(job)).ok());
+    file_ = rollout_job({{"val_files", {"val.jsonl"}},
+                         {"eval_steps", 3},
+                         {"max_staleness", 2},
+                         {"beta", 0.05},
+                         {"sync_ref_model", true},
+                         {"ref_model_sync_steps", 3}});
+    const std::string rows = slurp(path("train.jsonl"));
+    write("val.jsonl", rows.substr(0, rows.find('\n', 300) + 1));
   }
-  std::string fulcrum() const { return program("fulcrum").string(); }
-  std::string path(const std::string& name) const { return (folder_.path() / name).string(); }
   std::vector<std::string> command(const std::string& out) const {
-    return {fulcrum(), "run", path("job.json"), "--output-dir", path(out)};
-  }
-
-  // The lines of metrics.jsonl without what measures the machine.
-  static std::vector<std::string> numbers(const std::string& file) {
-    std::vector<std::string> out;
-    std::istringstream lines(slurp(file));
-    for (std::string line; std::getline(lines, line);) {
-      Json kept = Json::object();
-      const Json row = parse_json(line).value();
-      for (const auto& [key, value] : row.items()) {
-        if (!key.starts_with("timing_s/") && !key.starts_with("perf/")) kept[key] = value;
-      }
-      out.push_back(dump_json(kept));
-    }
-    return out;
-  }
-  std::vector<std::string> undisturbed() {
-    const Finished f = run(command("alone"), path("alone-log"));
-    EXPECT_EQ(f.code, 0) << f.err;
-    return numbers(path("alone/metrics.jsonl"));
+    return {program("fulcrum"), "run", file_, "--output-dir", path(out)};
   }
   // Starts the run, sends the signal once `steps` lines are written, and waits for its end.
   void disturb(const std::string& out, int number, int64_t steps) {
@@ -82,11 +35,11 @@ class ResumedRun : public ::testing::Test {
     ASSERT_NE(p.wait(seconds(30)), -1);
   }
 
-  TempFolder folder_;
+  std::string file_;
 };
 
 TEST_F(ResumedRun, AfterAnInterruptAndAKillEndsWithTheSameBits) {
-  const std::vector<std::string> expected = undisturbed();
+  const std::vector<std::string> expected = alone(file_);
   ASSERT_EQ(expected.size(), 12u);
   disturb("out", SIGINT, 2);
   disturb("out", SIGKILL, 5);
@@ -111,33 +64,17 @@ TEST_F(ResumedRun, ACancelActsWithinTwoSeconds) {
 
 // The learner of a cluster, killed where older versions of the weights are in use.
 TEST_F(ResumedRun, AKilledLearnerGoesOnWithStaleGenerationAndTheSameBits) {
-  const std::vector<std::string> expected = undisturbed();
-  std::string listen = "127.0.0.1:0";
-  const auto learner = [&](const std::string& log) {
-    auto p = std::make_unique<Process>(
-        std::vector<std::string>{fulcrum(), "learner", "--state", path("state"), "--listen", listen},
-        path(log));
-    EXPECT_TRUE(eventually([&] { return p->out().find("listens on ") != std::string::npos; })) << p->err();
-    const std::string out = p->out();
-    const size_t at = out.find("listens on ") + 11;
-    listen = out.substr(at, out.find(',', at) - at);
-    return p;
-  };
-  auto first = learner("first");
-  const Process worker({fulcrum(), "rollout", "--learner", listen, "--name", "one"}, path("worker"));
-  const Finished submitted =
-      run({fulcrum(), "job", "submit", path("job.json"), "--learner", listen}, path("submit"));
-  ASSERT_EQ(submitted.code, 0) << submitted.err;
-  const std::string job = submitted.out.substr(0, submitted.out.find('\n'));
-  const std::string folder = path("state/runs/" + job);
-  ASSERT_TRUE(eventually(
-      [&] { return std::filesystem::exists(folder + "/checkpoints/checkpoint-4/MANIFEST.json"); }));
+  const std::vector<std::string> expected = alone(file_);
+  auto first = learner();
+  const auto one = worker("one");
+  const std::string id = submit(file_);
+  wait_for_checkpoint(id, 4);
   first->signal(SIGKILL);
   first->wait(seconds(10));
-  const auto second = learner("second");
-  const Finished watched = run({fulcrum(), "job", "watch", job, "--learner", listen}, path("watch"));
+  const auto second = learner();
+  const Finished watched = job("watch", id);
   EXPECT_EQ(watched.code, 0) << watched.err;
-  EXPECT_TRUE(numbers(folder + "/metrics.jsonl") == expected) << "see " << folder;
+  EXPECT_TRUE(numbers(metrics_of(id)) == expected) << "see " << metrics_of(id);
 }
 
 }  // namespace
