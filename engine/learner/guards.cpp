@@ -14,6 +14,26 @@ std::string number(double value) {
   return text;
 }
 
+// The largest difference of two log-probs of the same token; one that is no number is beyond all limits.
+struct Largest {
+  double difference = 0;
+  size_t target = 0;
+  void note(size_t i, double a, double b) {
+    const double d = std::isnan(a - b) ? std::numeric_limits<double>::infinity() : std::abs(a - b);
+    if (d <= difference) return;
+    difference = d;
+    target = i;
+  }
+};
+
+std::string where(const TrainBatch& batch, const Largest& largest, double limit) {
+  const BatchRow& row = batch.rows[static_cast<size_t>(batch.target_row[largest.target])];
+  const int64_t token = static_cast<int64_t>(largest.target) - row.target_begin;
+  return number(largest.difference) + " (limit " + number(limit) + ") at row " +
+         std::to_string(row.prompt_row) + ", token " + std::to_string(token) + " of its completion (id " +
+         std::to_string(batch.target_ids[largest.target]) + ")";
+}
+
 }  // namespace
 
 bool has_no_reward_spread(const TrainBatch& batch) {
@@ -33,24 +53,26 @@ bool has_no_reward_spread(const TrainBatch& batch) {
 
 Status check_equal_logps(const TrainBatch& batch, std::span<const float> policy,
                          std::span<const float> reference, double limit) {
-  double worst = 0;
-  size_t where = 0;
-  for (size_t i = 0; i < policy.size(); ++i) {
-    double difference = std::abs(static_cast<double>(policy[i]) - static_cast<double>(reference[i]));
-    if (std::isnan(difference)) difference = std::numeric_limits<double>::infinity();
-    if (difference > worst) {
-      worst = difference;
-      where = i;
-    }
-  }
-  if (worst <= limit) return ok_status();
-  const BatchRow& row = batch.rows[static_cast<size_t>(batch.target_row[where])];
-  const int64_t token = static_cast<int64_t>(where) - row.target_begin;
+  Largest largest;
+  for (size_t i = 0; i < policy.size(); ++i) largest.note(i, policy[i], reference[i]);
+  if (largest.difference <= limit) return ok_status();
   return data_loss("policy and reference have the same weights, but their log-probs differ by " +
-                   number(worst) + " (limit " + number(limit) + ") at row " + std::to_string(row.prompt_row) +
-                   ", token " + std::to_string(token) + " of its completion (id " +
-                   std::to_string(batch.target_ids[where]) + "): the two forward passes do not " +
-                   "compute the same thing; no step was taken");
+                   where(batch, largest, limit) +
+                   ": the two forward passes do not compute the same thing; no step was taken");
+}
+
+Status check_stored_logps(const TrainBatch& batch, std::span<const float> policy, double limit) {
+  Largest largest;
+  for (size_t i = 0; i < policy.size(); ++i) {
+    if (batch.target_mask[i] == 0 || !batch.rows[static_cast<size_t>(batch.target_row[i])].rehearsal)
+      continue;
+    largest.note(i, policy[i], batch.stored_logps[i]);
+  }
+  if (largest.difference <= limit) return ok_status();
+  return data_loss("the stored samples are the policy's own, but their stored log-probs differ from its by " +
+                   where(batch, largest, limit) +
+                   ": presample.jsonl is of another model or temperature; remove it from the run folder and "
+                   "run again; no step was taken");
 }
 
 }  // namespace fulcrum

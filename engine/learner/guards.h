@@ -30,5 +30,7 @@ bool has_no_reward_spread(const TrainBatch& batch);
 // token of the largest difference if it is above `limit` (or not a number).
 Status check_equal_logps(const TrainBatch& batch, std::span<const float> policy,
                          std::span<const float> reference, double limit);
+// The same of rehearsal rows and the log-probs stored with them, before the policy that drew them has moved.
+Status check_stored_logps(const TrainBatch& batch, std::span<const float> policy, double limit);
 
 }  // namespace fulcrum

@@ -231,9 +231,13 @@ Result<double> TorchLearner::accumulate(TrainBatch& batch, bool first, std::vect
   return loss;
 }
 
-// At the first step a reference with the policy's weights must give the policy's log-probs.
+// At the first step stored samples of the policy have the log-probs they were stored with, and a reference
+// with the policy's weights gives the policy's log-probs.
 Status TorchLearner::check_first_pass(const TrainBatch& batch, const std::vector<float>& logps) const {
-  if (host_.steps_done > 0 || batch.reference_logps.empty()) return ok_status();
+  if (host_.steps_done > 0) return ok_status();
+  if (!batch.stored_logps.empty())
+    TRY_DO(check_stored_logps(batch, logps, equal_logps_limit(options_.config)));
+  if (batch.reference_logps.empty()) return ok_status();
   if (reference_->content_hash() != content_hash(weights())) return ok_status();
   return check_equal_logps(batch, logps, batch.reference_logps, equal_logps_limit(options_.config));
 }

@@ -356,6 +356,19 @@ TEST(Learner, AtTheFirstStepAnEqualReferenceMustGiveEqualLogps) {
   EXPECT_EQ(state_hash(*bad.learner), before);
 }
 
+TEST(Learner, AtTheFirstStepStoredSamplesHaveThePolicysLogps) {
+  Rig rig;
+  TrainBatch batch = batch_of(1);
+  batch.rows.back().rehearsal = true;
+  batch.stored_logps = *rig.learner->logps(batch, {});
+  TrainBatch wrong = batch;
+  wrong.stored_logps.back() += 0.01f;
+  EXPECT_EQ(rig.learner->step(wrong, {}).status().code(), Code::kDataLoss);
+  EXPECT_EQ(rig.learner->steps_done(), 0);
+  EXPECT_TRUE(rig.learner->step(batch, {}).ok());
+  EXPECT_TRUE(rig.learner->step(wrong, {}).ok()) << "once the policy has moved they differ";
+}
+
 TEST(Learner, RewardsWithoutSpreadStopTheRunWhenAskedTo) {
   LearnerOptions options = fast_options();
   options.config.max_zero_std_steps = 2;

@@ -99,6 +99,23 @@ TEST(EqualLogps, NamesTheRowAndTheTokenOfTheLargestDifference) {
   EXPECT_FALSE(check_equal_logps(batch, policy, broken, 1e9).ok());
 }
 
+TEST(StoredLogps, AreComparedOnRehearsalTargetsOnly) {
+  TrainBatch batch;
+  batch.rows = {{.target_begin = 0, .target_end = 2, .prompt_row = 7},
+                {.target_begin = 2, .target_end = 5, .prompt_row = 9, .rehearsal = true}};
+  batch.target_row = {0, 0, 1, 1, 1};
+  batch.target_ids = {11, 12, 13, 14, 15};
+  batch.target_mask = {1, 1, 1, 1, 0};
+  const std::vector<float> policy{-1, -2, -3, -4, -5};
+  batch.stored_logps = {0, 0, -3, -4, std::numeric_limits<float>::quiet_NaN()};
+  EXPECT_TRUE(check_stored_logps(batch, policy, 1e-4).ok());
+  batch.stored_logps[3] = -4.25f;
+  const Status status = check_stored_logps(batch, policy, 1e-4);
+  EXPECT_EQ(status.code(), Code::kDataLoss);
+  EXPECT_NE(status.message().find("0.25 (limit 0.0001) at row 9, token 1"), std::string::npos)
+      << status.message();
+}
+
 at::Tensor leaf(const std::vector<float>& values, std::vector<int64_t> shape) {
   return at::tensor(values).view(shape).clone().set_requires_grad(true);
 }
