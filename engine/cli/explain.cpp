@@ -208,6 +208,8 @@ constexpr std::array kMetrics = {
     MetricInfo{"eval_reward", "mean reward on val_files", "rises"},
     MetricInfo{"guards/skipped_steps", "optimizer steps skipped for a non-finite loss or gradient, so far",
                "0"},
+    MetricInfo{"guards/zero_gradient",
+               "share of the step's updates that were left out because no row had anything to teach", "0"},
     MetricInfo{"timing_s/*", "seconds of a stage: gen, reward, update_actor, testing", "-"},
     MetricInfo{"perf/throughput", "tokens of completions generated per second of the step", "steady"},
 };

@@ -242,7 +242,8 @@ Status TorchLearner::check_first_pass(const TrainBatch& batch, const std::vector
   return check_equal_logps(batch, logps, batch.reference_logps, equal_logps_limit(options_.config));
 }
 
-// Clips and steps, or skips the step if a number is not finite.
+// Clips and steps. The step is skipped if a number is not finite; and if there is no gradient at all (no
+// spread of rewards, every row masked), where AdamW's momentum would go on moving the weights.
 Status TorchLearner::apply(double loss, HostState& next, Metrics& metrics) {
   const TrainedModels::Norms norms = trained_.gradient_norms();
   add_metric(metrics, "learning_rate",
@@ -263,7 +264,8 @@ Status TorchLearner::apply(double loss, HostState& next, Metrics& metrics) {
   add_metric(metrics, "loss", loss);
   add_metric(metrics, "grad_norm", norms.policy);
   if (trained_.has_critic()) add_metric(metrics, "critic/grad_norm", norms.critic);
-  trained_.update(norms, next.steps_done, options_.max_steps);
+  add_metric(metrics, "guards/zero_gradient", norms.zero() ? 1 : 0);
+  if (!norms.zero()) trained_.update(norms, next.steps_done, options_.max_steps);
   return ok_status();
 }
 

@@ -26,6 +26,7 @@ class TrainedModels {
   struct Norms {
     double policy = 0, critic = 0;
     bool finite() const { return std::isfinite(policy) && std::isfinite(critic); }
+    bool zero() const { return policy == 0 && critic == 0; }
   };
   Norms gradient_norms() const;
   // One clipped optimizer step of every model, at the rates of step `step` of `max_steps`.

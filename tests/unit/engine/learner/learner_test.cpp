@@ -335,6 +335,17 @@ TEST(Learner, ANonFiniteStepIsSkippedAndCountedAndTheThirdInARowStops) {
   EXPECT_EQ(content_hash(rig.learner->weights()), content_hash(before));
 }
 
+// AdamW's momentum alone would move the weights.
+TEST(Learner, AStepWithoutAGradientMovesNothing) {
+  Rig rig;
+  EXPECT_EQ(rig.step(0).at("guards/zero_gradient").mean(), 0);
+  const TensorMap before = rig.learner->weights();
+  rig.fake->factor = 0;
+  EXPECT_EQ(rig.step(1).at("guards/zero_gradient").mean(), 1);
+  EXPECT_EQ(rig.learner->steps_done(), 2);
+  EXPECT_EQ(content_hash(rig.learner->weights()), content_hash(before));
+}
+
 TEST(Learner, AGoodStepBetweenResetsTheCount) {
   Rig rig;
   for (int i = 0; i < 4; ++i) {
