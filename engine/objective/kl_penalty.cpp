@@ -1,8 +1,30 @@
 #include "engine/objective/kl_penalty.h"
 
 #include <algorithm>
+#include <cmath>
+#include <string>
 
 namespace fulcrum {
+
+Needs with_kl_penalty(Needs needs, double beta) {
+  needs.policy_logps = needs.policy_logps || beta > 0;
+  needs.reference_logps = beta > 0;
+  return needs;
+}
+
+Result<std::vector<double>> row_kl(const TrainBatch& batch, const BatchRow& row) {
+  std::vector<double> out;
+  for (auto n = static_cast<size_t>(row.target_begin); n < static_cast<size_t>(row.target_end); ++n) {
+    const double kl = double(batch.old_logps[n]) - double(batch.reference_logps[n]);
+    out.push_back(batch.target_mask[n] == 0 ? 0 : kl);
+    if (!std::isfinite(out.back())) {
+      return data_loss("the KL of a completion of prompt row " + std::to_string(row.prompt_row) +
+                       " to the reference is not finite: the two models do not share a vocabulary, or one "
+                       "has diverged");
+    }
+  }
+  return out;
+}
 
 TokenRewards kl_reward(std::span<const double> kl, std::span<const uint8_t> mask, CompletionScore score,
                        const KlRewardOptions& options) {

@@ -1,5 +1,5 @@
-// PPO's KL penalty in the reward, and the controller of its strength. Called by ppo.cpp in prepare(), on the
-// host in double. Pure, torch-free.
+// The KL penalty in the reward, and the controller of its strength. Called in prepare() by ppo.cpp, rloo.cpp
+// and reinforce_pp.cpp, on the host in double. Pure, torch-free.
 #pragma once
 
 #include <cstdint>
@@ -7,7 +7,17 @@
 #include <span>
 #include <vector>
 
+#include "engine/core/status.h"
+#include "engine/types/train_batch.h"
+
 namespace fulcrum {
+
+// What a penalty of strength `beta` needs of the learner beside `needs`.
+Needs with_kl_penalty(Needs needs, double beta);
+
+// k1 = log pi_old - log pi_ref at each of the row's targets, 0 where masked. kDataLoss naming the prompt's
+// row if one is not finite.
+Result<std::vector<double>> row_kl(const TrainBatch& batch, const BatchRow& row);
 
 struct KlRewardOptions {
   double beta = 0.05;

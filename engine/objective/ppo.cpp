@@ -53,9 +53,7 @@ class Ppo final : public Objective {
         beta_(config.beta.value_or(kDefaultBeta)) {}
 
   Needs needs() const override {
-    Needs out = base_.needs();
-    out.policy_logps = out.policy_logps || beta_ > 0;
-    out.reference_logps = beta_ > 0;
+    Needs out = with_kl_penalty(base_.needs(), beta_);
     out.values = true;
     return out;
   }

@@ -4,7 +4,6 @@
 //   r_s) reinforce_pp_baseline:  A = whiten(score - the group's mean) on every token; the KL is a term of the
 //   loss
 #include <algorithm>
-#include <cmath>
 
 #include "engine/objective/kl_penalty.h"
 #include "engine/objective/methods.h"
@@ -19,13 +18,6 @@ namespace {
 // OpenRLHF's init_kl_coef.
 constexpr double kDefaultBeta = 0.01;
 
-Status check_kl(double kl, const BatchRow& row) {
-  if (std::isfinite(kl)) return ok_status();
-  return data_loss("the KL of a completion of prompt row " + std::to_string(row.prompt_row) +
-                   " to the reference is not finite: the two models do not share a vocabulary, or one has "
-                   "diverged");
-}
-
 void whiten_advantages(TrainBatch& batch, std::span<const double> values) {
   const std::vector<double> white = whiten(values, batch.target_mask, WhitenKind::kOpenRlhf, true);
   batch.advantages.assign(white.begin(), white.end());
@@ -36,12 +28,7 @@ class ReinforcePp final : public Objective {
   ReinforcePp(PolicyGradient base, double beta, double gamma)
       : base_(std::move(base)), beta_(beta), gamma_(gamma) {}
 
-  Needs needs() const override {
-    Needs out = base_.needs();
-    out.policy_logps = out.policy_logps || beta_ > 0;
-    out.reference_logps = beta_ > 0;
-    return out;
-  }
+  Needs needs() const override { return with_kl_penalty(base_.needs(), beta_); }
 
   Status prepare(TrainBatch& batch, ObjectiveState& /*state*/, Metrics& metrics) const override {
     const RolloutRewards rollouts = base_.rewards(batch, metrics);
@@ -52,8 +39,12 @@ class ReinforcePp final : public Objective {
     double kl_sum = 0;
     for (size_t i = 0; i < rollouts.rows.size(); ++i) {
       const BatchRow& row = batch.rows[static_cast<size_t>(rollouts.rows[i])];
-      TRY(kl, row_kl(batch, row));
-      for (double k : kl) kl_sum += k;
+      std::vector<double> kl(static_cast<size_t>(row.target_end - row.target_begin), 0.0);
+      if (beta_ > 0) {
+        TRY(found, row_kl(batch, row));
+        kl = std::move(found);
+      }
+      for (const double k : kl) kl_sum += k;
       const auto mask =
           std::span(batch.target_mask).subspan(static_cast<size_t>(row.target_begin), kl.size());
       const TokenRewards rewards =
@@ -70,19 +61,6 @@ class ReinforcePp final : public Objective {
   Result<LossOutput> loss(const LossInput& input) const override { return base_.loss(input); }
 
  private:
-  // k1 at each of the row's targets, 0 where masked.
-  Result<std::vector<double>> row_kl(const TrainBatch& batch, const BatchRow& row) const {
-    std::vector<double> out(static_cast<size_t>(row.target_end - row.target_begin), 0.0);
-    if (beta_ == 0) return out;
-    for (size_t t = 0; t < out.size(); ++t) {
-      const size_t n = static_cast<size_t>(row.target_begin) + t;
-      if (batch.target_mask[n] == 0) continue;
-      out[t] = double(batch.old_logps[n]) - double(batch.reference_logps[n]);
-      TRY_DO(check_kl(out[t], row));
-    }
-    return out;
-  }
-
   PolicyGradient base_;
   double beta_, gamma_;
 };

@@ -3,8 +3,9 @@
 // as PPO's:
 //   r_i <- r_i - beta sum_t (log pi_old - log pi_ref),   A_i = r_i - mean of the others,
 //   L = 1/R sum_i max(-A_i s_i, -A_i clip(s_i)),   s_i = exp(sum_t log pi - log pi_old)
-#include <cmath>
+#include <numeric>
 
+#include "engine/objective/kl_penalty.h"
 #include "engine/objective/methods.h"
 #include "engine/objective/policy_gradient.h"
 #include "engine/objective/rollout_metrics.h"
@@ -19,12 +20,7 @@ class Rloo final : public Objective {
   Rloo(PolicyGradient base, double beta, bool normalize)
       : base_(std::move(base)), beta_(beta), normalize_(normalize) {}
 
-  Needs needs() const override {
-    Needs out = base_.needs();
-    out.policy_logps = out.policy_logps || beta_ > 0;
-    out.reference_logps = beta_ > 0;
-    return out;
-  }
+  Needs needs() const override { return with_kl_penalty(base_.needs(), beta_); }
 
   Status prepare(TrainBatch& batch, ObjectiveState& /*state*/, Metrics& metrics) const override {
     RolloutRewards rollouts = base_.rewards(batch, metrics);
@@ -43,24 +39,15 @@ class Rloo final : public Objective {
 
  private:
   Status subtract_kl(const TrainBatch& batch, RolloutRewards& rollouts, Metrics& metrics) const {
-    double sum = 0, tokens = 0;
+    double sum = 0;
     for (size_t i = 0; i < rollouts.rows.size(); ++i) {
       const BatchRow& row = batch.rows[static_cast<size_t>(rollouts.rows[i])];
-      double kl = 0;
-      for (auto n = static_cast<size_t>(row.target_begin); n < static_cast<size_t>(row.target_end); ++n) {
-        if (batch.target_mask[n] == 0) continue;
-        kl += double(batch.old_logps[n]) - double(batch.reference_logps[n]);
-        tokens += 1;
-      }
-      if (!std::isfinite(kl)) {
-        return data_loss("the KL of a completion of prompt row " + std::to_string(row.prompt_row) +
-                         " to the reference is not finite: the two models do not share a vocabulary, or one "
-                         "has diverged");
-      }
+      TRY(kl_T, row_kl(batch, row));
+      const double kl = std::accumulate(kl_T.begin(), kl_T.end(), 0.0);
       if (rollouts.rewards[i]) *rollouts.rewards[i] -= beta_ * kl;
       sum += kl;
     }
-    add_metric(metrics, "kl", sum, tokens);
+    add_metric(metrics, "kl", sum, static_cast<double>(count_loss_tokens(batch, false)));
     return ok_status();
   }
 
