@@ -3,13 +3,13 @@
 #include <ATen/Parallel.h>
 #include <ATen/core/grad_mode.h>
 
-#include <algorithm>
 #include <cmath>
 #include <optional>
 
 #include "engine/core/log.h"
 #include "engine/core/text.h"
 #include "engine/data/slice.h"
+#include "engine/learner/first_pass.h"
 #include "engine/learner/guards.h"
 #include "engine/learner/host_state.h"
 #include "engine/learner/micro_batch.h"
@@ -18,31 +18,12 @@
 #include "engine/learner/schedule.h"
 #include "engine/learner/tensors.h"
 #include "engine/learner/trained_models.h"
+#include "engine/reference/parameters.h"
 #include "policy/nn/target_logps.h"
 #include "policy/nn/torch_errors.h"
 
 namespace fulcrum {
 namespace {
-
-// How far policy and reference may be apart when their weights are equal.
-double equal_logps_limit(const LearnerConfig& config) { return config.dtype == "bfloat16" ? 0.05 : 1e-4; }
-
-// |learner - rollout| over the targets that train; rehearsal rows were not sampled in this step.
-void add_sampling_difference(const TrainBatch& batch, const std::vector<float>& logps, Metrics& metrics) {
-  if (batch.sampling_logps.empty()) return;
-  double sum = 0, count = 0, largest = 0;
-  for (size_t i = 0; i < logps.size(); ++i) {
-    if (batch.target_mask[i] == 0 || batch.rows[static_cast<size_t>(batch.target_row[i])].rehearsal) continue;
-    const double difference =
-        std::abs(static_cast<double>(logps[i]) - static_cast<double>(batch.sampling_logps[i]));
-    sum += difference;
-    count += 1;
-    largest = std::max(largest, difference);
-  }
-  if (count == 0) return;
-  add_metric(metrics, "sampling/sampling_logp_difference/mean", sum, count);
-  add_metric(metrics, "sampling/sampling_logp_difference/max", largest);
-}
 
 void append(std::vector<float>& out, const at::Tensor& values_N) {
   const float* values = values_N.const_data_ptr<float>();
@@ -81,11 +62,7 @@ class TorchLearner final : public Learner {
   const ModelSpec& spec() const override { return trained_.policy().spec(); }
   const Reference* reference() const override { return reference_.get(); }
 
-  TensorMap weights() const override {
-    TensorMap out;
-    for (const auto& [name, leaf] : trained_.policy().parameters()) out.emplace(name, copy_out(leaf));
-    return out;
-  }
+  TensorMap weights() const override { return copy_parameters(trained_.policy()); }
 
   void put_objective_values(const std::string& name, std::vector<double> values) override {
     host_.objective.values[name] = std::move(values);
@@ -104,7 +81,6 @@ class TorchLearner final : public Learner {
   Status run_updates(TrainBatch& batch, HostState& next, Metrics& metrics, const std::stop_token& stop);
   Result<double> accumulate(TrainBatch& batch, bool first, std::vector<float>& logps, Metrics& metrics,
                             const std::stop_token& stop);
-  Status check_first_pass(const TrainBatch& batch, const std::vector<float>& logps) const;
   Status apply(double loss, HostState& next, Metrics& metrics);
   Status move_reference(const TrainBatch& batch, Metrics& metrics);
 
@@ -195,7 +171,8 @@ Status TorchLearner::run_updates(TrainBatch& batch, HostState& next, Metrics& me
     std::vector<float> logps;
     TRY(loss, accumulate(batch, iteration == 0, logps, metrics, stop));
     if (iteration == 0 && std::isfinite(loss)) {
-      TRY_DO(check_first_pass(batch, logps));
+      if (host_.steps_done == 0)
+        TRY_DO(check_first_step(batch, logps, trained_.policy(), reference_.get(), options_.config));
       add_sampling_difference(batch, logps, metrics);
       if (reference_ != nullptr) add_reference_metrics(*reference_, batch, logps, next.objective, metrics);
     }
@@ -229,17 +206,6 @@ Result<double> TorchLearner::accumulate(TrainBatch& batch, bool first, std::vect
   if (stop.stop_requested()) return cancelled();
   if (divergence) batch.reference_logps = std::move(reference_logps);
   return loss;
-}
-
-// At the first step stored samples of the policy have the log-probs they were stored with, and a reference
-// with the policy's weights gives the policy's log-probs.
-Status TorchLearner::check_first_pass(const TrainBatch& batch, const std::vector<float>& logps) const {
-  if (host_.steps_done > 0) return ok_status();
-  if (!batch.stored_logps.empty())
-    TRY_DO(check_stored_logps(batch, logps, equal_logps_limit(options_.config)));
-  if (batch.reference_logps.empty()) return ok_status();
-  if (reference_->content_hash() != content_hash(weights())) return ok_status();
-  return check_equal_logps(batch, logps, batch.reference_logps, equal_logps_limit(options_.config));
 }
 
 // Clips and steps. The step is skipped if a number is not finite; and if there is no gradient at all (no
