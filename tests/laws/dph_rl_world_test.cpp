@@ -3,8 +3,8 @@
 #include <gtest/gtest.h>
 
 #include "engine/divergence/divergence.h"
-#include "engine/objective/objective.h"
 #include "tests/support/objective_run.h"
+#include "tests/support/objectives.h"
 #include "tests/support/tabular_world.h"
 
 namespace fulcrum {
@@ -38,12 +38,10 @@ struct Stored {
 };
 
 double distance_reached(const Stored& s, const std::string& divergence) {
-  ObjectiveConfig config;
-  config.trainer = "dph_rl";
+  ObjectiveConfig config = testing::config_of("dph_rl");
   config.f_divergence_type = divergence;
   config.dph_eta = 1;
-  const auto objective = make_objective(config);
-  EXPECT_TRUE(objective.ok()) << objective.status().message();
+  const auto objective = testing::make(config);
   const GeneratorFacts facts = (*make_divergence(divergence))->facts();
   const at::Tensor initial_S = s.world.sequence_logps_S(s.initial_PV);
   const double tokens_per_row = (initial_S.exp().dot(s.world.lengths_S())).item<double>();
@@ -55,7 +53,7 @@ double distance_reached(const Stored& s, const std::string& divergence) {
     // The slope of total variation does not fall off near its minimum, so its rate has to.
     const double rate = facts.smooth ? 0.25 / facts.curvature_at_one : 0.5 / (1 + step / 20.0);
     const at::Tensor logps_N = s.world.token_logps_N(policy_PV).index_select(0, s.token_N);
-    const ObjectiveRun run = testing::run_objective(**objective, state, s.batch(policy_PV), logps_N);
+    const ObjectiveRun run = testing::run_objective(*objective, state, s.batch(policy_PV), logps_N);
     EXPECT_TRUE(run.status.ok()) << run.status.message();
     const at::Tensor gradient_PV =
         s.world.to_logits_PV(policy_PV, s.world.sum_copies_N(run.gradient_N, s.copies_S));

@@ -9,11 +9,13 @@
 #include "engine/objective/f_dpg_target.h"
 #include "engine/objective/max_entropy.h"
 #include "tests/support/objective_run.h"
+#include "tests/support/objectives.h"
 #include "tests/support/tabular_world.h"
 
 namespace fulcrum {
 namespace {
 
+using testing::make;
 using testing::ObjectiveRun;
 using testing::TabularWorld;
 
@@ -82,12 +84,6 @@ ObjectiveConfig constraint_config(const std::string& divergence, std::vector<Con
   config.f_dpg.target = "constraints";
   config.f_dpg.constraints = std::move(constraints);
   return config;
-}
-
-std::unique_ptr<Objective> make(const ObjectiveConfig& config) {
-  auto made = make_objective(config);
-  EXPECT_TRUE(made.ok()) << made.status().message();
-  return std::move(*made);
 }
 
 // The objective's gradient in the policy's logits.

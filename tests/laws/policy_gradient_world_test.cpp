@@ -6,11 +6,13 @@
 
 #include "engine/objective/objective.h"
 #include "tests/support/objective_run.h"
+#include "tests/support/objectives.h"
 #include "tests/support/tabular_world.h"
 
 namespace fulcrum {
 namespace {
 
+using testing::make;
 using testing::ObjectiveRun;
 using testing::TabularWorld;
 
@@ -18,12 +20,6 @@ constexpr double kBeta = 0.7;
 constexpr int64_t kParts = 9;  // of the rational policies
 
 double largest(const at::Tensor& x) { return x.abs().max().item<double>(); }
-
-std::unique_ptr<Objective> make(const ObjectiveConfig& config) {
-  auto made = make_objective(config);
-  EXPECT_TRUE(made.ok()) << made.status().message();
-  return std::move(*made);
-}
 
 // Rewards and a reference over five tokens and an end, three tokens at most.
 struct Setting {

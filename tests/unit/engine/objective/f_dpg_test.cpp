@@ -8,6 +8,7 @@
 
 #include "engine/objective/f_dpg_target.h"
 #include "tests/support/objective_run.h"
+#include "tests/support/objectives.h"
 
 namespace fulcrum {
 namespace {
@@ -15,6 +16,7 @@ namespace {
 using ::testing::Each;
 using ::testing::HasSubstr;
 using testing::ObjectiveRun;
+using testing::refusal;
 
 constexpr double kInf = std::numeric_limits<double>::infinity();
 
@@ -79,11 +81,6 @@ ObjectiveRun run(const ObjectiveConfig& config, const std::vector<Row>& rows, Ob
 std::vector<double> gradient(const ObjectiveRun& run) {
   return {run.gradient_N.const_data_ptr<double>(),
           run.gradient_N.const_data_ptr<double>() + run.gradient_N.numel()};
-}
-std::string refusal(const ObjectiveConfig& config) {
-  const auto made = make_objective(config);
-  EXPECT_EQ(made.status().code(), Code::kInvalidArgument);
-  return made.status().message();
 }
 
 TEST(FDpg, RefusesOptionsThatDoNotFitAndSaysWhy) {

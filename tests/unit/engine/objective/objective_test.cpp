@@ -7,33 +7,21 @@
 
 #include "engine/objective/dpo_link.h"
 #include "tests/support/loss_fixture.h"
+#include "tests/support/objectives.h"
 
 namespace fulcrum {
 namespace {
 
+using testing::config_of;
 using testing::FixtureRow;
 using ::testing::HasSubstr;
 using testing::LossFixture;
 using testing::LossRun;
+using testing::make;
+using testing::refusal;
 
 const double kNan = std::nan("");
 const double kMinusInfinity = -std::numeric_limits<double>::infinity();
-
-ObjectiveConfig config_of(const std::string& trainer) {
-  ObjectiveConfig config;
-  config.trainer = trainer;
-  return config;
-}
-std::unique_ptr<Objective> make(const ObjectiveConfig& config) {
-  auto made = make_objective(config);
-  EXPECT_TRUE(made.ok()) << made.status().message();
-  return std::move(*made);
-}
-std::string refusal(const ObjectiveConfig& config) {
-  const auto made = make_objective(config);
-  EXPECT_EQ(made.status().code(), Code::kInvalidArgument);
-  return made.status().message();
-}
 
 TEST(MakeObjective, RefusesOptionsThatDoNotFitAndSaysWhy) {
   EXPECT_THAT(refusal(config_of("dhp_rl")), HasSubstr("did you mean 'dph_rl'?"));

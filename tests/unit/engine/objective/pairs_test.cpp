@@ -6,34 +6,21 @@
 
 #include "engine/objective/calibration.h"
 #include "tests/support/loss_fixture.h"
+#include "tests/support/objectives.h"
 
 namespace fulcrum {
 namespace {
 
+using testing::config_of;
 using ::testing::Each;
 using testing::FixtureRow;
 using ::testing::HasSubstr;
 using testing::LossFixture;
 using testing::LossRun;
+using testing::make;
+using testing::refusal;
 
 const double kNan = std::nan(""), kInfinity = std::numeric_limits<double>::infinity();
-
-ObjectiveConfig config_of(const std::string& trainer, const std::string& loss_type = "") {
-  ObjectiveConfig config;
-  config.trainer = trainer;
-  config.loss_type = loss_type;
-  return config;
-}
-std::unique_ptr<Objective> make(const ObjectiveConfig& config) {
-  auto made = make_objective(config);
-  EXPECT_TRUE(made.ok()) << made.status().message();
-  return std::move(*made);
-}
-std::string refusal(const ObjectiveConfig& config) {
-  const auto made = make_objective(config);
-  EXPECT_EQ(made.status().code(), Code::kInvalidArgument);
-  return made.status().message();
-}
 
 // Two pairs; the first with log-ratios 0.2 and -0.5, the second with -1 and 0.3.
 std::vector<FixtureRow> two_pairs() {

@@ -7,35 +7,28 @@
 #include <limits>
 
 #include "tests/support/loss_fixture.h"
+#include "tests/support/objectives.h"
 
 namespace fulcrum {
 namespace {
 
+using testing::config_of;
 using ::testing::Each;
 using testing::FixtureRow;
 using ::testing::HasSubstr;
 using testing::LossFixture;
 using testing::LossRun;
+using testing::refusal;
 
 const double kNan = std::nan("");
 const double kMinusInfinity = -std::numeric_limits<double>::infinity();
 
-ObjectiveConfig config_of(const std::string& trainer) {
-  ObjectiveConfig config;
-  config.trainer = trainer;
-  return config;
-}
 LossRun run(const ObjectiveConfig& config, const std::vector<FixtureRow>& rows, int64_t micro = 0) {
   const auto made = make_objective(config);
   EXPECT_TRUE(made.ok()) << made.status().message();
   LossRun out = LossFixture(rows).run(**made, at::kDouble, micro);
   EXPECT_TRUE(out.status.ok()) << out.status.message();
   return out;
-}
-std::string refusal(const ObjectiveConfig& config) {
-  const auto made = make_objective(config);
-  EXPECT_EQ(made.status().code(), Code::kInvalidArgument);
-  return made.status().message();
 }
 std::vector<FixtureRow> pair_of(FixtureRow a, FixtureRow b) { return {std::move(a), std::move(b)}; }
 
