@@ -6,7 +6,7 @@
 #include <utility>
 
 #include "engine/core/rng.h"
-#include "engine/core/text.h"
+#include "rollout/completion_text.h"
 #include "rollout/stop_rules.h"
 
 namespace fulcrum {
@@ -243,7 +243,7 @@ Status Generator::Batch::take_in(Sequence& s) {
 void Generator::Batch::finish(Sequence& s, FinishReason reason) {
   s.finished = true;
   s.completion.finish = reason;
-  s.completion.text = to_valid_utf8(owner_.tokenizer_->decode(s.completion.ids));
+  s.completion.text = completion_text(*owner_.tokenizer_, s.completion.ids);
   groups_[s.group].out.completions[static_cast<size_t>(s.generation)] = std::move(s.completion);
 }
 

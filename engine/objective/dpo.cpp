@@ -42,7 +42,9 @@ class Dpo final : public Objective {
   Needs needs() const override { return {.reference_logps = true, .pairs = true}; }
 
   Status prepare(TrainBatch& batch, ObjectiveState& /*state*/, Metrics& metrics) const override {
-    return prepare_pairs(batch, metrics);
+    TRY_DO(prepare_pairs(batch, metrics));
+    mask_identical_pairs(batch);
+    return ok_status();
   }
 
   Result<LossOutput> loss(const LossInput& input) const override {

@@ -1,6 +1,7 @@
 #include "engine/objective/pairs.h"
 
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/ones.h>
 #include <ATen/ops/where.h>
 #include <ATen/ops/zeros_like.h>
 
@@ -50,6 +51,22 @@ Status prepare_pairs(TrainBatch& batch, Metrics& metrics) {
   add_metric(metrics, "pairs/empty", static_cast<double>(empty), static_cast<double>(pairs));
   add_metric(metrics, "pairs/identical", static_cast<double>(identical), static_cast<double>(pairs));
   return ok_status();
+}
+
+at::Tensor distinct_pairs(const TrainBatch& batch) {
+  const at::Tensor out_P = at::ones({batch.num_rows() / 2}, at::kBool);
+  for (int64_t i = 0; i < out_P.numel(); ++i) {
+    out_P.mutable_data_ptr<bool>()[i] = !same_tokens(batch, batch.rows[static_cast<size_t>(2 * i)],
+                                                     batch.rows[static_cast<size_t>(2 * i + 1)]);
+  }
+  return out_P;
+}
+
+void mask_identical_pairs(TrainBatch& batch) {
+  const at::Tensor distinct_P = distinct_pairs(batch);
+  for (size_t n = 0; n < batch.target_mask.size(); ++n) {
+    if (!distinct_P.const_data_ptr<bool>()[batch.target_row[n] / 2]) batch.target_mask[n] = 0;
+  }
 }
 
 Result<Pairs> find_pairs(const LossInput& input) {

@@ -13,6 +13,12 @@ namespace fulcrum {
 // without tokens: its log-ratio is 0) and pairs/identical (loss log 2; both stay in the loss).
 Status prepare_pairs(TrainBatch& batch, Metrics& metrics);
 
+// Pairs of two different texts; bool [P]. Where the two are equal their gradients cancel but for rounding,
+// and an optimizer that divides by the gradient's size makes steps of that rounding: dpo and reward leave it
+// out.
+at::Tensor distinct_pairs(const TrainBatch& batch);
+void mask_identical_pairs(TrainBatch& batch);
+
 // The pairs of a micro-batch, P of them. A pair in which a log-prob that counts is not finite is dropped,
 // with a warning that names the row: it adds nothing to the loss and gets no gradient.
 struct Pairs {

@@ -8,6 +8,7 @@
 
 #include <algorithm>
 
+#include "engine/objective/masked.h"
 #include "engine/objective/methods.h"
 #include "engine/objective/pairs.h"
 
@@ -28,7 +29,7 @@ class RewardModel final : public Objective {
     const int64_t pairs = input.batch.num_rows() / 2;
     const at::Tensor scores_P2 = input.scores_R.to(at::kDouble).view({pairs, 2});
     const at::Tensor chosen_P = scores_P2.select(1, 0), rejected_P = scores_P2.select(1, 1);
-    const at::Tensor margin_P = chosen_P - rejected_P;
+    const at::Tensor margin_P = keep(chosen_P - rejected_P, distinct_pairs(input.batch));
     LossOutput out;
     out.loss = (center_ * at::square(chosen_P + rejected_P) - at::log_sigmoid(margin_P)).sum() /
                input.batch.denominator;

@@ -36,6 +36,8 @@ Status check_completion(const Completion& c, const SamplingParams& sampling, con
       return invalid_argument("the log-prob at " + std::to_string(t) + " is " + std::to_string(c.logps[t]));
     }
   }
+  if (limits.text_of && limits.text_of(c.ids) != c.text)
+    return invalid_argument("its text is not what its tokens spell");
   return ok_status();
 }
 

@@ -12,11 +12,14 @@
 #include "engine/core/files.h"
 #include "engine/core/status.h"
 #include "engine/rpc/tokenizer_files.h"
+#include "engine/types/rollout.h"
 
 namespace fulcrum {
 
 struct FleetJobOptions {
   int64_t vocab_size = 0;  // tokens at or beyond it are a worker's lie
+  // The text of tokens; another one is a worker's lie. Null: texts are believed. Thread-safe.
+  std::function<std::string(std::span<const TokenId>)> text_of;
   std::shared_ptr<const TokenizerFiles> tokenizer;
   int64_t kept_versions = 2;  // max_staleness + 1, at least 1
   bool deterministic = true;  // only workers that compute the same bits

@@ -9,6 +9,7 @@
 #include "engine/core/text.h"
 #include "engine/pipeline/run_job.h"
 #include "reward/rpc/service_factory.h"
+#include "rollout/completion_text.h"
 #include "rollout/fingerprint.h"
 #include "rollout/rpc/learner_services.h"
 
@@ -25,10 +26,11 @@ Path run_folder_of(const Options& o, const Job& job) { return Path(o.state) / "r
 
 Result<RolloutBackend> cluster_rollouts(LearnerServices& services, JobControl& control,
                                         const JobConfig& config, const ModelSpec& spec,
-                                        const Tokenizer& tokenizer) {
-  TRY(files, read_tokenizer_files(tokenizer.files(), tokenizer.content_hash(), config.splitter));
+                                        std::shared_ptr<const Tokenizer> tokenizer) {
+  TRY(files, read_tokenizer_files(tokenizer->files(), tokenizer->content_hash(), config.splitter));
   FleetJobOptions options;
   options.vocab_size = spec.vocab_size;
+  options.text_of = [tokenizer](std::span<const TokenId> ids) { return completion_text(*tokenizer, ids); };
   options.tokenizer = std::move(files);
   options.kept_versions = config.max_staleness + 1;
   options.deterministic = config.deterministic;
@@ -46,7 +48,7 @@ Status run_one(const Options& o, LearnerServices& services, const Job& job, JobC
   const Backends backends{
       .rollouts =
           [&](const JobConfig& c, const ModelSpec& spec, std::shared_ptr<const Tokenizer> tokenizer) {
-            return cluster_rollouts(services, control, c, spec, *tokenizer);
+            return cluster_rollouts(services, control, c, spec, std::move(tokenizer));
           },
       .reward_service = service_rewards()};
   log_info(job.id + " (" + printable(job.name) + ") begins");

@@ -253,6 +253,32 @@ TEST(Pairs, OfEqualTextsHaveLossLogTwoGradientsThatCancelAndAreCounted) {
   EXPECT_EQ(same.metrics.at("rewards/accuracies").mean(), 0);
 }
 
+// Cancelling is not enough: AdamW would divide the rounding that is left by its own size.
+TEST(Pairs, OfEqualTextsHaveNoGradientAtAllInDpoAndReward) {
+  TrainBatch batch;
+  batch.rows = {{.target_begin = 0, .target_end = 2},
+                {.target_begin = 2, .target_end = 4},
+                {.target_begin = 4, .target_end = 5},
+                {.target_begin = 5, .target_end = 6}};
+  batch.target_ids = {7, 8, 7, 8, 7, 9};
+  batch.target_row = {0, 0, 1, 1, 2, 3};
+  batch.target_mask = {1, 1, 1, 1, 1, 1};
+  batch.reference_logps = {-1, -1, -1, -1, -1, -1};
+  Metrics metrics;
+  ObjectiveState state;
+  ASSERT_TRUE(make(config_of("dpo"))->prepare(batch, state, metrics).ok());
+  EXPECT_EQ(metrics.at("pairs/identical").sum, 1);
+  EXPECT_THAT(batch.target_mask, ::testing::ElementsAre(0, 0, 0, 0, 1, 1));
+  LossInput input(batch);
+  input.scores_R = at::tensor({0.5, 0.5, 1.0, -1.0}, at::kDouble).set_requires_grad(true);
+  const auto reward = make(config_of("reward"))->loss(input);
+  ASSERT_TRUE(reward.ok()) << reward.status().message();
+  reward->loss.backward();
+  EXPECT_EQ(input.scores_R.grad()[0].item<double>(), 0);
+  EXPECT_EQ(input.scores_R.grad()[1].item<double>(), 0);
+  EXPECT_NE(input.scores_R.grad()[2].item<double>(), 0);
+}
+
 TEST(Calibration, IsTheSameHoweverTheStepIsCut) {
   const auto dpo = make(config_of("dpo"));
   std::vector<Metrics> said;
