@@ -133,11 +133,12 @@ Status ModelMeter::add_divergences(const StudyMeasure& m, const EvalReport& own,
   return ok_status();
 }
 
-Result<Values> ModelMeter::measure(const Path& model, std::stop_token stop) {
+Result<Values> ModelMeter::measure(const Path& model, bool last, std::stop_token stop) {
   TRY(policy, load_policy(model));
   Values out;
   for (size_t i = 0; i < measures_.size(); ++i) {
     const StudyMeasure& m = measures_[i];
+    if (!last && !m.all_checkpoints) continue;
     TRY(report, sample(m, model, seed_, stop));
     Values values;
     add_rewards(report, values);

@@ -18,9 +18,9 @@ namespace fulcrum::cli {
 //   reward, reward/<name>   mean score, and of each judge
 //   pass@<k>, maj@<k>       over the prompts
 //   keep_rate, new_solve_rate   against the base (reward/pass_at_k.h)
-//   kl, kl_reverse          KL(model || base) on the model's samples and KL(base || model) on the base's,
-//   nats a text entropy                 nats a token, on the model's samples distinct_1, distinct_2,
-//   self_bleu, length
+//   kl, kl_reverse          KL(model || base) on the model's samples, KL(base || model) on the base's; nats a
+//   text entropy                 on the model's samples; nats a token distinct_1, distinct_2, self_bleu,
+//   length
 using Values = std::map<std::string, double>;
 
 class ModelMeter {
@@ -29,7 +29,9 @@ class ModelMeter {
   static Result<ModelMeter> create(const Path& folder, const Path& base,
                                    const std::vector<StudyMeasure>& measures, uint64_t seed,
                                    std::stop_token stop);
-  Result<Values> measure(const Path& model, std::stop_token stop);
+  // `last`: the model is the end of its run, which every measure is of; others are of all checkpoints only
+  // where they say so.
+  Result<Values> measure(const Path& model, bool last, std::stop_token stop);
 
  private:
   ModelMeter() = default;

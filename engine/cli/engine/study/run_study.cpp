@@ -1,6 +1,8 @@
 #include "engine/cli/engine/study/run_study.h"
 
+#include <algorithm>
 #include <cstdio>
+#include <iterator>
 
 #include "engine/cli/engine/local_run.h"
 #include "engine/cli/engine/study/findings.h"
@@ -128,7 +130,7 @@ Status Seed::measure(Findings& findings) const {
         TRY(made, ModelMeter::create(folder_, model(study_.base), study_.measures, seed_, signals_.token()));
         meter.emplace(std::move(made));
       }
-      TRY(values, meter->measure(path, signals_.token()));
+      TRY(values, meter->measure(path, step == all.back().first, signals_.token()));
       if (stage.soup.empty()) TRY_DO(add_run_metrics(run_folder(stage.name), step, values));
       TRY_DO(findings.add({static_cast<int64_t>(seed_), stage.name, step, std::move(values)}));
     }
@@ -159,10 +161,17 @@ Result<Table> run_study(const StudyConfig& study, const StudyRun& run, const Sig
     TRY_DO(make_seed(seed, study, label));
     TRY_DO(seed.measure(findings));
   }
-  const Table table = study_table(study, findings.all());
+  // The folder may know other seeds too.
+  std::vector<Finding> asked;
+  std::copy_if(findings.all().begin(), findings.all().end(), std::back_inserter(asked),
+               [&](const Finding& f) {
+                 const auto seed = static_cast<uint64_t>(f.seed);
+                 return seed >= run.first_seed && seed - run.first_seed < static_cast<uint64_t>(run.seeds);
+               });
+  const Table table = study_table(study, asked);
   TRY_DO(write_file_atomic(run.folder / "table.md", study_markdown(study, table, run.seeds)));
   for (const StudyChart& chart : study.charts)
-    TRY_DO(write_file_atomic(run.folder / chart.file, to_svg(study_chart(study, chart, findings.all()))));
+    TRY_DO(write_file_atomic(run.folder / chart.file, to_svg(study_chart(study, chart, asked))));
   return table;
 }
 
