@@ -1,0 +1,55 @@
+"""`fulcrum score --reward math` beside math-verify: rows in, rows with a verdict out; labels judge both."""
+from pathlib import Path
+from typing import Iterator
+
+import inputs
+from measure import OneCore, alternate, run_once
+from setting import Setting, startup_share
+
+GOAL = 100.0
+PEER_ROUNDING = "tolerance=1e-6"  # math-verify rounds to six decimal places by default
+
+
+def lines(setting: Setting) -> Iterator[dict]:
+    rows = setting.work / "answers.jsonl"
+    data = inputs.answers(rows, copies=4)
+    yield from setting.guarded("verify formulas", lambda: _line(setting, "formulas", rows, data))
+    rows = setting.work / "solutions.jsonl"
+    data = inputs.solutions(rows, copies=3)
+    yield from setting.guarded("verify solutions", lambda: _line(setting, "solutions", rows, data))
+
+
+def _line(setting: Setting, name: str, rows: Path, data: str) -> dict:
+    def ours(source: Path, target: Path) -> list[str]:
+        return [str(setting.fulcrum), "score", "--reward", "math", "--set", PEER_ROUNDING, "-i", str(source), "--to",
+                str(target)]
+
+    def peer(source: Path, target: Path) -> list[str]:
+        return [*setting.peer("verify_rows.py"), str(source), str(target)]
+
+    made, theirs = setting.work / "ours.jsonl", setting.work / "peer.jsonl"
+    run_once(ours(rows, made), setting.log)
+    run_once(peer(rows, theirs), setting.log)
+    agreement = _agreement(made, theirs, setting.out / f"verify-{name}-disputed.jsonl")
+    with OneCore():
+        timing = alternate(lambda: run_once(ours(rows, made), setting.log),
+                           lambda: run_once(peer(rows, theirs), setting.log), setting.repeats)
+        shares = startup_share(setting, rows, ours, peer, timing)
+    total, right, peer_right = agreement["rows"], agreement["ours"], agreement["peer"]
+    return {"bench": "verify", "line": name, "peer_name": "math-verify", "data": data, "goal": GOAL,
+            "check": f"agree with the labels: ours {right}, peer {peer_right} of {total}",
+            "agreement": agreement, "check_met": right >= peer_right, "startup": shares, **timing}
+
+
+def _agreement(made: Path, theirs: Path, disputed: Path) -> dict:
+    """How often each side agrees with the labels; rows on which one does not go to the file `disputed`."""
+    rows, right, peer_right, wrong = 0, 0, 0, {}
+    for a, b in zip(inputs.read_rows(made), inputs.read_rows(theirs), strict=True):
+        ours_says, peer_says = a["score"] == 1, b["score"] == 1
+        rows, right, peer_right = (rows + 1, right + (ours_says == a["label"]), peer_right + (peer_says == a["label"]))
+        if not ours_says == peer_says == a["label"]:
+            wrong[a["solution"], a["completion"]] = {
+                "solution": a["solution"], "completion": a["completion"], "label": a["label"],
+                "ours": ours_says, "peer": peer_says, "reason": a["reason"]}
+    inputs.write_rows(disputed, wrong.values())
+    return {"rows": rows, "ours": right, "peer": peer_right}

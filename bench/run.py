@@ -1,0 +1,78 @@
+#!/usr/bin/env python3
+"""./dev bench: ours and the peer in turn, correctness before time. docs/performance.md says how to read it."""
+import argparse
+import os
+import sys
+from pathlib import Path
+
+import bench_start
+import bench_tokenize
+import bench_verify
+import machine
+import peer_env
+import report
+from peer_env import BenchError
+from setting import Setting
+
+ROOT = peer_env.HERE.parent
+BENCHES = {"tokenize": bench_tokenize.lines, "verify": bench_verify.lines, "start": bench_start.lines}
+LEAST_REPEATS = 7
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="./dev bench", description="Compares Fulcrum with its peers.")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(BENCHES)} (default: all)")
+    parser.add_argument("--repeats", type=int, default=LEAST_REPEATS, help=f"{LEAST_REPEATS} (default) or more")
+    parser.add_argument("--out", type=Path, default=ROOT / "build" / "bench", help="folder (default: build/bench)")
+    parser.add_argument("--record", action="store_true", help="write the numbers into docs/performance.md")
+    return parser.parse_args()
+
+
+def check(given: argparse.Namespace) -> None:
+    for name in given.names:
+        if name not in BENCHES:
+            raise BenchError(f"no bench '{name[:40]}'; there are {', '.join(BENCHES)}", 2)
+    if given.repeats < LEAST_REPEATS:
+        raise BenchError(f"--repeats {given.repeats}: fewer than {LEAST_REPEATS} say too little", 2)
+    if given.record and given.names:
+        raise BenchError("--record wants a run of every bench: name none", 2)
+
+
+def program() -> Path:
+    folder = ROOT / os.environ.get("FULCRUM_BUILD", "build") / "bin"
+    for name in ("fulcrum", "fulcrum-engine"):
+        if not os.access(folder / name, os.X_OK):
+            raise BenchError(f"{folder / name} is not there: run ./dev build", 3)
+    return folder / "fulcrum"
+
+
+def measure(given: argparse.Namespace) -> int:
+    check(given)
+    fulcrum = program()
+    setting = Setting(fulcrum, peer_env.ensure(), given.out.resolve(), given.repeats)
+    setting.work.mkdir(parents=True, exist_ok=True)
+    described = machine.describe(fulcrum)
+    lines = [report.judged(line) for name in given.names or BENCHES for line in BENCHES[name](setting)]
+    report.write_json(setting.out / "bench.jsonl", [line | {"machine": described} for line in lines])
+    if lines:
+        print(report.table(lines), *report.notes(described, lines), sep="\n")
+    if given.record and not setting.failures:
+        report.record(ROOT / "docs" / "performance.md", described, lines)
+    return min(setting.failures, default=0)
+
+
+def main() -> int:
+    try:
+        return measure(parse())
+    except BenchError as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return error.code
+    except OSError as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 3
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())
