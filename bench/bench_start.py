@@ -24,11 +24,12 @@ def lines(setting: Setting) -> Iterator[dict]:
 def _help(setting: Setting) -> dict:
     def sample() -> Run:
         runs = [run_once([str(setting.fulcrum), "--help"], setting.log) for _ in range(STARTS)]
-        return Run(statistics.median(run.seconds for run in runs), statistics.median(run.cpu_s for run in runs),
-                   max(run.peak_mib for run in runs))
+        return Run(statistics.median(run.seconds for run in runs),
+                   statistics.median(run.cpu_s for run in runs), max(run.peak_mib for run in runs))
 
-    return {"bench": "start", "line": "help", "peer_name": None, "data": "fulcrum --help", "goal_ms": HELP_GOAL_MS,
-            "check": f"a sample is the median of {STARTS} starts", **alternate(sample, None, setting.repeats)}
+    return {"bench": "start", "line": "help", "peer_name": None, "goal_ms": HELP_GOAL_MS,
+            "data": f"fulcrum --help; a sample is the median of {STARTS} starts", "check": "-",
+            **alternate(sample, None, setting.repeats)}
 
 
 def _first_step(setting: Setting) -> dict:
@@ -38,7 +39,8 @@ def _first_step(setting: Setting) -> dict:
         runs = [_time_to_first_step(setting, job) for _ in range(3)]
         return sorted(runs, key=lambda run: run.seconds)[1]
 
-    return {"bench": "start", "line": "first-step", "peer_name": None, "check": "the peer (TRL) is not there yet",
+    return {"bench": "start", "line": "first-step", "peer_name": None,
+            "check": "the peer, TRL, is not there yet",
             "data": "SFT, Llama L4 d128, 8 rows a step, made from a seed; a sample is the median of 3 starts",
             **alternate(sample, None, setting.repeats)}
 
@@ -46,8 +48,8 @@ def _first_step(setting: Setting) -> dict:
 def _make_job(setting: Setting) -> Path:
     model, job = setting.work / "model", setting.work / "job.json"
     shutil.rmtree(model, ignore_errors=True)
-    run_once([str(setting.fulcrum), "init-model", str(model), "--characters", "0123456789+=", "--layers", "4",
-              "--hidden-size", "128"], setting.log)
+    run_once([str(setting.fulcrum), "init-model", str(model), "--characters", "0123456789+=",
+              "--layers", "4", "--hidden-size", "128"], setting.log)
     inputs.write_rows(setting.work / "sums.jsonl",
                       ({"prompt": f"{i}+{i}=", "completion": str(2 * i)} for i in range(64)))
     job.write_text(json.dumps({"trainer": "sft", "model_name_or_path": "model", "train_files": ["sums.jsonl"],
@@ -56,7 +58,7 @@ def _make_job(setting: Setting) -> Path:
 
 
 def _time_to_first_step(setting: Setting, job: Path) -> Run:
-    """From the start of the process to the step's line in metrics.jsonl; CPU time and memory are of the whole run."""
+    """From the start of the process to the step's line in metrics.jsonl; CPU and memory are the run's."""
     folder = job.parent / "run"
     shutil.rmtree(folder, ignore_errors=True)
     command = [str(setting.fulcrum), "run", str(job)]

@@ -21,8 +21,8 @@ def lines(setting: Setting) -> Iterator[dict]:
 
 def _line(setting: Setting, name: str, rows: Path, data: str) -> dict:
     def ours(source: Path, target: Path) -> list[str]:
-        return [str(setting.fulcrum), "score", "--reward", "math", "--set", PEER_ROUNDING, "-i", str(source), "--to",
-                str(target)]
+        return [str(setting.fulcrum), "score", "--reward", "math", "--set", PEER_ROUNDING,
+                "-i", str(source), "--to", str(target)]
 
     def peer(source: Path, target: Path) -> list[str]:
         return [*setting.peer("verify_rows.py"), str(source), str(target)]
@@ -43,10 +43,13 @@ def _line(setting: Setting, name: str, rows: Path, data: str) -> dict:
 
 def _agreement(made: Path, theirs: Path, disputed: Path) -> dict:
     """How often each side agrees with the labels; rows on which one does not go to the file `disputed`."""
-    rows, right, peer_right, wrong = 0, 0, 0, {}
+    rows = right = peer_right = 0
+    wrong = {}
     for a, b in zip(inputs.read_rows(made), inputs.read_rows(theirs), strict=True):
         ours_says, peer_says = a["score"] == 1, b["score"] == 1
-        rows, right, peer_right = (rows + 1, right + (ours_says == a["label"]), peer_right + (peer_says == a["label"]))
+        rows += 1
+        right += ours_says == a["label"]
+        peer_right += peer_says == a["label"]
         if not ours_says == peer_says == a["label"]:
             wrong[a["solution"], a["completion"]] = {
                 "solution": a["solution"], "completion": a["completion"], "label": a["label"],

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Iterable, Iterator
 
 SEED = 20240601
-TEXT_BYTES = 16_000_000
 CORPUS = ("gsm8k/train.jsonl", "gsm8k/model_solutions_first1000.jsonl", "gsm8k/test_first1000.jsonl",
           "mbpp/mbpp.jsonl", "ifeval/responses_mistral7b_v03.jsonl", "tinystories/stories.jsonl",
           "aqua-rat/test.jsonl", "text2sql/questions.jsonl")
@@ -35,7 +34,7 @@ def read_rows(path: Path) -> Iterator[dict]:
         yield from (json.loads(line) for line in lines)
 
 
-def texts(path: Path, size: int = TEXT_BYTES) -> str:
+def texts(path: Path, size: int) -> str:
     """Writes rows with `text`, about `size` bytes of text in all; returns what they are."""
     folder = shared(*CORPUS, *VECTORS)
     source = _shared_texts(folder) if folder else _made_texts()
@@ -64,14 +63,17 @@ def _shared_texts(folder: Path) -> Iterator[str]:
 
 def _made_texts() -> Iterator[str]:
     rng = random.Random(SEED)
-    syllables = [a + b for a in "b c d f g h k l m n p r s t v w st tr ch".split() for b in "a e i o u ai ou".split()]
+    heads, tails = "b c d f g h k l m n p r s t v w st tr ch".split(), "a e i o u ai ou".split()
+    syllables = [head + tail for head in heads for tail in tails]
     words = ["".join(rng.choices(syllables, k=rng.randint(1, 4))) for _ in range(20_000)]
     words += ["Überraschung", "naïve", "Привет", "数学", "こんにちは", "🙂", "don't", "x^2+1", "\n\n", "  "]
+    rng.shuffle(words)
     weights = list(itertools.accumulate(1 / (rank + 10) for rank in range(len(words))))
     while True:
         parts = rng.choices(words, cum_weights=weights, k=rng.randint(20, 150))
         for i in range(0, len(parts), 9):
-            parts[i] = rng.choice([str(rng.randint(0, 9999)), parts[i].capitalize(), parts[i] + ",", parts[i] + "."])
+            word = parts[i]
+            parts[i] = rng.choice([str(rng.randint(0, 9999)), word.capitalize(), word + ",", word + "."])
         yield " ".join(parts)
 
 
@@ -93,15 +95,16 @@ def _made_answers(count: int) -> Iterator[dict]:
     for i in range(count):
         a, b, k = rng.randint(2, 30), rng.randint(2, 30), rng.randint(2, 9)
         want, same, other = [
-            (rf"\frac{{{a}}}{{{a + b}}}", rf"\frac{{{a * k}}}{{{(a + b) * k}}}", rf"\frac{{{a + 1}}}{{{a + b}}}"),
+            (rf"\frac{{{a}}}{{{a + b}}}", rf"\frac{{{a * k}}}{{{(a + b) * k}}}",
+             rf"\frac{{{a + 1}}}{{{a + b}}}"),
             (f"x^2+{a + b}x+{a * b}", f"(x+{a})(x+{b})", f"(x+{a})(x-{b})"),
             (rf"{k}\sqrt{{{a}}}", rf"\sqrt{{{k * k * a}}}", rf"\sqrt{{{k * a + k * k * a}}}"),
             (f"({a}, {b})", f"({a * k}/{k}, {b})", f"({a}, {b + 1})"),
             (f"{a / 8}", rf"\frac{{{a}}}{{8}}", rf"\frac{{{a + 1}}}{{8}}"),
         ][i % 5]
         label = rng.random() < 0.7
-        yield {"completion": rf"So the answer is $\boxed{{{same if label else other}}}$.", "solution": f"${want}$",
-               "label": label}
+        yield {"completion": rf"So the answer is $\boxed{{{same if label else other}}}$.",
+               "solution": f"${want}$", "label": label}
 
 
 def solutions(path: Path, copies: int) -> str:

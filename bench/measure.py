@@ -24,7 +24,7 @@ class Run:
 
 
 def memory_floor_mib() -> float:
-    """The least that the kernel books for a process started from here: this one's peak. A peak at it is a bound."""
+    """The least that the kernel books for a process started from here: this one's own peak."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
@@ -49,7 +49,8 @@ Action = Callable[[], Run]
 
 def spawn(command: list[str], log: Path) -> subprocess.Popen:
     with open(log, "w") as out:
-        return subprocess.Popen(command, stdout=out, stderr=out, stdin=subprocess.DEVNULL, env=os.environ | ONE_THREAD)
+        return subprocess.Popen(command, stdout=out, stderr=out, stdin=subprocess.DEVNULL,
+                                env=os.environ | ONE_THREAD)
 
 
 def wait(process: subprocess.Popen, begin: float, command: list[str], log: Path) -> Run:
@@ -57,8 +58,9 @@ def wait(process: subprocess.Popen, begin: float, command: list[str], log: Path)
     seconds = time.perf_counter() - begin
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode != 0:
-        said = [line for line in log.read_text(errors="replace").splitlines() if line.strip()] or ["no message"]
-        raise BenchError(f"{Path(command[0]).name} ended with {process.returncode}: {said[-1][:200]}", 1)
+        said = log.read_text(errors="replace").split("\n")
+        last = next((line for line in reversed(said) if line.strip()), "no message")
+        raise BenchError(f"{Path(command[0]).name} ended with {process.returncode}: {last[:200]}", 1)
     return Run(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
 
 
@@ -90,7 +92,7 @@ def own_seconds() -> float:
 
 
 def alternate(ours: Action, peer: Action | None, repeats: int) -> dict:
-    """Warms each up once, then ours, the peer, ours, `repeats` times; every second round in the reverse order."""
+    """Warms each up, then ours, the peer, ours, `repeats` times; every second round in the reverse order."""
     first, second, others = Series(), Series(), Series()
     turns = [(first, ours), *([(others, peer)] if peer else []), (second, ours)]
     for action in [ours, peer] if peer else [ours]:
@@ -111,5 +113,5 @@ def percent_apart(a: float, b: float) -> float:
 
 def refuse_if_unsteady(timing: dict) -> None:
     if timing["aa_percent"] > MAX_AA_PERCENT:
-        raise BenchError(f"refused: ours against itself differs by {timing['aa_percent']:.1f} % (limit "
-                         f"{MAX_AA_PERCENT:.0f} %) with {timing['foreign_cores']:.1f} cores busy with something else")
+        raise BenchError(f"refused: ours against itself differs by {timing['aa_percent']:.1f} %, more than "
+                         f"{MAX_AA_PERCENT:g}; {timing['foreign_cores']:.1f} cores were busy with other work")

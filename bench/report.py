@@ -3,7 +3,7 @@ import json
 from pathlib import Path
 
 BEGIN, END = "<!-- numbers: begin -->", "<!-- numbers: end -->"
-HEAD = ("line", "ours", "peer", "ratio", "goal", "", "peak MiB", "A/A", "start-up", "check")
+HEAD = ("line", "ours", "peer", "ratio", "goal", "goal is", "peak MiB", "A/A", "start-up", "check")
 
 
 def write_json(path: Path, lines: list[dict]) -> None:
@@ -27,18 +27,28 @@ def judged(line: dict) -> dict:
 def table(lines: list[dict]) -> str:
     rows = [HEAD, *(cells(line) for line in lines)]
     widths = [max(len(row[i]) for row in rows) for i in range(len(HEAD))]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows)
+    padded = ([cell.ljust(width) for cell, width in zip(row, widths)] for row in rows)
+    return "\n".join("  ".join(row).rstrip() for row in padded)
 
 
 def cells(line: dict) -> tuple[str, ...]:
-    ours, peer = line["ours"], line["peer"]
-    goal = f">= {line['goal']:g}x" if "goal" in line else f"< {line['goal_ms']:g} ms" if "goal_ms" in line else "-"
-    start = line.get("startup")
-    return (f"{line['bench']} {line['line']}", time_text(ours),
+    ours, peer, start = line["ours"], line["peer"], line.get("startup")
+    return (f"{line['bench']} {line['line']}",
+            time_text(ours),
             f"{line['peer_name']} {time_text(peer)}" if peer else "-",
-            f"{line['ratio']:.2f}x" if peer else "-", goal, {None: "-", True: "met", False: "missed"}[line["met"]],
-            " / ".join(memory_text(side) for side in (ours, peer) if side), f"{line['aa_percent']:.1f} %",
-            " / ".join(f"{100 * start[side]:.1f} %" for side in ("ours", "peer")) if start else "-", line["check"])
+            f"{line['ratio']:.2f}x" if peer else "-",
+            goal_text(line),
+            {None: "-", True: "met", False: "missed"}[line["met"]],
+            " / ".join(memory_text(side) for side in (ours, peer) if side),
+            f"{line['aa_percent']:.1f} %",
+            f"{100 * start['ours']:.1f} / {100 * start['peer']:.1f} %" if start else "-",
+            line["check"])
+
+
+def goal_text(line: dict) -> str:
+    if "goal_ms" in line:
+        return f"< {line['goal_ms']:g} ms"
+    return f">= {line['goal']:g}x" if "goal" in line else "-"
 
 
 def time_text(side: dict) -> str:
@@ -57,7 +67,7 @@ def notes(machine: dict, lines: list[dict]) -> list[str]:
     peers = ", ".join(f"{name} {version}" for name, version in machine["peers"].items())
     foreign = max((line["foreign_cores"] for line in lines), default=0.0)
     made = [f"Machine: {machine['cpu']}, {machine['cores']} cores, {machine['memory_gib']} GiB, Linux "
-            f"{machine['kernel']}; at most {foreign:.2f} cores busy with something else.",
+            f"{machine['kernel']}; at most {foreign:.2f} cores busy with other work.",
             f"Versions: {machine['fulcrum']} at {machine['commit']}; Python {machine['python']}; {peers}."]
     for line in lines:
         used = [f"{side['cores_used']:.2f}" for side in (line["ours"], line["peer"]) if side]
@@ -70,7 +80,7 @@ def notes(machine: dict, lines: list[dict]) -> list[str]:
 def record(page: Path, machine: dict, lines: list[dict]) -> None:
     """Puts the numbers of one run between the page's markers."""
     head = "| " + " | ".join(HEAD) + " |\n|" + "---|" * len(HEAD)
-    body = "\n".join("| " + " | ".join(cell.replace("<", "&lt;") for cell in cells(line)) + " |" for line in lines)
+    body = "\n".join("| " + " | ".join(cells(line)) + " |" for line in lines).replace("<", "&lt;")
     said = "\n".join(f"- {note}" for note in notes(machine, lines))
     text = page.read_text(encoding="utf-8")
     before, rest = text.split(BEGIN)

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""./dev bench: ours and the peer in turn, correctness before time. docs/performance.md says how to read it."""
+"""./dev bench: ours and the peer in turn, correctness before time (docs/performance.md)."""
 import argparse
 import os
 import sys
@@ -22,8 +22,10 @@ LEAST_REPEATS = 7
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="./dev bench", description="Compares Fulcrum with its peers.")
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(BENCHES)} (default: all)")
-    parser.add_argument("--repeats", type=int, default=LEAST_REPEATS, help=f"{LEAST_REPEATS} (default) or more")
-    parser.add_argument("--out", type=Path, default=ROOT / "build" / "bench", help="folder (default: build/bench)")
+    parser.add_argument("--repeats", type=int, default=LEAST_REPEATS,
+                        help=f"{LEAST_REPEATS} (default) or more")
+    parser.add_argument("--out", type=Path, default=ROOT / "build" / "bench",
+                        help="folder (default: build/bench)")
     parser.add_argument("--record", action="store_true", help="write the numbers into docs/performance.md")
     return parser.parse_args()
 
@@ -56,7 +58,9 @@ def measure(given: argparse.Namespace) -> int:
     report.write_json(setting.out / "bench.jsonl", [line | {"machine": described} for line in lines])
     if lines:
         print(report.table(lines), *report.notes(described, lines), sep="\n")
-    if given.record and not setting.failures:
+    if given.record and setting.failures:
+        print("bench: a line is missing, nothing is recorded", file=sys.stderr)
+    elif given.record:
         report.record(ROOT / "docs" / "performance.md", described, lines)
     return min(setting.failures, default=0)
 

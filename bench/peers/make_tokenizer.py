@@ -1,4 +1,4 @@
-"""Writes the tokenizer.json that both sides read: of a GPT-2 or Qwen2 vocabulary, or trained on rows of text."""
+"""Writes the tokenizer.json that both sides read: of GPT-2's or Qwen2's files, or trained on rows of text."""
 import json
 import sys
 from pathlib import Path

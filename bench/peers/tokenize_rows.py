@@ -1,4 +1,4 @@
-"""What `fulcrum tokenize` does, by Hugging Face tokenizers: rows with `text` in, the same rows with `ids` out.
+"""What `fulcrum tokenize` does, by Hugging Face tokenizers: rows with `text` in, the same with `ids` out.
 
 JSON is read and written by orjson, the fastest there is, so that the comparison is one of tokenizers.
 """
