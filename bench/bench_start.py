@@ -2,17 +2,16 @@
 import json
 import os
 import shutil
-import statistics
 import time
 from pathlib import Path
 from typing import Iterator
 
 import inputs
-from measure import Run, alternate, run_once, spawn, wait
+from measure import Run, alternate, median_of, run_once, spawn, wait
 from setting import Setting
 
 HELP_GOAL_MS = 50.0
-STARTS = 10  # a sample of --help is the median of so many: one start is too short to time
+HELP_STARTS, JOB_STARTS = 10, 3  # starts a sample
 POLL_S = 0.0005
 
 
@@ -22,27 +21,24 @@ def lines(setting: Setting) -> Iterator[dict]:
 
 
 def _help(setting: Setting) -> dict:
-    def sample() -> Run:
-        runs = [run_once([str(setting.fulcrum), "--help"], setting.log) for _ in range(STARTS)]
-        return Run(statistics.median(run.seconds for run in runs),
-                   statistics.median(run.cpu_s for run in runs), max(run.peak_mib for run in runs))
+    def start() -> Run:
+        return run_once([str(setting.fulcrum), "--help"], setting.log)
 
     return {"bench": "start", "line": "help", "peer_name": None, "goal_ms": HELP_GOAL_MS,
-            "data": f"fulcrum --help; a sample is the median of {STARTS} starts", "check": "-",
-            **alternate(sample, None, setting.repeats)}
+            "data": f"fulcrum --help; a sample is the median of {HELP_STARTS} starts", "check": "-",
+            **alternate(setting.repeats, lambda: median_of(HELP_STARTS, start))}
 
 
 def _first_step(setting: Setting) -> dict:
     job = _make_job(setting)
 
-    def sample() -> Run:
-        runs = [_time_to_first_step(setting, job) for _ in range(3)]
-        return sorted(runs, key=lambda run: run.seconds)[1]
+    def start() -> Run:
+        return _time_to_first_step(setting, job)
 
     return {"bench": "start", "line": "first-step", "peer_name": None,
             "check": "the peer, TRL, is not there yet",
-            "data": "SFT, Llama L4 d128, 8 rows a step, made from a seed; a sample is the median of 3 starts",
-            **alternate(sample, None, setting.repeats)}
+            "data": f"SFT, Llama L4 d128, 8 rows a step; a sample is the median of {JOB_STARTS} starts",
+            **alternate(setting.repeats, lambda: median_of(JOB_STARTS, start))}
 
 
 def _make_job(setting: Setting) -> Path:

@@ -45,15 +45,13 @@ def _line(setting: Setting, name: str, tokenizer: Path, rows: Path, data: str) -
         return [*setting.peer("tokenize_rows.py"), str(tokenizer), str(source), str(target)]
 
     made, theirs = setting.work / "ours.jsonl", setting.work / "peer.jsonl"
-    run_once(ours(rows, made), setting.log)
-    run_once(peer(rows, theirs), setting.log)
-    tokens = _same_ids(made, theirs)
     with OneCore():
-        timing = alternate(lambda: run_once(ours(rows, made), setting.log),
-                           lambda: run_once(peer(rows, theirs), setting.log), setting.repeats)
+        timing = alternate(setting.repeats, lambda: run_once(ours(rows, made), setting.log),
+                           lambda: run_once(peer(rows, theirs), setting.log),
+                           lambda: {"check": f"ids identical, {_same_ids(made, theirs)} tokens"})
         shares = startup_share(setting, rows, ours, peer, timing)
     return {"bench": "tokenize", "line": name, "peer_name": "tokenizers", "data": data, "goal": GOAL,
-            "check": f"ids identical, {tokens} tokens", "startup": shares, **timing}
+            "startup": shares, **timing}
 
 
 def _same_ids(made: Path, theirs: Path) -> int:

@@ -69,6 +69,13 @@ def run_once(command: list[str], log: Path) -> Run:
     return wait(spawn(command, log), begin, command, log)
 
 
+def median_of(starts: int, action: Action) -> Run:
+    """One sample of a process too short to time alone: the median of several starts."""
+    runs = [action() for _ in range(starts)]
+    return Run(statistics.median(run.seconds for run in runs), statistics.median(run.cpu_s for run in runs),
+               max(run.peak_mib for run in runs))
+
+
 class OneCore:
     """Holds this process and what it starts on the last core it may use."""
 
@@ -91,12 +98,15 @@ def own_seconds() -> float:
     return times.user + times.system + times.children_user + times.children_system
 
 
-def alternate(ours: Action, peer: Action | None, repeats: int) -> dict:
-    """Warms each up, then ours, the peer, ours, `repeats` times; every second round in the reverse order."""
+def alternate(repeats: int, ours: Action, peer: Action | None = None,
+              check: Callable[[], dict] = lambda: {}) -> dict:
+    """Each once to warm up; then `check`, which may refuse what they wrote and gives fields of the line; then
+    ours, the peer, ours, `repeats` times, every second round in the reverse order."""
     first, second, others = Series(), Series(), Series()
     turns = [(first, ours), *([(others, peer)] if peer else []), (second, ours)]
     for action in [ours, peer] if peer else [ours]:
         action()
+    checked = check()
     begin, busy, own = time.perf_counter(), busy_seconds(), own_seconds()
     for repeat in range(repeats):
         for series, action in reversed(turns) if repeat % 2 else turns:
@@ -104,7 +114,7 @@ def alternate(ours: Action, peer: Action | None, repeats: int) -> dict:
     elapsed = time.perf_counter() - begin
     foreign = max(0.0, busy_seconds() - busy - (own_seconds() - own)) / elapsed
     return {"ours": Series(first.runs + second.runs).summary(), "peer": others.summary() if peer else None,
-            "aa_percent": percent_apart(first.median(), second.median()), "foreign_cores": foreign}
+            "aa_percent": percent_apart(first.median(), second.median()), "foreign_cores": foreign, **checked}
 
 
 def percent_apart(a: float, b: float) -> float:

@@ -38,7 +38,7 @@ def cells(line: dict) -> tuple[str, ...]:
             f"{line['peer_name']} {time_text(peer)}" if peer else "-",
             f"{line['ratio']:.2f}x" if peer else "-",
             goal_text(line),
-            {None: "-", True: "met", False: "missed"}[line["met"]],
+            verdict_text(line),
             " / ".join(memory_text(side) for side in (ours, peer) if side),
             f"{line['aa_percent']:.1f} %",
             f"{100 * start['ours']:.1f} / {100 * start['peer']:.1f} %" if start else "-",
@@ -49,6 +49,13 @@ def goal_text(line: dict) -> str:
     if "goal_ms" in line:
         return f"< {line['goal_ms']:g} ms"
     return f">= {line['goal']:g}x" if "goal" in line else "-"
+
+
+def verdict_text(line: dict) -> str:
+    if line["met"] is None:
+        return "-"
+    slow = "goal" in line and line["ratio"] < line["goal"]
+    return "met" if line["met"] else "missed" if slow or "goal_ms" in line else "missed: agreement is lower"
 
 
 def time_text(side: dict) -> str:

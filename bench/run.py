@@ -4,6 +4,7 @@ import argparse
 import os
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 import bench_start
 import bench_tokenize
@@ -19,8 +20,15 @@ BENCHES = {"tokenize": bench_tokenize.lines, "verify": bench_verify.lines, "star
 LEAST_REPEATS = 7
 
 
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, as everything here does."""
+
+    def error(self, message: str) -> NoReturn:
+        raise BenchError(message, 2)
+
+
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="./dev bench", description="Compares Fulcrum with its peers.")
+    parser = Parser(prog="./dev bench", description="Compares Fulcrum with its peers.")
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(BENCHES)} (default: all)")
     parser.add_argument("--repeats", type=int, default=LEAST_REPEATS,
                         help=f"{LEAST_REPEATS} (default) or more")
