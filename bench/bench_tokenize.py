@@ -57,9 +57,8 @@ def _line(setting: Setting, name: str, tokenizer: Path, rows: Path, data: str) -
 def _same_ids(made: Path, theirs: Path) -> int:
     """How many tokens there are, if both gave the same rows."""
     tokens = 0
-    pairs = zip(inputs.read_rows(made), inputs.read_rows(theirs), strict=True)
-    for number, (a, b) in enumerate(pairs, 1):
+    for number, (a, b) in enumerate(inputs.row_pairs(made, theirs), 1):
         if a != b:
-            raise BenchError(f"row {number}: ids differ from the peer's; nothing is timed", 1)
+            raise BenchError(f"row {number} differs from the peer's; nothing is timed", 1)
         tokens += len(a["ids"])
     return tokens

@@ -45,7 +45,7 @@ def _agreement(made: Path, theirs: Path, disputed: Path) -> dict:
     """How often each side agrees with the labels; rows on which one does not go to the file `disputed`."""
     rows = right = peer_right = 0
     wrong = {}
-    for a, b in zip(inputs.read_rows(made), inputs.read_rows(theirs), strict=True):
+    for a, b in inputs.row_pairs(made, theirs):
         ours_says, peer_says = a["score"] == 1, b["score"] == 1
         rows += 1
         right += ours_says == a["label"]

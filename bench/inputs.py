@@ -7,6 +7,8 @@ import random
 from pathlib import Path
 from typing import Iterable, Iterator
 
+from peer_env import BenchError
+
 SEED = 20240601
 CORPUS = ("gsm8k/train.jsonl", "gsm8k/model_solutions_first1000.jsonl", "gsm8k/test_first1000.jsonl",
           "mbpp/mbpp.jsonl", "ifeval/responses_mistral7b_v03.jsonl", "tinystories/stories.jsonl",
@@ -32,6 +34,14 @@ def write_rows(path: Path, rows: Iterable[dict]) -> Path:
 def read_rows(path: Path) -> Iterator[dict]:
     with open(path, encoding="utf-8") as lines:
         yield from (json.loads(line) for line in lines)
+
+
+def row_pairs(ours: Path, peer: Path) -> Iterator[tuple[dict, dict]]:
+    """What the two sides made of the same rows."""
+    for a, b in itertools.zip_longest(read_rows(ours), read_rows(peer)):
+        if a is None or b is None:
+            raise BenchError("the two sides wrote different numbers of rows; nothing is timed", 1)
+        yield a, b
 
 
 def texts(path: Path, size: int) -> str:
