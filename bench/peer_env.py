@@ -27,9 +27,11 @@ def ensure() -> Path:
     if stamp.exists() and stamp.read_text() == REQUIREMENTS.read_text() and python.exists():
         return python
     print("bench: installing the peers", file=sys.stderr)
-    _run([sys.executable, "-m", "venv", "--clear", str(venv)], "make a virtual environment")
-    _run([str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps",
-          "--retries", "1", "-r", str(REQUIREMENTS)], "install the peers from PyPI (is there a network?)")
+    # Without a pip of its own: Debian's python3 has none to give it.
+    _run([sys.executable, "-m", "venv", "--without-pip", "--clear", str(venv)], "make a virtual environment")
+    _run([sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", "--no-deps",
+          "--disable-pip-version-check", "--only-binary=:all:", "--retries", "1", "-r", str(REQUIREMENTS)],
+         "install the peers from PyPI (is there a network?)")
     stamp.write_text(REQUIREMENTS.read_text())
     return python
 
