@@ -1,0 +1,96 @@
+"""A run's lines as a table, as JSON lines, and as the numbers of docs/performance.md."""
+import json
+from pathlib import Path
+
+BEGIN, END = "<!-- numbers: begin -->", "<!-- numbers: end -->"
+HEAD = ("line", "ours", "peer", "ratio", "goal", "goal is", "peak MiB", "A/A", "start-up", "check")
+
+
+def write_json(path: Path, lines: list[dict]) -> None:
+    with open(path, "w", encoding="utf-8") as out:
+        for line in lines:
+            out.write(json.dumps(line, ensure_ascii=False) + "\n")
+
+
+def judged(line: dict) -> dict:
+    """The line with its ratio to the peer and whether its goal is met (None: it has no goal)."""
+    ours, peer = line["ours"]["median_s"], line["peer"]
+    ratio = peer["median_s"] / ours if peer else None
+    met = None
+    if "goal" in line:
+        met = ratio >= line["goal"] and line.get("check_met", True)
+    elif "goal_ms" in line:
+        met = ours * 1e3 < line["goal_ms"]
+    return line | {"ratio": ratio, "met": met}
+
+
+def table(lines: list[dict]) -> str:
+    rows = [HEAD, *(cells(line) for line in lines)]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(HEAD))]
+    padded = ([cell.ljust(width) for cell, width in zip(row, widths)] for row in rows)
+    return "\n".join("  ".join(row).rstrip() for row in padded)
+
+
+def cells(line: dict) -> tuple[str, ...]:
+    ours, peer, start = line["ours"], line["peer"], line.get("startup")
+    return (f"{line['bench']} {line['line']}",
+            time_text(ours),
+            f"{line['peer_name']} {time_text(peer)}" if peer else "-",
+            f"{line['ratio']:.2f}x" if peer else "-",
+            goal_text(line),
+            verdict_text(line),
+            " / ".join(memory_text(side) for side in (ours, peer) if side),
+            f"{line['aa_percent']:.1f} %",
+            f"{100 * start['ours']:.1f} / {100 * start['peer']:.1f} %" if start else "-",
+            line["check"])
+
+
+def goal_text(line: dict) -> str:
+    if "goal_ms" in line:
+        return f"< {line['goal_ms']:g} ms"
+    return f">= {line['goal']:g}x" if "goal" in line else "-"
+
+
+def verdict_text(line: dict) -> str:
+    if line["met"] is None:
+        return "-"
+    slow = "goal" in line and line["ratio"] < line["goal"]
+    return "met" if line["met"] else "missed" if slow or "goal_ms" in line else "missed: agreement is lower"
+
+
+def time_text(side: dict) -> str:
+    return f"{scaled(side['median_s'])} ({scaled(side['min_s'])} to {scaled(side['max_s'])})"
+
+
+def scaled(seconds: float) -> str:
+    return f"{seconds:.2f} s" if seconds >= 1 else f"{seconds * 1e3:.1f} ms"
+
+
+def memory_text(side: dict) -> str:
+    return ("<= " if side["peak_is_bound"] else "") + f"{side['peak_mib']:.0f}"
+
+
+def notes(machine: dict, lines: list[dict]) -> list[str]:
+    peers = ", ".join(f"{name} {version}" for name, version in machine["peers"].items())
+    foreign = max((line["foreign_cores"] for line in lines), default=0.0)
+    made = [f"Machine: {machine['cpu']}, {machine['cores']} cores, {machine['memory_gib']} GiB, Linux "
+            f"{machine['kernel']}; at most {foreign:.2f} cores busy with other work.",
+            f"Versions: {machine['fulcrum']} at {machine['commit']}; Python {machine['python']}; {peers}."]
+    for line in lines:
+        used = [f"{side['cores_used']:.2f}" for side in (line["ours"], line["peer"]) if side]
+        made.append(f"{line['bench']} {line['line']}: {line['data']}; {line['ours']['repeats']} runs of ours"
+                    + (f", {line['peer']['repeats']} of the peer" if line["peer"] else "")
+                    + f"; cores used {' / '.join(used)}.")
+    return made
+
+
+def record(page: Path, machine: dict, lines: list[dict]) -> None:
+    """Puts the numbers of one run between the page's markers."""
+    head = "| " + " | ".join(HEAD) + " |\n|" + "---|" * len(HEAD)
+    body = "\n".join("| " + " | ".join(cells(line)) + " |" for line in lines).replace("<", "&lt;")
+    said = "\n".join(f"- {note}" for note in notes(machine, lines))
+    text = page.read_text(encoding="utf-8")
+    before, rest = text.split(BEGIN)
+    after = rest.split(END)[1]
+    page.write_text(f"{before}{BEGIN}\nRun of {machine['date']}.\n\n{head}\n{body}\n\n{said}\n{END}{after}",
+                    encoding="utf-8")

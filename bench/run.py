@@ -1,0 +1,98 @@
+#!/usr/bin/env python3
+"""./dev bench: ours and the peer in turn, correctness before time (docs/performance.md)."""
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+import bench_start
+import bench_tokenize
+import bench_verify
+import machine
+import peer_env
+import report
+from peer_env import BenchError
+from setting import Setting
+
+ROOT = peer_env.HERE.parent
+BENCHES = {"tokenize": bench_tokenize.lines, "verify": bench_verify.lines, "start": bench_start.lines}
+LEAST_REPEATS = 7
+MAX_FOREIGN_CORES = 0.2  # with more, times may agree with each other and still be too long
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, as everything here does."""
+
+    def error(self, message: str) -> NoReturn:
+        raise BenchError(message, 2)
+
+
+def parse() -> argparse.Namespace:
+    parser = Parser(prog="./dev bench", description="Compares Fulcrum with its peers.")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(BENCHES)} (default: all)")
+    parser.add_argument("--repeats", type=int, default=LEAST_REPEATS,
+                        help=f"{LEAST_REPEATS} (default) or more")
+    parser.add_argument("--out", type=Path, default=ROOT / "build" / "bench",
+                        help="folder (default: build/bench)")
+    parser.add_argument("--record", action="store_true", help="write the numbers into docs/performance.md")
+    return parser.parse_args()
+
+
+def check(given: argparse.Namespace) -> None:
+    for name in given.names:
+        if name not in BENCHES:
+            raise BenchError(f"no bench '{name[:40]}'; there are {', '.join(BENCHES)}", 2)
+    if given.repeats < LEAST_REPEATS:
+        raise BenchError(f"--repeats {given.repeats}: fewer than {LEAST_REPEATS} say too little", 2)
+    if given.record and given.names:
+        raise BenchError("--record wants a run of every bench: name none", 2)
+
+
+def program() -> Path:
+    folder = ROOT / os.environ.get("FULCRUM_BUILD", "build") / "bin"
+    for name in ("fulcrum", "fulcrum-engine"):
+        if not os.access(folder / name, os.X_OK):
+            raise BenchError(f"{folder / name} is not there: run ./dev build", 3)
+    return folder / "fulcrum"
+
+
+def measure(given: argparse.Namespace) -> int:
+    check(given)
+    fulcrum = program()
+    setting = Setting(fulcrum, peer_env.ensure(), given.out.resolve(), given.repeats)
+    setting.work.mkdir(parents=True, exist_ok=True)
+    described = machine.describe(fulcrum)
+    lines = [report.judged(line) for name in given.names or BENCHES for line in BENCHES[name](setting)]
+    report.write_json(setting.out / "bench.jsonl", [line | {"machine": described} for line in lines])
+    if lines:
+        print(report.table(lines), *report.notes(described, lines), sep="\n")
+    if given.record:
+        record(setting, described, lines)
+    return min(setting.failures, default=0)
+
+
+def record(setting: Setting, described: dict, lines: list[dict]) -> None:
+    if setting.failures:
+        raise BenchError("a line is missing, nothing is recorded", min(setting.failures))
+    busy = max(line["foreign_cores"] for line in lines)
+    if busy > MAX_FOREIGN_CORES:
+        raise BenchError(f"{busy:.1f} cores were busy with other work, nothing is recorded")
+    report.record(ROOT / "docs" / "performance.md", described, lines)
+
+
+def main() -> int:
+    try:
+        return measure(parse())
+    except BenchError as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return error.code
+    except OSError as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 3
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

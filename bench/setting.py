@@ -1,0 +1,53 @@
+"""What every bench is given, and what they share."""
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Callable, Iterator
+
+from measure import Series, refuse_if_unsteady, run_once
+from peer_env import HERE, BenchError
+
+Command = Callable[[Path, Path], list[str]]
+
+
+@dataclass
+class Setting:
+    fulcrum: Path
+    python: Path  # the peers' interpreter
+    out: Path
+    repeats: int
+    failures: list[int] = field(default_factory=list)  # exit codes of the lines that are not reported
+
+    @property
+    def work(self) -> Path:
+        return self.out / "work"
+
+    @property
+    def log(self) -> Path:
+        return self.work / "last.log"
+
+    def peer(self, script: str) -> list[str]:
+        return [str(self.python), str(HERE / "peers" / script)]
+
+    def guarded(self, name: str, line: Callable[[], dict]) -> Iterator[dict]:
+        """The line, if it can be believed; otherwise one line on stderr that says why not."""
+        print(f"bench: {name}", file=sys.stderr)
+        try:
+            made = line()
+            refuse_if_unsteady(made)
+            yield made
+        except BenchError as error:
+            print(f"bench: {name}: {error}", file=sys.stderr)
+            self.failures.append(error.code)
+
+
+def startup_share(setting: Setting, rows: Path, ours: Command, peer: Command, timing: dict) -> dict:
+    """The part of each side's median that one row alone takes."""
+    one, target = setting.work / "one.jsonl", setting.work / "one.out.jsonl"
+    with open(rows, "rb") as lines:
+        one.write_bytes(lines.readline())
+    shares = {}
+    for side, command in (("ours", ours), ("peer", peer)):
+        runs = [run_once(command(one, target), setting.log) for _ in range(3)]
+        shares[side] = Series(runs).median() / timing[side]["median_s"]
+    return shares
