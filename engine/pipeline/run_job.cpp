@@ -93,8 +93,8 @@ Status run_job(const JobConfig& config, const Path& run_folder, const Backends& 
   TRY_DO(control.progress(job->first_step, config.max_steps));
   Status status = ok_status();
   if (config.objective.trainer == "dph_rl") status = presample(*job);
-  if (job->cached_reference != nullptr) status = precompute_reference(*job);
-  if (config.objective.trainer == "f_dpg") status = fit_target(*job);
+  if (status.ok() && job->cached_reference != nullptr) status = precompute_reference(*job);
+  if (status.ok() && config.objective.trainer == "f_dpg") status = fit_target(*job);
   if (status.ok()) status = config.online() ? online_loop(*job) : offline_loop(*job);
   if (status.ok() || control.stop_reason().ok()) return status;
   // Stopped in the middle of a step: the learner stands at the end of the last one it did; keep that.
