@@ -28,13 +28,7 @@ class Services : public Tools {
                 {"learning_rate", 1e-3},
                 {"save_steps", 4},
                 {"reward_funcs", {{{"name", "length"}, {"target", 4}}}}};
-    for (const auto& [key, value] : replaced.items()) {
-      if (value.is_null())
-        job.erase(key);
-      else
-        job[key] = value;
-    }
-    return write("job.json", dump_json(job, 2));
+    return write("job.json", dump_json(with_keys(std::move(job), replaced), 2));
   }
 
   // A learner that listens; started again, at the same address over the same state.

@@ -66,8 +66,17 @@ class Tools : public ::testing::Test {
                 {"max_completion_length", 8},
                 {"max_prompt_length", 16},
                 {"reward_funcs", Json::array({{{"name", "length"}, {"target", 4}}})}};
-    for (const auto& [key, value] : replaced.items()) job[key] = value;
-    return write(name, dump_json(job, 2));
+    return write(name, dump_json(with_keys(std::move(job), replaced), 2));
+  }
+  // `job` with keys replaced, and left out where null.
+  static Json with_keys(Json job, const Json& replaced) {
+    for (const auto& [key, value] : replaced.items()) {
+      if (value.is_null())
+        job.erase(key);
+      else
+        job[key] = value;
+    }
+    return job;
   }
 
   TempFolder folder_;

@@ -15,12 +15,12 @@
 namespace fulcrum::cli {
 
 // By name; a measure's label and a slash stand before all but those of the main measure:
-//   reward, reward/<name>   mean score, and of each judge
-//   pass@<k>, maj@<k>       over the prompts
-//   keep_rate, new_solve_rate   against the base (reward/pass_at_k.h)
-//   kl, kl_reverse          KL(model || base) on the model's samples, KL(base || model) on the base's; nats a
-//   text entropy                 on the model's samples; nats a token distinct_1, distinct_2, self_bleu,
-//   length
+// - reward, reward/<name>: mean score, and of each judge
+// - pass@<k>, maj@<k>: over the prompts
+// - keep_rate, new_solve_rate: against the base (reward/pass_at_k.h)
+// - kl, kl_reverse: KL(model || base) on the model's samples, KL(base || model) on the base's, in nats a text
+// - entropy: on the model's samples, in nats a token
+// - distinct_1, distinct_2, self_bleu, length
 using Values = std::map<std::string, double>;
 
 class ModelMeter {
