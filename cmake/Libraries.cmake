@@ -11,6 +11,7 @@ fulcrum_library(policy/weights LAYER 1 DEPENDS engine/types)
 fulcrum_library(engine/kernels LAYER 1 SUBDIRS DEPENDS engine/core LINK PkgConfig::HWY)
 target_compile_options(engine_kernels PRIVATE $<$<CONFIG:Release>:-O3>)  # sums must live in registers: full unrolling
 fulcrum_library(engine/divergence/generators LAYER 1 DEPENDS engine/core)
+fulcrum_library(engine/objective/config LAYER 1 DEPENDS engine/types engine/divergence/generators)
 fulcrum_library(engine/data LAYER 1 DEPENDS engine/types policy/text)
 fulcrum_library(reward/math LAYER 1 DEPENDS engine/core LINK ${FULCRUM_GMP})
 fulcrum_library(reward LAYER 1 DEPENDS engine/types reward/math LINK PkgConfig::RE2)
@@ -23,7 +24,7 @@ fulcrum_library(engine/publish LAYER 3 DEPENDS policy/weights)
 fulcrum_library(rollout LAYER 3 DEPENDS policy/decode policy/text engine/publish)
 
 # Layer 4, the part a client needs: a job file and its checks.
-fulcrum_library(engine/pipeline/config LAYER 4 DEPENDS engine/data reward rollout)
+fulcrum_library(engine/pipeline/config LAYER 4 DEPENDS engine/objective/config engine/data reward rollout)
 
 # Layer 5: the only rooms with protobuf and gRPC.
 include(cmake/Protos.cmake)
@@ -44,7 +45,7 @@ endif()
 # Layer 2: tensors.
 fulcrum_library(engine/divergence LAYER 2 DEPENDS engine/divergence/generators LINK fulcrum_torch)
 fulcrum_library(policy/nn LAYER 2 DEPENDS policy/weights engine/data engine/divergence LINK fulcrum_torch)
-fulcrum_library(engine/objective LAYER 2 DEPENDS engine/divergence engine/types LINK fulcrum_torch)
+fulcrum_library(engine/objective LAYER 2 DEPENDS engine/objective/config engine/divergence LINK fulcrum_torch)
 fulcrum_library(engine/reference LAYER 2 DEPENDS policy/nn)
 
 # Layer 3: who learns, and who judges with a model.

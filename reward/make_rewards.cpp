@@ -87,6 +87,14 @@ Result<std::unique_ptr<RewardFunction>> make_reward(const RewardConfig& config) 
                           join(names, ", "));
 }
 
+Status check_reward(const RewardConfig& config) {
+  if (config.name == "model" && config.path.empty()) return invalid_argument("reward 'model' needs 'path'");
+  if (config.name == "service" && config.address.empty())
+    return invalid_argument("reward 'service' needs 'address'");
+  if (config.name == "model" || config.name == "service") return ok_status();
+  return make_reward(config).status();
+}
+
 std::vector<std::string> reward_names(const std::vector<RewardConfig>& configs) {
   std::map<std::string, int> seen;
   std::vector<std::string> names;

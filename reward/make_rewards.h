@@ -19,6 +19,10 @@ using JudgeFactory = std::function<Result<std::unique_ptr<RewardFunction>>(const
 // One verifier of verifiers.def. kInvalidArgument names the key that is missing or wrong.
 Result<std::unique_ptr<RewardFunction>> make_reward(const RewardConfig& config);
 
+// Whether a judge can be made of it, as far as this library knows; of `service` and `model`, whether the key
+// that names them is set. kInvalidArgument.
+Status check_reward(const RewardConfig& config);
+
 // What the items are called in a verdict's parts: their name, the second of one name "name_2".
 std::vector<std::string> reward_names(const std::vector<RewardConfig>& configs);
 

@@ -6,7 +6,7 @@
 #include "engine/core/text.h"
 #include "engine/data/dataset.h"
 #include "engine/data/jsonl.h"
-#include "engine/objective/trainers.h"
+#include "engine/objective/config/trainers.h"
 
 namespace fulcrum::cli {
 namespace {

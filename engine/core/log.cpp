@@ -5,6 +5,7 @@
 
 #include <memory>
 #include <string>
+#include <utility>
 
 namespace fulcrum {
 namespace {
@@ -18,9 +19,15 @@ spdlog::logger& logger() {
   return *instance;
 }
 
+thread_local LogTee* youngest_tee = nullptr;
+
 }  // namespace
 
+LogTee::LogTee(Take take) : take_(std::move(take)), outer_(std::exchange(youngest_tee, this)) {}
+LogTee::~LogTee() { youngest_tee = outer_; }
+
 void log_line(LogLevel level, std::string_view message) {
+  if (youngest_tee != nullptr) youngest_tee->take_(level, message);
   const spdlog::string_view_t text(message.data(), message.size());
   switch (level) {
     case LogLevel::kDebug:

@@ -65,9 +65,7 @@ Result<int64_t> RunFolder::metrics(int64_t step, const Json& values) {
   TRY(differences, metrics_->append(step, values));
   TRY_DO(tensorboard_->append(step, values));
   for (const MetricDifference& d : differences) {
-    const std::string message = describe(d);
-    log_warn(message);
-    TRY_DO(event(EventLevel::kWarn, "message", message,
+    TRY_DO(event(EventLevel::kWarn, "message", describe(d),
                  Json{{"step", d.step}, {"field", d.field}, {"before", d.before}, {"after", d.after}}));
   }
   return static_cast<int64_t>(differences.size());

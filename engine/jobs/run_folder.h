@@ -36,7 +36,7 @@ class RunFolder {
   Status resume_after(int64_t last_step);
 
   // One line in metrics.jsonl and one point a number in TensorBoard; where a step that is done again differs
-  // from what it was, a warning in events.jsonl and in the log names step and field. kFailedPrecondition
+  // from what it was, a warning in events.jsonl names step and field. kFailedPrecondition
   // before resume_after() or for a step that is recorded already. Returns how many fields differ.
   Result<int64_t> metrics(int64_t step, const Json& metrics);
 

@@ -79,9 +79,14 @@ class TorchLearner final : public Learner {
   Result<Metrics> measure(TrainBatch& batch, const std::stop_token& stop);
   Status prepare(TrainBatch& batch, ObjectiveState& state, Metrics& metrics, const std::stop_token& stop);
   Status run_updates(TrainBatch& batch, HostState& next, Metrics& metrics, const std::stop_token& stop);
-  Result<double> accumulate(TrainBatch& batch, bool first, std::vector<float>& logps, Metrics& metrics,
-                            const std::stop_token& stop);
-  Status apply(double loss, HostState& next, Metrics& metrics);
+  // A step's loss; if an output that it is made of is not finite, NaN and the reason.
+  struct StepLoss {
+    double value = 0;
+    std::string not_finite;
+  };
+  Result<StepLoss> accumulate(TrainBatch& batch, bool first, std::vector<float>& logps, Metrics& metrics,
+                              const std::stop_token& stop);
+  Status apply(const StepLoss& loss, HostState& next, Metrics& metrics);
   Status move_reference(const TrainBatch& batch, Metrics& metrics);
 
   LearnerOptions options_;
@@ -89,6 +94,7 @@ class TorchLearner final : public Learner {
   std::unique_ptr<Objective> objective_;
   std::unique_ptr<Reference> reference_;
   HostState host_;
+  bool idle_ = false;  // the last step had no gradient: said once
 };
 
 // What the losses of a batch need: what the models say of it, then the objective's numbers.
@@ -114,7 +120,8 @@ Result<Metrics> TorchLearner::measure(TrainBatch& batch, const std::stop_token& 
   std::vector<float> logps;
   TRY(loss, accumulate(batch, true, logps, metrics, stop));
   objective_->conclude(metrics);
-  add_metric(metrics, "loss", loss);
+  if (!loss.not_finite.empty()) log_warn("evaluation: " + loss.not_finite);
+  add_metric(metrics, "loss", loss.value);
   return metrics;
 }
 
@@ -170,7 +177,7 @@ Status TorchLearner::run_updates(TrainBatch& batch, HostState& next, Metrics& me
     trained_.clear_gradients();
     std::vector<float> logps;
     TRY(loss, accumulate(batch, iteration == 0, logps, metrics, stop));
-    if (iteration == 0 && std::isfinite(loss)) {
+    if (iteration == 0 && std::isfinite(loss.value)) {
       if (host_.steps_done == 0)
         TRY_DO(check_first_step(batch, logps, trained_.policy(), reference_.get(), options_.config));
       add_sampling_difference(batch, logps, metrics);
@@ -185,20 +192,22 @@ Status TorchLearner::run_updates(TrainBatch& batch, HostState& next, Metrics& me
 
 // Adds up the gradient over micro-batches; the loss is returned, the log-probs of all targets are collected,
 // into the batch the reference's where they come with an exact divergence.
-Result<double> TorchLearner::accumulate(TrainBatch& batch, bool first, std::vector<float>& logps,
-                                        Metrics& metrics, const std::stop_token& stop) {
+Result<TorchLearner::StepLoss> TorchLearner::accumulate(TrainBatch& batch, bool first,
+                                                        std::vector<float>& logps, Metrics& metrics,
+                                                        const std::stop_token& stop) {
   const bool divergence = objective_->needs().divergence;
   const ForwardOptions options = forward_options();
   Models models = trained_.models();
   if (divergence) models.reference = reference_->model();
-  double loss = 0;
+  StepLoss loss;
   std::vector<float> reference_logps;
   for (const RowRange range : micro_batches(batch, options.max_tokens, objective_->needs().pairs)) {
     if (stop.stop_requested()) return cancelled();
     const TrainBatch part = slice(batch, range);
     if (part.num_targets() == 0) continue;
     TRY(result, run_micro_batch(models, *objective_, part, options, first));
-    loss += result.loss;
+    loss.value += result.loss;
+    if (loss.not_finite.empty()) loss.not_finite = std::move(result.not_finite);
     merge_metrics(metrics, result.metrics);
     if (result.logps_N.defined()) append(logps, result.logps_N);
     if (divergence) append(reference_logps, result.reference_logps_N);
@@ -210,28 +219,36 @@ Result<double> TorchLearner::accumulate(TrainBatch& batch, bool first, std::vect
 
 // Clips and steps. The step is skipped if a number is not finite; and if there is no gradient at all (no
 // spread of rewards, every row masked), where AdamW's momentum would go on moving the weights.
-Status TorchLearner::apply(double loss, HostState& next, Metrics& metrics) {
+Status TorchLearner::apply(const StepLoss& loss, HostState& next, Metrics& metrics) {
   const TrainedModels::Norms norms = trained_.gradient_norms();
   add_metric(metrics, "learning_rate",
              scheduled_learning_rate(options_.config, next.steps_done, options_.max_steps));
-  const bool finite = std::isfinite(loss) && norms.finite();
+  const bool finite = std::isfinite(loss.value) && norms.finite();
   const bool stop = next.skipped.note(!finite, options_.config.max_skipped_steps);
   if (!finite) {
-    const std::string what = "the " + std::string(std::isfinite(loss) ? "gradient" : "loss") +
-                             " is not finite at step " + std::to_string(next.steps_done);
+    std::string what = loss.not_finite;
+    if (what.empty())
+      what = std::isfinite(loss.value) ? "the gradient is not finite" : "the loss is not finite";
+    what = "step " + std::to_string(next.steps_done) + ": " + what;
     if (stop) {
-      return data_loss(what + ", as it was " + std::to_string(next.skipped.in_row) +
-                       " times in a row (max_skipped_steps): lower learning_rate or look at the data; no "
-                       "such step was taken");
+      return data_loss(what + "; " + std::to_string(next.skipped.in_row) +
+                       " such steps in a row (max_skipped_steps): lower learning_rate or look at the data; "
+                       "none of them was taken");
     }
-    log_warn(what + ": the step is skipped");
+    log_warn(what + "; the step is skipped");
     return ok_status();
   }
-  add_metric(metrics, "loss", loss);
+  add_metric(metrics, "loss", loss.value);
   add_metric(metrics, "grad_norm", norms.policy);
   if (trained_.has_critic()) add_metric(metrics, "critic/grad_norm", norms.critic);
   add_metric(metrics, "guards/zero_gradient", norms.zero() ? 1 : 0);
   if (!norms.zero()) trained_.update(norms, next.steps_done, options_.max_steps);
+  if (norms.zero() && !idle_) {
+    log_warn("step " + std::to_string(next.steps_done) +
+             ": nothing to learn from (no rewards, none that differ, or every row masked); the weights stay "
+             "until a step has a gradient");
+  }
+  idle_ = norms.zero();
   return ok_status();
 }
 

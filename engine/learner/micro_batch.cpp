@@ -7,6 +7,7 @@
 #include <cmath>
 #include <limits>
 
+#include "engine/objective/masked.h"
 #include "policy/nn/target_logps.h"
 
 namespace fulcrum {
@@ -87,13 +88,17 @@ ModelOutputs run_models(const Models& models, const Objective& objective, const 
   return out;
 }
 
-// Whether what enters the loss is; otherwise no objective is asked and the learner skips the step.
-bool all_finite(const ModelOutputs& outputs, const at::Tensor& mask_N) {
-  const auto finite = [](const at::Tensor& sum) { return std::isfinite(sum.item().toDouble()); };
-  for (const at::Tensor& x_N : {outputs.logps_N, outputs.values_N}) {
-    if (x_N.defined() && !finite(at::where(mask_N, x_N.detach(), 0).sum())) return false;
-  }
-  return !outputs.scores_R.defined() || finite(outputs.scores_R.detach().sum());
+// What the model said must be finite where it enters the loss; otherwise no objective is asked and the
+// learner skips the step. Names the row.
+Status check_outputs(const LossInput& input) {
+  if (input.logps_N.defined()) TRY_DO(check_finite(input, input.logps_N, input.mask_N, "policy's log-prob"));
+  if (input.values_N.defined()) TRY_DO(check_finite(input, input.values_N, input.mask_N, "critic's value"));
+  if (!input.scores_R.defined()) return ok_status();
+  const at::Tensor bad = (~input.scores_R.detach().isfinite()).nonzero();
+  if (bad.size(0) == 0) return ok_status();
+  const BatchRow& row = input.batch.rows[static_cast<size_t>(bad[0][0].item<int64_t>())];
+  return data_loss("the score of an answer of row " + std::to_string(row.prompt_row) +
+                   " is not finite: a model that has diverged");
 }
 
 }  // namespace
@@ -110,8 +115,9 @@ Result<MicroBatchResult> run_micro_batch(const Models& models, const Objective& 
   const Cut cut(outputs);
   LossInput input = make_input(slice, cut.leaves(), needs, old_is_current);
   if (out.reference_logps_N.defined()) input.reference_logps_N = out.reference_logps_N;
-  if (!all_finite(outputs, input.mask_N)) {
+  if (const Status finite = check_outputs(input); !finite.ok()) {
     out.loss = std::numeric_limits<double>::quiet_NaN();
+    out.not_finite = finite.message();
     return out;
   }
   TRY(loss, objective.loss(input));

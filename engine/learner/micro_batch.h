@@ -4,6 +4,8 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <string>
+
 #include "engine/core/metrics.h"
 #include "engine/core/status.h"
 #include "engine/learner/critic.h"
@@ -27,6 +29,7 @@ struct ForwardOptions {
 
 struct MicroBatchResult {
   double loss = 0;               // the slice's share of the step's loss
+  std::string not_finite;        // why it is NaN: what, and of which row
   at::Tensor logps_N;            // detached; undefined for a model with a score head
   at::Tensor reference_logps_N;  // where Needs::divergence: they come with it
   Metrics metrics;               // the objective's, and entropy if it is needed

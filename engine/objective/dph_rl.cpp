@@ -94,16 +94,11 @@ class DphRl final : public Objective {
 Result<std::unique_ptr<Objective>> make_dph_rl(const ObjectiveConfig& config) {
   TRY(options, policy_gradient_options(config));
   if (config.dph_combine == "per_microbatch") {
-    if (options.aggregation != Aggregation::kDapo)
-      return invalid_argument("dph_combine per_microbatch takes token means: loss_type must be dapo");
     options.aggregation = Aggregation::kMicroBatchMean;
     options.micro_batches = config.dph_accumulation;
-  } else if (config.dph_accumulation != 1) {
-    return invalid_argument("dph_accumulation acts with dph_combine per_microbatch only: leave it out");
   }
   TRY(base, PolicyGradient::create(options));
-  const std::string name = config.f_divergence_type.empty() ? "js_divergence" : config.f_divergence_type;
-  TRY(divergence, make_divergence(name, {config.f_alpha_divergence_coef, config.js_scale}));
+  TRY(divergence, make_divergence(config.divergence(), config.divergence_options()));
   TRY(form, parse_rehearsal_form(config.dph_form));
   TRY(term, RehearsalTerm::create(form, std::move(divergence), config.dph_delta_max));
   return std::unique_ptr<Objective>(

@@ -21,16 +21,11 @@
 namespace fulcrum {
 namespace {
 
-constexpr double kDefaultBeta = 0.1;
-
 enum class PairLoss { kSigmoid, kRobust, kHinge, kIpo };
 
-Result<PairLoss> parse_pair_loss(const std::string& loss_type, double label_smoothing) {
+PairLoss pair_loss(const std::string& loss_type) {
   if (loss_type == "sigmoid") return PairLoss::kSigmoid;
   if (loss_type == "robust") return PairLoss::kRobust;
-  if (label_smoothing != 0)
-    return invalid_argument("label_smoothing does nothing with loss_type '" + loss_type +
-                            "': leave it out, or use sigmoid or robust");
   return loss_type == "hinge" ? PairLoss::kHinge : PairLoss::kIpo;
 }
 
@@ -90,15 +85,10 @@ class Dpo final : public Objective {
 }  // namespace
 
 Result<std::unique_ptr<Objective>> make_dpo(const ObjectiveConfig& config) {
-  const std::string name = config.f_divergence_type.empty() ? "reverse_kl" : config.f_divergence_type;
-  TRY(divergence, make_divergence(name, {config.f_alpha_divergence_coef, config.js_scale}));
+  TRY(divergence, make_divergence(config.divergence(), config.divergence_options()));
   TRY(link, DpoLink::create(std::move(divergence), config.f_exponent_cap));
-  TRY(kind, parse_pair_loss(config.loss_type, config.label_smoothing));
-  const double beta = config.beta.value_or(kDefaultBeta);
-  if (!(beta > 0))
-    return invalid_argument("beta must be above 0 with trainer 'dpo': at 0 every pair has the same loss");
-  return std::unique_ptr<Objective>(
-      std::make_unique<Dpo>(std::move(link), kind, beta, config.label_smoothing));
+  return std::unique_ptr<Objective>(std::make_unique<Dpo>(std::move(link), pair_loss(config.loss_type),
+                                                          config.strength(), config.label_smoothing));
 }
 
 }  // namespace fulcrum

@@ -7,6 +7,8 @@
 
 #include <cmath>
 
+#include "engine/objective/config/check_objective.h"
+
 namespace fulcrum {
 namespace {
 
@@ -25,17 +27,7 @@ double edge_of(const Divergence& d, double sign, double limit) {
 
 Result<DpoLink> DpoLink::create(std::shared_ptr<const Divergence> divergence,
                                 std::optional<double> exponent_cap) {
-  const GeneratorFacts facts = divergence->facts();
-  if (!facts.invertible || facts.slope_at_zero != -generators::kInfinity) {
-    return invalid_argument(
-        "f_divergence_type '" + divergence->name() + "' cannot be DPO's link: " +
-        (facts.invertible
-             ? "its slope is finite where the policy gives no probability, so the optimum may be 0 there"
-             : "its slope has no inverse") +
-        " and the partition function does not cancel (f-DPO, theorem 1); use reverse_kl, forward_kl, "
-        "js_divergence, or "
-        "alpha_divergence with alpha at most 1");
-  }
+  TRY_DO(check_dpo_link(divergence->name(), divergence->facts()));
   DpoLink link;
   link.divergence_ = std::move(divergence);
   if (exponent_cap) {

@@ -14,10 +14,9 @@ namespace fulcrum {
 
 class DpoLink {
  public:
-  // Only generators with f'(0+) = -inf and an invertible f' keep the optimum strictly positive, so that the
-  // partition function cancels in a pair (f-DPO, arXiv 2309.16240, theorem 1); others are kInvalidArgument
-  // with that reason. `exponent_cap`: where s' passes e^cap the link goes on along its tangent, so that a
-  // pair far below the reference keeps pulling with a finite gradient.
+  // kInvalidArgument for a generator that check_dpo_link() refuses. `exponent_cap`: where s' passes e^cap the
+  // link goes on along its tangent, so that a pair far below the reference keeps pulling with a finite
+  // gradient.
   static Result<DpoLink> create(std::shared_ptr<const Divergence> divergence,
                                 std::optional<double> exponent_cap);
 

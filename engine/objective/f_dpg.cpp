@@ -231,10 +231,7 @@ Result<FDpgOptions> options_of(const ObjectiveConfig& config, PseudoReward rewar
 }  // namespace
 
 Result<std::unique_ptr<Objective>> make_f_dpg(const ObjectiveConfig& config) {
-  const std::string name = f_dpg_divergence(config.f_divergence_type);
-  const DivergenceOptions options{config.f_alpha_divergence_coef, config.js_scale};
-  TRY_DO(check_f_dpg(config.f_dpg, name, options));
-  TRY(divergence, make_divergence(name, options));
+  TRY(divergence, make_divergence(config.divergence(), config.divergence_options()));
   TRY(made, options_of(config, PseudoReward(std::move(divergence), config.f_dpg.pseudo_reward_max)));
   return std::unique_ptr<Objective>(std::make_unique<FDpg>(std::move(made)));
 }
@@ -242,22 +239,6 @@ Result<std::unique_ptr<Objective>> make_f_dpg(const ObjectiveConfig& config) {
 // The rules of alpha-DPG are fixed: alpha_divergence without its factor 1/(1 - alpha), cut at 10; Z from the
 // step's own samples, at most 1, 1e-4 where none has weight; leave-one-out; a constant length.
 Result<std::unique_ptr<Objective>> make_alpha_dpg(const ObjectiveConfig& config) {
-  const FDpgConfig unset;
-  if (config.f_dpg.z != unset.z || config.f_dpg.baseline != unset.baseline) {
-    return invalid_argument(
-        "trainer 'alpha_dpg' fixes 'f_dpg.z' and 'f_dpg.baseline': leave them out, or use f_dpg");
-  }
-  if (config.f_dpg.target != "constraints" || !config.f_dpg.distributional().empty()) {
-    return invalid_argument(
-        "trainer 'alpha_dpg' trains on point-wise constraints only: one of moment 1 that names "
-        "the verifier");
-  }
-  if (!config.f_divergence_type.empty() && config.f_divergence_type != "alpha_divergence") {
-    return invalid_argument(
-        "trainer 'alpha_dpg' is alpha_divergence: leave f_divergence_type out, or use f_dpg");
-  }
-  // At alpha = 1 too its pseudo-reward outside the target is -1, so no slope is infinite.
-  TRY_DO(check_f_dpg(config.f_dpg, "js_divergence", {}));
   TRY(reward, PseudoReward::alpha_dpg(config.f_alpha_divergence_coef,
                                       config.f_dpg.pseudo_reward_max.value_or(kAlphaRewardMax)));
   TRY(made, options_of(config, std::move(reward)));

@@ -2,6 +2,8 @@
 
 #include <cmath>
 
+#include "engine/core/text.h"
+
 namespace fulcrum {
 namespace {
 

@@ -14,7 +14,7 @@
 #include <vector>
 
 #include "engine/core/status.h"
-#include "engine/objective/f_dpg_config.h"
+#include "engine/objective/config/f_dpg_config.h"
 
 namespace fulcrum {
 

@@ -9,7 +9,7 @@ namespace fulcrum {
 
 #define FULCRUM_OBJECTIVE(name, rows, make) \
   Result<std::unique_ptr<Objective>> make(const ObjectiveConfig& config);
-#include "engine/objective/objectives.def"
+#include "engine/objective/config/objectives.def"
 #undef FULCRUM_OBJECTIVE
 
 }  // namespace fulcrum

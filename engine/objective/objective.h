@@ -14,7 +14,7 @@
 #include "engine/core/metrics.h"
 #include "engine/core/status.h"
 #include "engine/divergence/divergence.h"
-#include "engine/objective/objective_config.h"
+#include "engine/objective/config/objective_config.h"
 #include "engine/types/train_batch.h"
 
 namespace fulcrum {

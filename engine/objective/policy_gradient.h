@@ -19,7 +19,7 @@ namespace fulcrum {
 
 enum class TokenLoss { kClipped, kCispo, kDppoTv };
 
-// The config's keys, read and checked; a method fixes what its paper fixes.
+// The config's keys, read; a method fixes what its paper fixes.
 struct PolicyGradientOptions {
   TokenLoss token_loss = TokenLoss::kClipped;
   RatioLevel level = RatioLevel::kToken;
@@ -43,7 +43,6 @@ struct PolicyGradientOptions {
   double micro_batches = 1;  // of kMicroBatchMean: what a step counts as
 };
 
-// kInvalidArgument with the reason if keys do not fit together.
 Result<PolicyGradientOptions> policy_gradient_options(const ObjectiveConfig& config);
 
 class PolicyGradient {

@@ -22,7 +22,6 @@
 namespace fulcrum {
 namespace {
 
-constexpr double kDefaultBeta = 0.05;      // TRL's kl_coef
 constexpr const char* kBeta = "ppo/beta";  // of the controller, in ObjectiveState
 
 at::Tensor doubles(const std::vector<float>& x_N) {
@@ -50,7 +49,7 @@ class Ppo final : public Objective {
         ppo_(config.ppo),
         gamma_(config.surrogate.gamma),
         clip_{config.epsilon, config.epsilon_high.value_or(config.epsilon), config.delta},
-        beta_(config.beta.value_or(kDefaultBeta)) {}
+        beta_(config.strength()) {}
 
   Needs needs() const override {
     Needs out = with_kl_penalty(base_.needs(), beta_);
@@ -185,27 +184,12 @@ Result<LossOutput> Ppo::loss(const LossInput& input) const {
   return out;
 }
 
-Status check_keys(const ObjectiveConfig& config) {
-  const double beta = config.beta.value_or(kDefaultBeta);
-  if (beta == 0 && config.ppo.kl_target)
-    return invalid_argument("kl_target moves beta, which is 0: set beta, or leave kl_target out");
-  if (beta == 0 && config.ppo.kl_in == "loss")
-    return invalid_argument("kl_in does nothing with beta 0: leave it out");
-  return ok_status();
-}
-
 }  // namespace
 
 Result<std::unique_ptr<Objective>> make_ppo(const ObjectiveConfig& config) {
-  TRY_DO(check_keys(config));
   // In the loss k1 has an expected gradient of 0, k2 that of the reverse KL.
   const std::string by_default = config.ppo.kl_in == "loss" ? "k2" : "k1";
   TRY(estimator, parse_kl_estimator(config.kl_estimator.empty() ? by_default : config.kl_estimator));
-  if (config.ppo.kl_in == "loss" && estimator == KlEstimator::kK1) {
-    return invalid_argument(
-        "kl_estimator 'k1' in the loss has an expected gradient of 0 and holds nothing: use k2, or kl_in "
-        "'reward'");
-  }
   TRY(kl, KlEstimate::create(estimator, {config.surrogate.kl_input_clamp, config.surrogate.kl_output_clamp}));
   ObjectiveConfig shared = config;
   shared.beta = 0;  // the KL is PPO's own

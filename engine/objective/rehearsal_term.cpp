@@ -23,10 +23,6 @@ Result<RehearsalForm> parse_rehearsal_form(std::string_view name) {
 
 Result<RehearsalTerm> RehearsalTerm::create(RehearsalForm form, std::shared_ptr<const Divergence> divergence,
                                             double delta_max) {
-  if (form == RehearsalForm::kClamped && divergence->name() != "forward_kl")
-    return invalid_argument("dph_form clamped is a form of forward_kl, not of " + divergence->name());
-  if (form == RehearsalForm::kMixture && divergence->name() != "js_divergence")
-    return invalid_argument("dph_form mixture is a form of js_divergence, not of " + divergence->name());
   const KlEstimator kind = form == RehearsalForm::kMixture ? KlEstimator::kMixture : KlEstimator::kK3;
   TRY(estimate, KlEstimate::create(kind, kReleasedClamp));
   return RehearsalTerm(form, std::move(divergence), std::move(estimate), delta_max);

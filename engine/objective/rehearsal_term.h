@@ -30,7 +30,7 @@ inline constexpr KlClamp kReleasedClamp{.input = 20, .output = 10};
 
 class RehearsalTerm {
  public:
-  // kInvalidArgument if the form is not one of this divergence.
+  // kClamped is a form of forward_kl, kMixture of js_divergence (check_objective.h refuses others).
   static Result<RehearsalTerm> create(RehearsalForm form, std::shared_ptr<const Divergence> divergence,
                                       double delta_max);
 

@@ -16,8 +16,6 @@ namespace fulcrum {
 namespace {
 
 // OpenRLHF's init_kl_coef.
-constexpr double kDefaultBeta = 0.01;
-
 void whiten_advantages(TrainBatch& batch, std::span<const double> values) {
   const std::vector<double> white = whiten(values, batch.target_mask, WhitenKind::kOpenRlhf, true);
   batch.advantages.assign(white.begin(), white.end());
@@ -95,8 +93,8 @@ Result<std::unique_ptr<Objective>> make_reinforce_pp(const ObjectiveConfig& conf
   TRY(options, policy_gradient_options(config));
   options.beta = 0;  // it is in the reward
   TRY(base, PolicyGradient::create(options));
-  return std::unique_ptr<Objective>(std::make_unique<ReinforcePp>(
-      std::move(base), config.beta.value_or(kDefaultBeta), config.surrogate.gamma));
+  return std::unique_ptr<Objective>(
+      std::make_unique<ReinforcePp>(std::move(base), config.strength(), config.surrogate.gamma));
 }
 
 Result<std::unique_ptr<Objective>> make_reinforce_pp_baseline(const ObjectiveConfig& config) {

@@ -13,8 +13,6 @@
 namespace fulcrum {
 namespace {
 
-constexpr double kDefaultBeta = 0.05;
-
 class Rloo final : public Objective {
  public:
   Rloo(PolicyGradient base, double beta, bool normalize)
@@ -69,13 +67,12 @@ class Rloo final : public Objective {
 
 Result<std::unique_ptr<Objective>> make_rloo(const ObjectiveConfig& config) {
   TRY(options, policy_gradient_options(config));
-  const double beta = config.beta.value_or(kDefaultBeta);
   options.beta = 0;  // it is in the reward
   options.level = RatioLevel::kSequenceSum;
   options.aggregation = Aggregation::kGrpo;
   TRY(base, PolicyGradient::create(options));
   return std::unique_ptr<Objective>(
-      std::make_unique<Rloo>(std::move(base), beta, config.surrogate.normalize_advantages));
+      std::make_unique<Rloo>(std::move(base), config.strength(), config.surrogate.normalize_advantages));
 }
 
 }  // namespace fulcrum

@@ -16,7 +16,7 @@
 namespace fulcrum {
 namespace {
 
-constexpr double kDefaultBeta = 0.1, kDefaultAlpha = 0.5;
+constexpr double kDefaultAlpha = 0.5;
 
 class Tdpo final : public Objective {
  public:
@@ -68,17 +68,10 @@ class Tdpo final : public Objective {
 }  // namespace
 
 Result<std::unique_ptr<Objective>> make_tdpo(const ObjectiveConfig& config) {
-  const std::string name = config.f_divergence_type.empty() ? "forward_kl" : config.f_divergence_type;
-  TRY(divergence, make_divergence(name, {config.f_alpha_divergence_coef, config.js_scale}));
-  const double beta = config.beta.value_or(kDefaultBeta);
-  if (!(beta > 0))
-    return invalid_argument("beta must be above 0 with trainer 'tdpo': at 0 every pair has the same loss");
-  if (config.loss_type == "tdpo1" && config.tdpo_alpha)
-    return invalid_argument(
-        "tdpo_alpha does nothing with loss_type 'tdpo1', whose weight is 1: leave it out");
+  TRY(divergence, make_divergence(config.divergence(), config.divergence_options()));
   std::optional<double> alpha;
   if (config.loss_type == "tdpo2") alpha = config.tdpo_alpha.value_or(kDefaultAlpha);
-  return std::unique_ptr<Objective>(std::make_unique<Tdpo>(std::move(divergence), beta, alpha));
+  return std::unique_ptr<Objective>(std::make_unique<Tdpo>(std::move(divergence), config.strength(), alpha));
 }
 
 }  // namespace fulcrum

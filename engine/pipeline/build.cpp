@@ -31,14 +31,7 @@ Result<Dataset> open_data(const JobConfig& config, const std::vector<std::string
 // What the objective compares with; null if with nothing.
 Result<std::unique_ptr<Reference>> make_job_reference(BuiltJob& job, const Needs& needs, const Model& model) {
   const JobConfig& config = job.config;
-  if (!needs.reference_logps && !needs.divergence) {
-    if (!config.reference.ref_model.empty() || !config.reference.ref_soup.empty()) {
-      log_warn(
-          "nothing in this job compares with a reference (is beta 0?): ref_model and ref_soup are not "
-          "loaded");
-    }
-    return std::unique_ptr<Reference>();
-  }
+  if (!needs.reference_logps && !needs.divergence) return std::unique_ptr<Reference>();
   if (config.reference.precompute_ref_log_probs) {
     TRY(hash, reference_content_hash(config.reference, model));
     auto cached = std::make_unique<CachedReference>(hash, !config.reference.ref_soup.empty());

@@ -71,10 +71,7 @@ Result<int64_t> Journal::resume(const RunState& state) {
   if (config_.resume == "auto") {
     std::vector<std::string> damaged;
     TRY(latest, store_.latest_complete(damaged));
-    for (const std::string& line : damaged) {
-      log_warn(line);
-      TRY_DO(folder_->event(EventLevel::kWarn, "message", line));
-    }
+    for (const std::string& line : damaged) log_warn(line);
     if (latest) {
       step = latest->manifest.step;
       TRY_DO(read_run_state(latest->folder, step, epoch_, state));
@@ -121,6 +118,10 @@ Status Journal::completions(int64_t step, std::span<const RolloutGroup> groups,
     }
   }
   return folder_->completions(step, rows);
+}
+
+Status Journal::warning(std::string_view message) {
+  return folder_->event(EventLevel::kWarn, "message", message);
 }
 
 bool Journal::due(int64_t step) const {

@@ -34,6 +34,9 @@ class Journal {
   Status completions(int64_t step, std::span<const RolloutGroup> groups,
                      const std::vector<std::vector<Verdict>>& verdicts);
 
+  // A line in events.jsonl; those who watch are told by JobWarnings.
+  Status warning(std::string_view message);
+
   // Whether the metrics of `step` are better than those of the best checkpoint so far: worth one of its own.
   Result<bool> is_best(int64_t step, const Metrics& metrics) const;
   // Whether a checkpoint is due after `step`.

@@ -4,6 +4,7 @@
 #include <iterator>
 #include <utility>
 
+#include "engine/core/text.h"
 #include "engine/pipeline/dynamic_sampling.h"
 #include "engine/pipeline/timing.h"
 
@@ -13,6 +14,24 @@ namespace {
 // Where the data order of the further batches begins, counted in steps: far beyond any step, so that each
 // step's first batch is the same with dynamic sampling and without.
 constexpr int64_t kFurtherBatches = int64_t{1} << 40;
+
+// A judge that is down must not pass for a policy that has nothing to learn. kResourceExhausted: a learner
+// pauses the job, which goes on when the judge is back.
+Status check_scored(const std::vector<std::vector<Verdict>>& verdicts, double allowed) {
+  int64_t all = 0, unscored = 0;
+  std::string reason;
+  for (const auto& group : verdicts) {
+    for (const Verdict& v : group) {
+      ++all;
+      if (v.score) continue;
+      if (unscored++ == 0) reason = std::string(verdict_name(v.kind)) + ": " + v.reason;
+    }
+  }
+  if (static_cast<double>(unscored) <= allowed * static_cast<double>(all)) return ok_status();
+  return resource_exhausted(std::to_string(unscored) + " of the step's " + std::to_string(all) +
+                            " completions have no score (max_unscored_share); the first one " +
+                            printable(reason) + "; mend the judge and run the job again");
+}
 
 // One batch of prompts more. Its requests go on counting, so that every completion has noise of its own.
 Status draw(BuiltJob& job, int64_t step, int64_t version, const std::stop_token& stop, JudgedStep& into) {
@@ -26,6 +45,7 @@ Status draw(BuiltJob& job, int64_t step, int64_t version, const std::stop_token&
   TRY(groups, job.backend.rollouts->generate(requests, job.version(version), stop));
   into.generate_seconds += watch.lap();
   TRY(verdicts, job.rewards->score(groups, stop));
+  TRY_DO(check_scored(verdicts, job.config.max_unscored_share));
   into.judge_seconds += watch.lap();
   into.drawn_groups += std::ssize(groups);
   for (const RolloutGroup& g : groups) {

@@ -7,6 +7,7 @@
 #include "engine/data/pack.h"
 #include "engine/pipeline/evaluate.h"
 #include "engine/pipeline/job.h"
+#include "engine/pipeline/job_warnings.h"
 #include "engine/pipeline/timing.h"
 
 namespace fulcrum {
@@ -89,7 +90,9 @@ Status save_point(BuiltJob& job, int64_t step) {
 
 Status run_job(const JobConfig& config, const Path& run_folder, const Backends& backends,
                JobControl& control) {
+  JobWarnings warnings(control);
   TRY(job, build_job(config, run_folder, backends, control));
+  warnings.attach(*job->journal);
   TRY_DO(control.progress(job->first_step, config.max_steps));
   Status status = ok_status();
   if (config.objective.trainer == "dph_rl") status = presample(*job);

@@ -59,6 +59,12 @@ struct ReferenceConfig {
 // What single ranges cannot say: which of these keys exclude or need each other. One line each; none: fine.
 inline std::vector<std::string> reference_complaints(const ReferenceConfig& c) {
   std::vector<std::string> out;
+  const ReferenceConfig unset;
+  if (!c.sync_ref_model && (c.ref_model_mixup_alpha != unset.ref_model_mixup_alpha ||
+                            c.ref_model_sync_steps != unset.ref_model_sync_steps)) {
+    out.emplace_back(
+        "'ref_model_mixup_alpha' and 'ref_model_sync_steps' do nothing without 'sync_ref_model'");
+  }
   const size_t models = c.ref_soup.size();
   if (models == 0) {
     if (!c.ref_soup_weights.empty() || !c.ref_soup_layer_weights.empty() || c.ref_soup_interpolation != 1)

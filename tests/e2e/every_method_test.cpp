@@ -2,7 +2,7 @@
 // same weights through a learner and two workers. The recipes of configs/ are jobs that are accepted.
 #include <set>
 
-#include "engine/objective/trainers.h"
+#include "engine/objective/config/trainers.h"
 #include "tests/support/services.h"
 
 namespace fulcrum::testing {

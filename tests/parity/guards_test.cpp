@@ -38,7 +38,28 @@ TEST(Guards, ThreeNonFiniteStepsInARowStopTheJobAlsoAcrossAResume) {
     EXPECT_EQ(lines[0]["guards/skipped_steps"], 1.0);
     EXPECT_EQ(lines[1]["guards/skipped_steps"], 2.0);
     EXPECT_FALSE(lines[1].contains("loss"));
+    // What the learner warned of is what those who watch read.
+    const std::string events = lab.file(name, "events.jsonl");
+    EXPECT_NE(events.find("the policy's log-prob of token 0 of a completion of prompt row"),
+              std::string::npos)
+        << events;
+    EXPECT_NE(events.find("the step is skipped"), std::string::npos) << events;
   }
+}
+
+TEST(Guards, AJudgeThatGivesNoScoresStopsTheJobBeforeAStep) {
+  Lab lab;
+  const Json math = {{"reward_funcs", {{{"name", "math"}}}}};  // the rows have no solution
+  const Status status = lab.run(lab.job("grpo", math), "run");
+  EXPECT_EQ(status.code(), Code::kResourceExhausted);
+  EXPECT_NE(status.message().find("12 of the step's 12 completions have no score (max_unscored_share)"),
+            std::string::npos)
+      << status.message();
+  EXPECT_TRUE(lab.metrics("run").empty());
+  Json allowed = math;
+  allowed["max_unscored_share"] = 1;
+  lab.run_whole(lab.job("grpo", allowed), "allowed");
+  EXPECT_NE(lab.file("allowed", "events.jsonl").find("nothing to learn from"), std::string::npos);
 }
 
 TEST(Guards, RewardsWithoutSpreadStopTheJobAlsoAcrossAResume) {

@@ -61,11 +61,11 @@ class Lab {
                  {"train_files", {path("train.jsonl").string()}},
                  {"max_steps", 6},
                  {"prompts_per_step", 4},
-                 {"num_generations", 3},
-                 {"max_completion_length", 12},
                  {"learning_rate", 0.01},
                  {"save_steps", 2},
                  {"save_total_limit", 8}};
+    if (trainer_rows(trainer) == RowFormat::kPrompt)
+      json.update({{"num_generations", 3}, {"max_completion_length", 12}});
     if (trainer == "grpo" || trainer == "ppo") json["reward_funcs"] = {{{"name", "length"}, {"target", 4}}};
     json.update(keys);
     if (json.contains("eval_steps")) json["val_files"] = {path("val.jsonl").string()};

@@ -22,13 +22,6 @@ bool is_dpg(const JobConfig& config) {
 std::vector<std::string> f_dpg_complaints(const JobConfig& config) {
   std::vector<std::string> out;
   const ObjectiveConfig& o = config.objective;
-  if (o.trainer == "f_dpg") {
-    const Status target =
-        check_f_dpg(o.f_dpg, f_dpg_divergence(o.f_divergence_type), {o.f_alpha_divergence_coef, o.js_scale});
-    if (!target.ok()) out.push_back(target.message());
-  }
-  if (o.f_dpg.target == "reward" && !(o.beta.value_or(0) > 0))
-    out.push_back("the target exp(reward / beta) needs 'beta' above 0");
   if (filtered(config.sampling)) {
     out.push_back(
         "trainer '" + o.trainer +

@@ -5,23 +5,14 @@
 
 #include "engine/core/hash.h"
 #include "engine/core/text.h"
-#include "engine/objective/check_loss_type.h"
+#include "engine/objective/config/check_objective.h"
+#include "engine/objective/kl_penalty.h"
 #include "engine/pipeline/config/f_dpg_job.h"
+#include "engine/pipeline/config/unused_keys.h"
+#include "reward/make_rewards.h"
 
 namespace fulcrum {
 namespace {
-
-// Collects complaints, so that a user mends a job in one round.
-class Complaints {
- public:
-  void unless(bool fine, std::string complaint) {
-    if (!fine) all_.push_back(std::move(complaint));
-  }
-  Status status() const { return all_.empty() ? ok_status() : invalid_argument(join(all_, "; ")); }
-
- private:
-  std::vector<std::string> all_;
-};
 
 void check_model_and_data(const JobConfig& c, Complaints& out) {
   out.unless(!c.model_name_or_path.empty(), "key 'model_name_or_path' is missing: name a model folder");
@@ -45,6 +36,7 @@ void check_best_metric(const EvalConfig& c, Complaints& out) {
 void check_online(const JobConfig& c, Complaints& out) {
   const std::string& trainer = c.objective.trainer;
   out.unless(!c.reward_funcs.empty(), "trainer '" + trainer + "' needs 'reward_funcs'");
+  for (const RewardConfig& reward : c.reward_funcs) out.unless(check_reward(reward));
   // PPO takes its baseline from the critic, REINFORCE++ from the whole step.
   out.unless(c.sampling.num_generations >= 2 || c.objective.scale_rewards == "batch" || trainer == "ppo" ||
                  trainer == "reinforce_pp",
@@ -68,16 +60,12 @@ void check_online(const JobConfig& c, Complaints& out) {
 }
 
 void check_critic(const JobConfig& c, Complaints& out) {
-  const CriticConfig &critic = c.learner.critic, defaults;
-  if (c.objective.trainer != "ppo") {
-    out.unless(critic.value_head == defaults.value_head && critic.value_model.empty() &&
-                   critic.value_learning_rate == defaults.value_learning_rate,
-               "the value_ keys do nothing with trainer '" + c.objective.trainer +
-                   "': leave them out, or use trainer ppo");
-  }
-  out.unless(
-      c.objective.trainer != "ppo" || c.learner.max_zero_std_steps == 0,
-      "'max_zero_std_steps' does nothing with trainer 'ppo', which learns without a spread in a group");
+  if (c.objective.trainer != "ppo") return;
+  const CriticConfig& critic = c.learner.critic;
+  const double rows = static_cast<double>(c.data.prompts_per_step * c.sampling.num_generations);
+  out.unless(!c.objective.ppo.kl_target || c.objective.ppo.kl_horizon > kMaxKlError * rows,
+             "'kl_horizon' must be above " + std::to_string(static_cast<int64_t>(kMaxKlError * rows)) +
+                 ", a fifth of a step's completions, or beta could become negative");
   out.unless(critic.value_head == "separate" || critic.value_model.empty(),
              "'value_model' does nothing with a shared 'value_head'");
 }
@@ -85,9 +73,6 @@ void check_critic(const JobConfig& c, Complaints& out) {
 void check_reference(const JobConfig& c, Complaints& out) {
   const ReferenceConfig& r = c.reference;
   for (std::string& complaint : reference_complaints(r)) out.unless(false, std::move(complaint));
-  out.unless(!r.precompute_ref_log_probs || c.objective.trainer == "dpo",
-             "'precompute_ref_log_probs' is for trainer dpo; " + in_quotes(c.objective.trainer) +
-                 " needs the reference itself, or none");
   out.unless(!r.precompute_ref_log_probs || !r.sync_ref_model,
              "'precompute_ref_log_probs' and 'sync_ref_model' exclude each other: a moving reference has no "
              "log-probs in advance");
@@ -134,8 +119,8 @@ double JobConfig::correct_from() const {
 Status check_job(const JobConfig& config) {
   Complaints out;
   check_model_and_data(config, out);
-  const Status loss_type = check_loss_type(config.objective);
-  out.unless(loss_type.ok(), loss_type.message());
+  check_unused_keys(config, out);
+  out.unless(check_objective(config.objective));
   if (config.online()) check_online(config, out);
   check_reference(config, out);
   check_critic(config, out);

@@ -10,7 +10,7 @@
 #include "engine/core/files.h"
 #include "engine/data/data_config.h"
 #include "engine/learner/learner_config.h"
-#include "engine/objective/objective_config.h"
+#include "engine/objective/config/objective_config.h"
 #include "engine/reference/reference_config.h"
 #include "reward/reward_config.h"
 #include "rollout/sampling_config.h"
@@ -72,6 +72,7 @@ struct JobConfig {
   std::optional<double> correct_reward;
   double reward_timeout_s = 30;
   int64_t reward_threads = 1;
+  double max_unscored_share = 0.5;
   LearnerConfig learner;
   ReferenceConfig reference;
   PresampleConfig presample;
@@ -106,6 +107,10 @@ struct JobConfig {
     v.field("reward_timeout_s", reward_timeout_s, above(0),
             "deadline of all judges together for one step, in seconds");
     v.field("reward_threads", reward_threads, between(1, 256), "threads that judge");
+    v.field(
+        "max_unscored_share", max_unscored_share, between(0, 1),
+        "share of a step's completions that the judges may leave without a score (they failed, timed out, or "
+        "could not read the solution) before the job stops");
     learner.visit(v);
     reference.visit(v);
     v.section("presample", presample, "dph_rl: the stage that finds what the initial policy already masters");

@@ -5,6 +5,7 @@
 
 #include <cmath>
 
+#include "engine/objective/config/check_objective.h"
 #include "engine/objective/dpo_link.h"
 #include "tests/support/loss_fixture.h"
 #include "tests/support/objectives.h"
@@ -25,9 +26,6 @@ const double kMinusInfinity = -std::numeric_limits<double>::infinity();
 
 TEST(MakeObjective, RefusesOptionsThatDoNotFitAndSaysWhy) {
   EXPECT_THAT(refusal(config_of("dhp_rl")), HasSubstr("did you mean 'dph_rl'?"));
-  ObjectiveConfig grpo = config_of("grpo");
-  grpo.f_divergence_type = "js_divergence";
-  EXPECT_THAT(refusal(grpo), HasSubstr("f_divergence_type does nothing with trainer 'grpo'"));
   ObjectiveConfig delta = config_of("grpo");
   delta.delta = 1.1;
   EXPECT_THAT(refusal(delta), HasSubstr("delta must be above 1 + epsilon_high"));
@@ -58,6 +56,22 @@ TEST(Needs, AreWhatTheOptionsAskFor) {
   EXPECT_TRUE(make(config)->needs().old_logps);
   EXPECT_TRUE(make(config_of("dpo"))->needs().reference_logps);
   EXPECT_TRUE(make(config_of("dpo"))->needs().pairs);
+}
+
+TEST(Needs, OfAReferenceAreWhatTheConfigSays) {
+  for (const std::string& trainer : trainer_names()) {
+    for (const std::optional<double> beta :
+         {std::optional<double>(), std::optional(0.0), std::optional(0.1)}) {
+      ObjectiveConfig config = config_of(trainer);
+      config.beta = beta;
+      if (trainer.ends_with("dpg")) config.f_dpg.constraints = {{.feature = "math"}};
+      const auto objective = make_objective(config);
+      if (!objective.ok()) continue;  // dpo and tdpo at 0, f_dpg with a beta
+      const Needs needs = (*objective)->needs();
+      EXPECT_EQ(needs.reference_logps || needs.divergence, uses_reference(config))
+          << trainer << " beta " << config.strength();
+    }
+  }
 }
 
 TEST(Sft, IsTheMeanOverTheStepsUnmaskedTokens) {

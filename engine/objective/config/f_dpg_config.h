@@ -2,14 +2,11 @@
 // Torch-free, so that the client checks a job without an engine.
 #pragma once
 
-#include <cmath>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "engine/core/config.h"
-#include "engine/core/text.h"
-#include "engine/divergence/generators/table.h"
 
 namespace fulcrum {
 
@@ -80,57 +77,5 @@ struct FDpgConfig {
             "gradient steps of this size fit lambda, as in the paper; null: damped Newton");
   }
 };
-
-// The generator the trainer uses where `f_divergence_type` is left out.
-inline std::string f_dpg_divergence(const std::string& f_divergence_type) {
-  return f_divergence_type.empty() ? "js_divergence" : f_divergence_type;
-}
-
-namespace f_dpg_detail {
-
-// A point-wise constraint puts target mass 0 on what violates it; there the pseudo-reward is -f'(inf).
-inline Status check_slope(const FDpgConfig& config, const std::string& divergence,
-                          const DivergenceOptions& options) {
-  double slope = 0;
-  for_each_generator(options, [&](std::string_view name, const auto& g) {
-    if (name == divergence) slope = g.facts().slope_at_infinity;
-  });
-  if (std::isfinite(slope)) return ok_status();
-  for (const ConstraintConfig& c : config.constraints) {
-    if (!c.point_wise()) continue;
-    return invalid_argument(
-        "f_divergence_type " + in_quotes(divergence) + " cannot meet the point-wise constraint " +
-        in_quotes(c.feature) +
-        ": its slope is infinite where the target is 0, so one completion "
-        "outside the target would have an infinite pseudo-reward; use js_divergence, forward_kl, "
-        "total_variation, reverse_chi_squared or hellinger, or a moment below 1");
-  }
-  return ok_status();
-}
-
-}  // namespace f_dpg_detail
-
-// What single ranges cannot say of the target and its divergence. kInvalidArgument, in words.
-inline Status check_f_dpg(const FDpgConfig& config, const std::string& divergence,
-                          const DivergenceOptions& options) {
-  TRY_DO(check_divergence(divergence, options));
-  if (config.target == "constraints" && config.constraints.empty()) {
-    return invalid_argument(
-        "'f_dpg.constraints' is empty, so the target is the reference itself: name a constraint, "
-        "or use \"target\": \"reward\"");
-  }
-  if (config.target == "reward" && !config.constraints.empty()) {
-    return invalid_argument("'f_dpg.constraints' does nothing with \"target\": \"reward\": leave it out");
-  }
-  for (size_t i = 0; i < config.constraints.size(); ++i) {
-    const std::string& feature = config.constraints[i].feature;
-    if (feature.empty()) return invalid_argument("a constraint of 'f_dpg.constraints' has no 'feature'");
-    for (size_t j = 0; j < i; ++j) {
-      if (config.constraints[j].feature == feature)
-        return invalid_argument("'f_dpg.constraints' names " + in_quotes(feature) + " twice");
-    }
-  }
-  return f_dpg_detail::check_slope(config, divergence, options);
-}
 
 }  // namespace fulcrum

@@ -8,10 +8,11 @@
 #include <vector>
 
 #include "engine/core/config.h"
-#include "engine/objective/f_dpg_config.h"
-#include "engine/objective/ppo_config.h"
-#include "engine/objective/surrogate_config.h"
-#include "engine/objective/trainers.h"
+#include "engine/divergence/generators/table.h"
+#include "engine/objective/config/f_dpg_config.h"
+#include "engine/objective/config/ppo_config.h"
+#include "engine/objective/config/surrogate_config.h"
+#include "engine/objective/config/trainers.h"
 
 namespace fulcrum {
 
@@ -26,6 +27,20 @@ inline std::vector<std::string> loss_types(std::string_view trainer) {
   return {"dapo", "grpo", "bnpo", "dr_grpo", "cispo", "dppo_tv"};
 }
 
+// `beta` where it is left out.
+inline double default_beta(std::string_view trainer) {
+  if (trainer == "dpo" || trainer == "tdpo") return 0.1;
+  if (trainer == "rloo" || trainer == "ppo") return 0.05;  // TRL's kl_coef
+  return trainer == "reinforce_pp" ? 0.01 : 0;
+}
+
+// The generator where `f_divergence_type` is left out.
+inline std::string_view default_divergence(std::string_view trainer) {
+  if (trainer == "dpo") return "reverse_kl";
+  if (trainer == "alpha_dpg") return "alpha_divergence";
+  return trainer == "tdpo" ? "forward_kl" : "js_divergence";
+}
+
 struct ObjectiveConfig {
   std::string trainer = "grpo";
   // GRPO family
@@ -37,14 +52,11 @@ struct ObjectiveConfig {
   bool mask_truncated_completions = false;
   int64_t num_iterations = 1;
   SurrogateConfig surrogate;
-  // KL to the reference; DPO's beta
-  // default: 0 for grpo and dph_rl, 0.1 for dpo, 0.05 for rloo and ppo, 0.01 for reinforce_pp
-  std::optional<double> beta;
-  std::string kl_estimator;  // default: k3; ppo: k1 in the reward, k2 in the loss
+  std::optional<double> beta;  // KL to the reference; DPO's beta. Read through strength().
+  std::string kl_estimator;    // default: k3; ppo: k1 in the reward, k2 in the loss
   PpoConfig ppo;
   // Divergences
-  std::string
-      f_divergence_type;  // default: reverse_kl for dpo, forward_kl for tdpo, js_divergence for dph_rl
+  std::string f_divergence_type;  // read through divergence()
   double f_alpha_divergence_coef = 0.5;
   double js_scale = 1.0;
   // DPO
@@ -62,6 +74,12 @@ struct ObjectiveConfig {
   double dph_accumulation = 1;
   FDpgConfig f_dpg;
   int64_t max_completion_length = 256;  // dr_grpo's constant; visited by the sampling config
+
+  double strength() const { return beta.value_or(default_beta(trainer)); }
+  std::string divergence() const {
+    return f_divergence_type.empty() ? std::string(default_divergence(trainer)) : f_divergence_type;
+  }
+  DivergenceOptions divergence_options() const { return {f_alpha_divergence_coef, js_scale}; }
 
   void visit(ConfigVisitor& v) {
     v.field("trainer", trainer, Choices{trainer_names()}, "the method");

@@ -13,7 +13,7 @@ namespace fulcrum {
 inline std::vector<std::string> trainer_names() {
   return {
 #define FULCRUM_OBJECTIVE(name, rows, make) #name,
-#include "engine/objective/objectives.def"
+#include "engine/objective/config/objectives.def"
 #undef FULCRUM_OBJECTIVE
   };
 }
@@ -22,7 +22,7 @@ inline std::vector<std::string> trainer_names() {
 inline RowFormat trainer_rows(std::string_view trainer) {
 #define FULCRUM_OBJECTIVE(name, rows, make) \
   if (trainer == #name) return RowFormat::rows;
-#include "engine/objective/objectives.def"
+#include "engine/objective/config/objectives.def"
 #undef FULCRUM_OBJECTIVE
   return RowFormat::kPrompt;
 }
