@@ -49,7 +49,6 @@ class Ppo final : public Objective {
         kl_(std::move(kl)),
         ppo_(config.ppo),
         gamma_(config.surrogate.gamma),
-        clip_{config.epsilon, config.epsilon_high.value_or(config.epsilon), config.delta},
         beta_(config.beta.value_or(kDefaultBeta)) {}
 
   Needs needs() const override {
@@ -72,7 +71,6 @@ class Ppo final : public Objective {
   KlEstimate kl_;
   PpoConfig ppo_;
   double gamma_;
-  ClipRange clip_;
   double beta_;
 };
 
@@ -163,7 +161,8 @@ Status Ppo::prepare(TrainBatch& batch, ObjectiveState& state, Metrics& metrics) 
 }
 
 Result<LossOutput> Ppo::loss(const LossInput& input) const {
-  TRY(out, base_.loss(input));
+  TRY(policy, base_.policy_loss(input));
+  LossOutput& out = policy.out;
   const at::Tensor& mask_N = input.mask_N;
   TRY_DO(check_finite(input, input.values_N, mask_N, "critic's value"));
   TRY_DO(check_finite(input, input.returns_N, mask_N, "return"));
@@ -172,7 +171,7 @@ Result<LossOutput> Ppo::loss(const LossInput& input) const {
   const double denominator = input.batch.denominator;
   const Aggregation how = base_.aggregation();
   const double tokens = mask_N.sum().item<double>();
-  add_policy_metrics(input, clip_, tokens, out.metrics);
+  add_policy_metrics(input, policy, tokens, out.metrics);
   add_metric(out.metrics, "loss/value_avg", masked_sum(critic.loss_N, mask_N), tokens);
   add_metric(out.metrics, "val/clipfrac_avg", masked_sum(critic.clipped_N, mask_N), tokens);
   out.loss = out.loss + ppo_.vf_coef * aggregate(how, input, critic.loss_N, mask_N, false, denominator);
@@ -182,7 +181,7 @@ Result<LossOutput> Ppo::loss(const LossInput& input) const {
         out.loss + input.batch.kl_coefficient * aggregate(how, input, kl_N, mask_N, false, denominator);
     add_metric(out.metrics, "kl", masked_sum(kl_N, mask_N), tokens);
   }
-  return out;
+  return std::move(policy.out);
 }
 
 Status check_keys(const ObjectiveConfig& config) {
