@@ -65,7 +65,7 @@ class Ppo final : public Objective {
   void find_kl(const TrainBatch& batch, PpoNumbers& numbers) const;
   void find_rewards(const TrainBatch& batch, double beta, PpoNumbers& numbers) const;
   void find_advantages(TrainBatch& batch, PpoNumbers& numbers) const;
-  Status adapt(const PpoNumbers& numbers, double rows, double& beta) const;
+  void adapt(const PpoNumbers& numbers, double rows, double& beta) const;
 
   PolicyGradient base_;
   KlEstimate kl_;
@@ -124,16 +124,10 @@ void Ppo::find_advantages(TrainBatch& batch, PpoNumbers& numbers) const {
 }
 
 // The KL of the sequences as they were sampled, k1 summed over tokens, moves beta for the next step.
-Status Ppo::adapt(const PpoNumbers& numbers, double rows, double& beta) const {
-  if (!ppo_.kl_target || rows == 0) return ok_status();
-  if (ppo_.kl_horizon <= kMaxKlError * rows) {
-    return invalid_argument("kl_horizon is " + std::to_string(ppo_.kl_horizon) + " for steps of " +
-                            std::to_string(static_cast<int64_t>(rows)) +
-                            " completions: it must be above a fifth of them, or beta could turn negative");
-  }
+void Ppo::adapt(const PpoNumbers& numbers, double rows, double& beta) const {
+  if (!ppo_.kl_target || rows == 0) return;
   const KlController controller{.target = *ppo_.kl_target, .horizon = ppo_.kl_horizon};
   beta = controller.next(beta, numbers.sequence_kl / rows, rows);
-  return ok_status();
 }
 
 Status Ppo::prepare(TrainBatch& batch, ObjectiveState& state, Metrics& metrics) const {
@@ -157,7 +151,8 @@ Status Ppo::prepare(TrainBatch& batch, ObjectiveState& state, Metrics& metrics) 
   find_advantages(batch, numbers);
   base_.finish(batch, metrics);
   const double rows = add_ppo_metrics(batch, beta, numbers, metrics);
-  return adapt(numbers, rows, stored.front());
+  adapt(numbers, rows, stored.front());
+  return ok_status();
 }
 
 Result<LossOutput> Ppo::loss(const LossInput& input) const {

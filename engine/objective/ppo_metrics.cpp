@@ -7,14 +7,16 @@
 namespace fulcrum {
 namespace {
 
+// Welford's update (Technometrics 4(3), 1962): a spread keeps its digits far from 0.
 struct Moments {
-  double n = 0, sum = 0, squares = 0;
+  double n = 0, mean = 0, squares = 0;  // of the distances to the mean
   void add(double x) {
     n += 1;
-    sum += x;
-    squares += x * x;
+    const double step = x - mean;
+    mean += step / n;
+    squares += step * (x - mean);
   }
-  double variance() const { return n == 0 ? 0 : squares / n - (sum / n) * (sum / n); }
+  double variance() const { return n == 0 ? 0 : squares / n; }
 };
 
 // 1 - Var(R - V) / Var(R): 1 for a critic that knows the returns, 0 for one that knows their mean.

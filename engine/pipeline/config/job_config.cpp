@@ -2,10 +2,12 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 
 #include "engine/core/hash.h"
 #include "engine/core/text.h"
 #include "engine/objective/check_loss_type.h"
+#include "engine/objective/kl_penalty.h"
 #include "engine/pipeline/config/f_dpg_job.h"
 
 namespace fulcrum {
@@ -42,6 +44,14 @@ void check_best_metric(const EvalConfig& c, Complaints& out) {
              "'metric_for_best_model' is " + in_quotes(chosen) + "; evaluation gives " + join(names, ", "));
 }
 
+// PPO's controller moves beta by at most kMaxKlError completions / kl_horizon of itself a step.
+void check_kl_horizon(const JobConfig& c, Complaints& out) {
+  const auto completions = static_cast<double>(c.data.prompts_per_step * c.sampling.num_generations);
+  out.unless(!c.objective.ppo.kl_target || c.objective.ppo.kl_horizon > kMaxKlError * completions,
+             "'kl_horizon' must be above a fifth of a step's " + std::to_string(std::llround(completions)) +
+                 " completions, or beta could turn negative");
+}
+
 void check_online(const JobConfig& c, Complaints& out) {
   const std::string& trainer = c.objective.trainer;
   out.unless(!c.reward_funcs.empty(), "trainer '" + trainer + "' needs 'reward_funcs'");
@@ -59,6 +69,7 @@ void check_online(const JobConfig& c, Complaints& out) {
   if (trainer == "dph_rl") {
     out.unless(c.presample.threshold <= c.presample.k, "'presample.threshold' must not exceed 'presample.k'");
   }
+  check_kl_horizon(c, out);
   check_best_metric(c.eval, out);
   for (const int64_t k : c.eval.eval_k) {
     out.unless(k <= c.eval.eval_num_generations, "'eval_k' has " + std::to_string(k) +
