@@ -114,6 +114,8 @@ TEST(FullDisk, InThePresampleStageLosesNoPromptAndChangesNoBit) {
     const FullDisk disk(2000);  // in the middle of the first portion's lines
     EXPECT_EQ(lab.run(job, "full").code(), Code::kResourceExhausted);
   }
+  const std::string part = lab.file("full", "presample.jsonl");
+  EXPECT_GT(std::count(part.begin(), part.end(), '\n'), 1) << "not already in the header";
   lab.run_whole(job, "full");
   lab.expect_same_runs(job, "straight", "full");
   EXPECT_EQ(lab.file("full", "presample.jsonl"), lab.file("straight", "presample.jsonl"));
