@@ -12,6 +12,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "engine/core/text.h"
 #include "engine/objective/advantages.h"
 #include "engine/objective/f_dpg_contexts.h"
 #include "engine/objective/f_dpg_estimates.h"
@@ -38,34 +39,50 @@ struct FDpgOptions {
   EnergyTarget target;
   GradientRule rule;
   ZRule z;
-  double max_dropped_share = 1;
   double length_divisor = 1;  // alpha-DPG divides the loss by a constant length
   bool several_updates = false;
 };
 
+void add_sample_metrics(const TrainBatch& batch, const std::vector<Context>& contexts, Metrics& metrics) {
+  int64_t kept = 0, outside = 0;
+  for (const Context& c : contexts) {
+    kept += std::ssize(c.rows);
+    for (const SampleScores& s : c.samples) outside += s.log_target == -kInfinity;
+  }
+  add_metric(metrics, "fdpg/dropped", static_cast<double>(batch.num_rows() - kept));
+  add_metric(metrics, "fdpg/zero_target", static_cast<double>(outside), static_cast<double>(kept));
+}
+
 class FDpg final : public Objective {
  public:
-  explicit FDpg(FDpgOptions options) : o_(std::move(options)) {}
+  explicit FDpg(FDpgOptions options) : options_(std::move(options)) {}
 
   Needs needs() const override {
-    return {.old_logps = o_.several_updates, .policy_logps = true, .reference_logps = true};
+    return {.old_logps = options_.several_updates, .policy_logps = true, .reference_logps = true};
   }
 
   Status prepare(TrainBatch& batch, ObjectiveState& state, Metrics& metrics) const override {
     TRY(lambda, lambda_of(state));
-    TRY(contexts, collect_contexts(batch, o_.target, lambda));
-    TRY_DO(check_samples(batch, contexts, metrics));
+    TRY(contexts, collect_contexts(batch, options_.target, lambda));
+    add_sample_metrics(batch, contexts, metrics);
     batch.advantages.assign(static_cast<size_t>(batch.num_targets()), 0.0F);
-    batch.denominator = std::max<double>(1, static_cast<double>(contexts.size())) * o_.length_divisor;
+    // A prompt that will turn out to teach nothing, for a Z of 0 or a single sample, has a gradient of 0 in
+    // the mean over prompts; it does not leave it.
+    batch.denominator = std::max<double>(1, static_cast<double>(contexts.size())) * options_.length_divisor;
     ZBook book(state.values[kZ]);
-    if (o_.z.kind == ZKind::kRunning) {
+    if (options_.z.kind == ZKind::kRunning) {
       add_weights(contexts, book, metrics);
       state.values[kZ] = book.save();
     } else {
       // Z of a single sample is its own weight: pi/p is 1 whatever it is.
       std::erase_if(contexts, [](const Context& c) { return c.samples.size() < 2; });
     }
-    for (const Context& c : contexts) TRY_DO(weigh(c, book[c.prompt_row], batch, metrics));
+    Metrics by_prompt;
+    for (const Context& c : contexts) TRY_DO(weigh(c, book[c.prompt_row], batch, by_prompt));
+    // A mean over prompts is no number where it is infinite: a reverse KL as long as one completion lies
+    // outside the target, a Z beyond a double (fdpg/log_z still tells).
+    std::erase_if(by_prompt, [](const auto& m) { return !std::isfinite(m.second.sum); });
+    merge_metrics(metrics, by_prompt);
     return add_rollout_metrics(batch, metrics);
   }
 
@@ -91,15 +108,14 @@ class FDpg final : public Objective {
   Result<std::vector<double>> lambda_of(const ObjectiveState& state) const {
     const auto found = state.values.find(kFDpgLambda);
     std::vector<double> lambda = found == state.values.end() ? std::vector<double>() : found->second;
-    if (lambda.size() != o_.target.tilted().size()) {
-      return internal_error("f_dpg has " + std::to_string(o_.target.tilted().size()) +
+    if (lambda.size() != options_.target.tilted().size()) {
+      return internal_error("f_dpg has " + std::to_string(options_.target.tilted().size()) +
                             " constraints to be fitted, but the state holds " +
                             std::to_string(lambda.size()) + " fitted numbers");
     }
     return lambda;
   }
 
-  Status check_samples(const TrainBatch& batch, const std::vector<Context>& contexts, Metrics& metrics) const;
   void add_weights(const std::vector<Context>& contexts, ZBook& book, Metrics& metrics) const;
   Status weigh(const Context& context, const PartitionSum& so_far, TrainBatch& batch, Metrics& metrics) const;
   Status check_weight(const BatchRow& row, const SampleWeights& weights, size_t i) const;
@@ -107,30 +123,14 @@ class FDpg final : public Objective {
                            Metrics& metrics) const;
   Status add_rollout_metrics(const TrainBatch& batch, Metrics& metrics) const;
 
-  FDpgOptions o_;
+  FDpgOptions options_;
 };
-
-Status FDpg::check_samples(const TrainBatch& batch, const std::vector<Context>& contexts,
-                           Metrics& metrics) const {
-  int64_t kept = 0, outside = 0;
-  for (const Context& c : contexts) {
-    kept += std::ssize(c.rows);
-    for (const SampleScores& s : c.samples) outside += s.log_target == -kInfinity;
-  }
-  const int64_t dropped = batch.num_rows() - kept;
-  add_metric(metrics, "fdpg/dropped", static_cast<double>(dropped));
-  add_metric(metrics, "fdpg/zero_target", static_cast<double>(outside), static_cast<double>(kept));
-  if (static_cast<double>(dropped) <= o_.max_dropped_share * static_cast<double>(batch.num_rows()))
-    return ok_status();
-  return data_loss(std::to_string(dropped) + " of " + std::to_string(batch.num_rows()) +
-                   " completions have no score (f_dpg.max_dropped_share): look at the rewards' verdicts");
-}
 
 // All samples of the step enter Z before it is used.
 void FDpg::add_weights(const std::vector<Context>& contexts, ZBook& book, Metrics& metrics) const {
   std::map<int64_t, double> before;
   for (const Context& c : contexts) before.emplace(c.prompt_row, book[c.prompt_row].log_z());
-  for (const Context& c : contexts) book[c.prompt_row].add(c.log_weights());
+  for (const Context& c : contexts) book[c.prompt_row].add(c.log_weights);
   for (const auto& [row, log_z] : before) {
     if (std::isfinite(log_z)) add_metric(metrics, "fdpg/log_z_drift", std::abs(book[row].log_z() - log_z));
   }
@@ -138,12 +138,11 @@ void FDpg::add_weights(const std::vector<Context>& contexts, ZBook& book, Metric
 
 Status FDpg::weigh(const Context& context, const PartitionSum& so_far, TrainBatch& batch,
                    Metrics& metrics) const {
-  const std::vector<double> log_weights = context.log_weights();
-  const std::vector<double> log_z = o_.z(log_weights, so_far);
+  const std::vector<double> log_z = options_.z(context.log_weights, so_far);
   const bool nothing = *std::max_element(log_z.begin(), log_z.end()) == -kInfinity;
   add_metric(metrics, "fdpg/zero_z", nothing);
   if (nothing) return ok_status();
-  const SampleWeights weights = o_.rule(context.samples, log_z);
+  const SampleWeights weights = options_.rule(context.samples, log_z);
   const auto n = static_cast<double>(context.samples.size());
   for (size_t i = 0; i < context.rows.size(); ++i) {
     const BatchRow& row = batch.rows[context.rows[i]];
@@ -159,26 +158,29 @@ Status FDpg::weigh(const Context& context, const PartitionSum& so_far, TrainBatc
 
 Status FDpg::check_weight(const BatchRow& row, const SampleWeights& weights, size_t i) const {
   if (std::abs(weights.weight[i]) < kLargestWeight) return ok_status();
-  const std::string divergence = o_.rule.reward.divergence().name();
-  const auto& r = weights.pseudo_reward;
+  const std::string divergence = in_quotes(options_.rule.reward.divergence().name());
+  const auto [lowest, highest] = std::minmax_element(weights.log_t.begin(), weights.log_t.end());
   // Through the baseline one such completion spoils its whole prompt.
-  if (std::find(r.begin(), r.end(), -kInfinity) != r.end()) {
+  if (*highest == kInfinity && std::isinf(options_.rule.reward(kInfinity))) {
     return data_loss("a completion of prompt row " + std::to_string(row.prompt_row) +
-                     " lies outside the target, where the slope of " + in_quotes(divergence) +
+                     " lies outside the target, where the slope of " + divergence +
                      " is infinite; use an f_divergence_type with a finite one, as js_divergence");
   }
-  const double lowest = *std::min_element(weights.log_t.begin(), weights.log_t.end());
-  return data_loss("the pseudo-rewards of " + in_quotes(divergence) + " of prompt row " +
+  const auto [least, most] = std::minmax_element(weights.pseudo_reward.begin(), weights.pseudo_reward.end());
+  std::vector<std::string> remedies = {"use js_divergence, whose pseudo-rewards grow slowly"};
+  if (*most > -*least) remedies.insert(remedies.begin(), "set f_dpg.pseudo_reward_max");
+  if (const std::string advice = options_.target.advice(); !advice.empty()) remedies.push_back(advice);
+  return data_loss("the pseudo-rewards of " + divergence + " of prompt row " +
                    std::to_string(row.prompt_row) +
-                   " are out of range (lowest log(pi/p) of its samples: " + std::to_string(lowest) +
-                   "); set f_dpg.pseudo_reward_max, or use js_divergence, whose pseudo-rewards grow slowly");
+                   " are out of range (log(pi/p) of its samples: " + std::to_string(*lowest) + " to " +
+                   std::to_string(*highest) + "); " + join(remedies, ", or "));
 }
 
 void FDpg::add_context_metrics(const Context& context, double log_z, const SampleWeights& weights,
                                Metrics& metrics) const {
   const auto n = static_cast<double>(context.samples.size());
   PartitionSum sum;
-  sum.add(context.log_weights());
+  sum.add(context.log_weights);
   add_metric(metrics, "fdpg/z", std::exp(log_z));
   add_metric(metrics, "fdpg/log_z", log_z);
   add_metric(metrics, "fdpg/ess", std::exp(sum.log_ess()));
@@ -195,8 +197,7 @@ void FDpg::add_context_metrics(const Context& context, double log_z, const Sampl
   add_metric(metrics, "fdpg/capped_ratios", static_cast<double>(weights.capped_importance), n);
   const DivergenceEstimates d = estimate_divergences(context.samples, log_z);
   add_metric(metrics, "divergence/forward_kl", d.forward_kl);
-  // Infinite as long as one completion lies outside the target: no number then.
-  if (std::isfinite(d.reverse_kl)) add_metric(metrics, "divergence/reverse_kl", d.reverse_kl);
+  add_metric(metrics, "divergence/reverse_kl", d.reverse_kl);
   add_metric(metrics, "divergence/total_variation", d.total_variation);
   add_metric(metrics, "divergence/jensen_shannon", d.jensen_shannon);
 }
@@ -207,7 +208,7 @@ Status FDpg::add_rollout_metrics(const TrainBatch& batch, Metrics& metrics) cons
   for (const BatchRow& row : batch.rows) {
     rewards.push_back(row.has_reward ? std::optional(row.reward) : std::nullopt);
     groups.push_back(row.group);
-    for (const std::string& name : o_.target.features()) {
+    for (const std::string& name : options_.target.features()) {
       if (const auto found = row.parts.find(name); found != row.parts.end())
         add_metric(metrics, "fdpg/moment/" + name, found->second);
     }
@@ -224,7 +225,6 @@ Result<FDpgOptions> options_of(const ObjectiveConfig& config, PseudoReward rewar
   return FDpgOptions{.target = std::move(target),
                      .rule = {std::move(reward), baseline, config.f_dpg.log_rho_max},
                      .z = {.kind = z},
-                     .max_dropped_share = config.f_dpg.max_dropped_share,
                      .several_updates = config.num_iterations > 1};
 }
 

@@ -75,6 +75,7 @@ Result<std::vector<Context>> collect_contexts(TrainBatch& batch, const EnergyTar
     context.rows.push_back(r);
     context.samples.push_back(scored->scores);
     context.in_base.push_back(scored->in_base);
+    context.log_weights.push_back(scored->scores.log_weight());
   }
   std::vector<Context> out;
   for (auto& [group, context] : by_group) out.push_back(std::move(context));

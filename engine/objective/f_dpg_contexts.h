@@ -18,12 +18,7 @@ struct Context {
   std::vector<size_t> rows;           // of the batch
   std::vector<SampleScores> samples;  // relative to the base model, where it allows the completion
   std::vector<bool> in_base;          // else it lies outside every target, and the scores are not relative
-
-  std::vector<double> log_weights() const {
-    std::vector<double> out;
-    for (const SampleScores& s : samples) out.push_back(s.log_weight());
-    return out;
-  }
+  std::vector<double> log_weights;    // log P/q of each sample
 };
 
 // Scores every row from the batch's log-probs (old_logps is the policy, reference_logps the base model,

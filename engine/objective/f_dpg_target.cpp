@@ -1,6 +1,7 @@
 #include "engine/objective/f_dpg_target.h"
 
 #include <cmath>
+#include <cstdio>
 
 #include "engine/core/text.h"
 
@@ -40,6 +41,13 @@ std::vector<std::string> EnergyTarget::features() const {
   return out;
 }
 
+std::string EnergyTarget::advice() const {
+  if (!beta_) return {};
+  char beta[32];
+  std::snprintf(beta, sizeof beta, "%g", *beta_);
+  return "raise beta (" + std::string(beta) + " now), which divides the rewards";
+}
+
 Result<std::optional<double>> EnergyTarget::log_filter(const Judgement& x) const {
   double log_b = 0;
   for (const ConstraintConfig& c : filters_) {
@@ -68,7 +76,10 @@ Result<std::optional<double>> EnergyTarget::score(const Judgement& x,
                                                   const std::vector<double>& lambda) const {
   if (beta_) {
     if (!x.reward || !std::isfinite(*x.reward)) return std::optional<double>();
-    return std::optional(*x.reward / *beta_);
+    const double score = *x.reward / *beta_;
+    if (!std::isfinite(score))
+      return data_loss("reward " + std::to_string(*x.reward) + " / beta is beyond a double: " + advice());
+    return std::optional(score);
   }
   TRY(log_b, log_filter(x));
   const std::optional<std::vector<double>> phi = tilted_features(x);

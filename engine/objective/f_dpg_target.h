@@ -37,8 +37,12 @@ class EnergyTarget {
   // Names of everything that is constrained.
   std::vector<std::string> features() const;
 
+  // "raise beta (0.1 now), which divides the rewards": what helps a target that is too narrow; empty for
+  // constraints.
+  std::string advice() const;
+
   // log P(x) - log a(x); -inf: outside the target. No value: a judge gave none, nothing can be said of x.
-  // kDataLoss for a point-wise feature that is no probability.
+  // kDataLoss for a point-wise feature that is no probability, or a reward / beta beyond a double.
   Result<std::optional<double>> score(const Judgement& x, const std::vector<double>& lambda) const;
 
   // The two parts of it that the fit is made of: log b(x), and phi(x).

@@ -44,8 +44,8 @@ TokenRewards kl_reward(std::span<const double> kl, std::span<const uint8_t> mask
 
 // The adaptive strength of the same paper (section 2.2): with n samples in the step,
 //   beta <- beta (1 + clip(KL / target - 1, -0.2, 0.2) n / horizon)
-// KL and target are per sequence, in nats. A horizon of a fifth of n or less could turn beta negative: the
-// caller refuses it.
+// KL and target are per sequence, in nats. A horizon of a fifth of n or less could turn beta negative:
+// check_job refuses it.
 struct KlController {
   double target = 6, horizon = 10000;
   double next(double beta, double kl, double n) const;

@@ -134,6 +134,11 @@ void PolicyGradient::add_clip_metrics(const TokenSurrogate& surrogate, const at:
 }
 
 Result<LossOutput> PolicyGradient::loss(const LossInput& input) const {
+  TRY(policy, policy_loss(input));
+  return std::move(policy.out);
+}
+
+Result<PolicyLoss> PolicyGradient::policy_loss(const LossInput& input) const {
   const at::Tensor mask_N = input.mask_N & ~rehearsal_targets(input);
   TRY_DO(check_finite(input, input.logps_N, mask_N, "policy's log-prob"));
   TRY_DO(check_finite(input, input.advantages_N, mask_N, "advantage"));
@@ -143,10 +148,12 @@ Result<LossOutput> PolicyGradient::loss(const LossInput& input) const {
     TRY_DO(check_finite(input, input.old_logps_N, mask_N, "old log-prob"));
     old_N = keep(input.old_logps_N, mask_N);
   }
-  LossOutput out;
+  PolicyLoss policy;
+  LossOutput& out = policy.out;
   const at::Tensor log_ratio_N = log_ratio_at(options_.level, input, logps_N - old_N, mask_N);
-  const TokenSurrogate token = surrogate(logps_N, old_N, log_ratio_N, keep(input.advantages_N, mask_N));
-  at::Tensor loss_N = corrected(input, token.loss_N, old_N, mask_N, out.metrics);
+  policy.surrogate = surrogate(logps_N, old_N, log_ratio_N, keep(input.advantages_N, mask_N));
+  policy.loss_N = corrected(input, policy.surrogate.loss_N, old_N, mask_N, out.metrics);
+  at::Tensor loss_N = policy.loss_N;
   if (options_.beta > 0) {
     TRY_DO(check_finite(input, input.reference_logps_N, mask_N, "reference's log-prob"));
     at::Tensor kl_N = kl_(logps_N - keep(input.reference_logps_N, mask_N));
@@ -155,8 +162,8 @@ Result<LossOutput> PolicyGradient::loss(const LossInput& input) const {
     add_metric(out.metrics, "kl", masked_sum(kl_N, mask_N), mask_N.sum().item<double>());
   }
   out.loss = aggregate(options_.aggregation, input, loss_N, mask_N, false, input.batch.denominator);
-  add_clip_metrics(token, log_ratio_N, mask_N, out.metrics);
-  return out;
+  add_clip_metrics(policy.surrogate, log_ratio_N, mask_N, out.metrics);
+  return policy;
 }
 
 }  // namespace fulcrum

@@ -1,6 +1,6 @@
 // What the policy-gradient methods share: the rollouts' rewards, a token surrogate, corrections for samples
 // of another policy, a KL to the reference, the averaging and the metrics. Called by grpo.cpp, rloo.cpp,
-// reinforce_pp.cpp and dph_rl.cpp, which differ in their advantages and in what they add. Immutable,
+// reinforce_pp.cpp, ppo.cpp and dph_rl.cpp, which differ in their advantages and in what they add. Immutable,
 // thread-safe.
 #pragma once
 
@@ -45,6 +45,13 @@ struct PolicyGradientOptions {
 
 Result<PolicyGradientOptions> policy_gradient_options(const ObjectiveConfig& config);
 
+// A slice's policy loss and what it was made of.
+struct PolicyLoss {
+  LossOutput out;
+  TokenSurrogate surrogate;
+  at::Tensor loss_N;  // the policy's share of the token losses that were averaged, without the KL
+};
+
 class PolicyGradient {
  public:
   static Result<PolicyGradient> create(const PolicyGradientOptions& options);
@@ -52,7 +59,6 @@ class PolicyGradient {
 
   Needs needs() const;
   Aggregation aggregation() const { return options_.aggregation; }
-  const ClipRange& clip() const { return options_.clip; }
 
   // The three steps of a method's prepare(): rewards() judges and masks the rows; the method sets
   // batch.advantages; finish() settles what needs the whole step, `denominator` among it.
@@ -64,6 +70,8 @@ class PolicyGradient {
 
   // The share of the slice's exploration rows in the step's loss.
   Result<LossOutput> loss(const LossInput& input) const;
+  // The same, for a method that reports on its parts.
+  Result<PolicyLoss> policy_loss(const LossInput& input) const;
 
  private:
   PolicyGradient(const PolicyGradientOptions& options, KlEstimate kl)

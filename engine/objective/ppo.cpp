@@ -48,7 +48,6 @@ class Ppo final : public Objective {
         kl_(std::move(kl)),
         ppo_(config.ppo),
         gamma_(config.surrogate.gamma),
-        clip_{config.epsilon, config.epsilon_high.value_or(config.epsilon), config.delta},
         beta_(config.strength()) {}
 
   Needs needs() const override {
@@ -65,13 +64,12 @@ class Ppo final : public Objective {
   void find_kl(const TrainBatch& batch, PpoNumbers& numbers) const;
   void find_rewards(const TrainBatch& batch, double beta, PpoNumbers& numbers) const;
   void find_advantages(TrainBatch& batch, PpoNumbers& numbers) const;
-  Status adapt(const PpoNumbers& numbers, double rows, double& beta) const;
+  void adapt(const PpoNumbers& numbers, double rows, double& beta) const;
 
   PolicyGradient base_;
   KlEstimate kl_;
   PpoConfig ppo_;
   double gamma_;
-  ClipRange clip_;
   double beta_;
 };
 
@@ -125,16 +123,10 @@ void Ppo::find_advantages(TrainBatch& batch, PpoNumbers& numbers) const {
 }
 
 // The KL of the sequences as they were sampled, k1 summed over tokens, moves beta for the next step.
-Status Ppo::adapt(const PpoNumbers& numbers, double rows, double& beta) const {
-  if (!ppo_.kl_target || rows == 0) return ok_status();
-  if (ppo_.kl_horizon <= kMaxKlError * rows) {
-    return invalid_argument("kl_horizon is " + std::to_string(ppo_.kl_horizon) + " for steps of " +
-                            std::to_string(static_cast<int64_t>(rows)) +
-                            " completions: it must be above a fifth of them, or beta could turn negative");
-  }
+void Ppo::adapt(const PpoNumbers& numbers, double rows, double& beta) const {
+  if (!ppo_.kl_target || rows == 0) return;
   const KlController controller{.target = *ppo_.kl_target, .horizon = ppo_.kl_horizon};
   beta = controller.next(beta, numbers.sequence_kl / rows, rows);
-  return ok_status();
 }
 
 Status Ppo::prepare(TrainBatch& batch, ObjectiveState& state, Metrics& metrics) const {
@@ -158,11 +150,13 @@ Status Ppo::prepare(TrainBatch& batch, ObjectiveState& state, Metrics& metrics) 
   find_advantages(batch, numbers);
   base_.finish(batch, metrics);
   const double rows = add_ppo_metrics(batch, beta, numbers, metrics);
-  return adapt(numbers, rows, stored.front());
+  adapt(numbers, rows, stored.front());
+  return ok_status();
 }
 
 Result<LossOutput> Ppo::loss(const LossInput& input) const {
-  TRY(out, base_.loss(input));
+  TRY(policy, base_.policy_loss(input));
+  LossOutput& out = policy.out;
   const at::Tensor& mask_N = input.mask_N;
   TRY_DO(check_finite(input, input.values_N, mask_N, "critic's value"));
   TRY_DO(check_finite(input, input.returns_N, mask_N, "return"));
@@ -171,7 +165,7 @@ Result<LossOutput> Ppo::loss(const LossInput& input) const {
   const double denominator = input.batch.denominator;
   const Aggregation how = base_.aggregation();
   const double tokens = mask_N.sum().item<double>();
-  add_policy_metrics(input, clip_, tokens, out.metrics);
+  add_policy_metrics(input, policy, tokens, out.metrics);
   add_metric(out.metrics, "loss/value_avg", masked_sum(critic.loss_N, mask_N), tokens);
   add_metric(out.metrics, "val/clipfrac_avg", masked_sum(critic.clipped_N, mask_N), tokens);
   out.loss = out.loss + ppo_.vf_coef * aggregate(how, input, critic.loss_N, mask_N, false, denominator);
@@ -181,7 +175,7 @@ Result<LossOutput> Ppo::loss(const LossInput& input) const {
         out.loss + input.batch.kl_coefficient * aggregate(how, input, kl_N, mask_N, false, denominator);
     add_metric(out.metrics, "kl", masked_sum(kl_N, mask_N), tokens);
   }
-  return out;
+  return std::move(policy.out);
 }
 
 }  // namespace

@@ -7,14 +7,16 @@
 namespace fulcrum {
 namespace {
 
+// Welford's update (Technometrics 4(3), 1962): a spread keeps its digits far from 0.
 struct Moments {
-  double n = 0, sum = 0, squares = 0;
+  double n = 0, mean = 0, squares = 0;  // of the distances to the mean
   void add(double x) {
     n += 1;
-    sum += x;
-    squares += x * x;
+    const double step = x - mean;
+    mean += step / n;
+    squares += step * (x - mean);
   }
-  double variance() const { return n == 0 ? 0 : squares / n - (sum / n) * (sum / n); }
+  double variance() const { return n == 0 ? 0 : squares / n; }
 };
 
 // 1 - Var(R - V) / Var(R): 1 for a critic that knows the returns, 0 for one that knows their mean.
@@ -56,19 +58,17 @@ double add_ppo_metrics(const TrainBatch& batch, double beta, PpoNumbers& numbers
   return rows;
 }
 
-void add_policy_metrics(const LossInput& input, const ClipRange& clip, double tokens, Metrics& metrics) {
+void add_policy_metrics(const LossInput& input, const PolicyLoss& policy, double tokens, Metrics& metrics) {
   const at::Tensor& mask_N = input.mask_N;
-  const at::Tensor logps_N = keep(input.logps_N.detach(), mask_N);
-  const at::Tensor log_ratio_N =
-      input.old_logps_N.defined() ? logps_N - keep(input.old_logps_N, mask_N) : logps_N - logps_N;
-  const at::Tensor advantages_N = keep(input.advantages_N, mask_N);
-  const TokenSurrogate surrogate = clipped_surrogate(log_ratio_N, advantages_N, clip);
-  const at::Tensor clipped_N = ((surrogate.ratio_N < 1 - clip.low) & (advantages_N < 0)) |
-                               ((surrogate.ratio_N > 1 + clip.high) & (advantages_N > 0));
-  add_metric(metrics, "loss/policy_avg", masked_sum(surrogate.loss_N, mask_N), tokens);
-  add_metric(metrics, "policy/approxkl_avg", masked_sum(0.5 * log_ratio_N * log_ratio_N, mask_N), tokens);
-  add_metric(metrics, "policy/clipfrac_avg", masked_sum(clipped_N, mask_N), tokens);
-  add_metric(metrics, "val/ratio", masked_sum(surrogate.ratio_N, mask_N), tokens);
+  const auto add = [&](const std::string& name, const at::Tensor& x_N) {
+    add_metric(metrics, name, masked_sum(x_N, mask_N), tokens);
+  };
+  const at::Tensor old_N = input.old_logps_N.defined() ? input.old_logps_N : input.logps_N;
+  const at::Tensor log_ratio_N = keep(input.logps_N - old_N, mask_N);
+  add("loss/policy_avg", policy.loss_N);
+  add("policy/approxkl_avg", 0.5 * log_ratio_N * log_ratio_N);
+  add("policy/clipfrac_avg", policy.surrogate.clipped_N);
+  add("val/ratio", policy.surrogate.ratio_N);
 }
 
 }  // namespace fulcrum

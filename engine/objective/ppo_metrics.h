@@ -22,7 +22,8 @@ struct PpoNumbers {
 // variance. Fills numbers.sequence_kl; gives the number of rows that count, those with an unmasked token.
 double add_ppo_metrics(const TrainBatch& batch, double beta, PpoNumbers& numbers, Metrics& metrics);
 
-// loss/policy_avg, policy/{approxkl_avg, clipfrac_avg}, val/ratio: means over the slice's unmasked tokens.
-void add_policy_metrics(const LossInput& input, const ClipRange& clip, double tokens, Metrics& metrics);
+// loss/policy_avg, policy/{approxkl_avg, clipfrac_avg}, val/ratio: means over the slice's unmasked tokens, of
+// the surrogate that gave the loss.
+void add_policy_metrics(const LossInput& input, const PolicyLoss& policy, double tokens, Metrics& metrics);
 
 }  // namespace fulcrum

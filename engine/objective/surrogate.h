@@ -1,6 +1,6 @@
 // The token losses of the policy-gradient methods, as functions of the log-ratio to the old policy: PPO's
 // clipped surrogate with its later bounds, CISPO, DPPO-TV; and the level the ratio is formed at (GSPO, RLOO).
-// Called by policy_gradient.cpp and ppo.cpp. Pure, thread-safe; results keep the dtype of the log-probs.
+// Called by policy_gradient.cpp. Pure, thread-safe; results keep the dtype of the log-probs.
 #pragma once
 
 #include <ATen/core/Tensor.h>

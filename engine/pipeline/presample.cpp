@@ -5,6 +5,7 @@
 #include <cmath>
 #include <map>
 
+#include "engine/core/hash.h"
 #include "engine/core/log.h"
 #include "engine/data/pack.h"
 #include "engine/pipeline/initial_samples.h"
@@ -56,39 +57,75 @@ Status add_logps(BuiltJob& job, std::vector<PresampledPrompt>& prompts) {
   return ok_status();
 }
 
+using FreshSamples = std::map<size_t, std::vector<TokenId>>;  // by place among the rows
+
+// One more sample of each candidate; those that are correct and have an end.
+Result<FreshSamples> confirm(BuiltJob& job, const std::vector<int64_t>& rows,
+                             const std::vector<size_t>& candidates) {
+  FreshSamples out;
+  if (candidates.empty()) return out;
+  std::vector<int64_t> asked;
+  for (const size_t i : candidates) asked.push_back(rows[i]);
+  TRY(drawn, draw_initial(job, asked, InitialStream::kConfirm, 1));
+  for (size_t c = 0; c < candidates.size(); ++c) {
+    const Completion& fresh = drawn.groups[c].completions.front();
+    if (is_correct(drawn.verdicts[c].front(), job.config.correct_from()) &&
+        fresh.finish != FinishReason::kLength && !fresh.ids.empty())
+      out[candidates[c]] = fresh.ids;
+  }
+  return out;
+}
+
 Result<std::vector<PresampledPrompt>> sample_chunk(BuiltJob& job, const std::vector<int64_t>& rows) {
   const PartitionRule rule = rule_of(job.config.presample);
   TRY(drawn, draw_initial(job, rows, InitialStream::kPresample, rule.k));
-  std::vector<PresampledPrompt> out;
-  std::vector<int64_t> candidates;
+  std::vector<std::vector<uint8_t>> correct;
+  std::vector<size_t> candidates;
   for (size_t i = 0; i < rows.size(); ++i) {
-    const std::vector<uint8_t> correct = judged_correct(drawn.verdicts[i], job.config.correct_from());
-    PresampledPrompt p{.row = rows[i], .label = label_prompt(rule, correct, false), .ids = {}, .logps = {}};
-    p.correct = std::count(correct.begin(), correct.end(), 1);
-    if (is_candidate(rule, correct)) candidates.push_back(rows[i]);
-    out.push_back(std::move(p));
+    correct.push_back(judged_correct(drawn.verdicts[i], job.config.correct_from()));
+    if (is_candidate(rule, correct[i])) candidates.push_back(i);
   }
-  if (candidates.empty()) return out;
-  TRY(confirmed, draw_initial(job, candidates, InitialStream::kConfirm, 1));
-  std::map<int64_t, size_t> at;
-  for (size_t i = 0; i < rows.size(); ++i) at[rows[i]] = i;
-  for (size_t i = 0; i < candidates.size(); ++i) {
-    const Completion& fresh = confirmed.groups[i].completions.front();
-    if (!is_correct(confirmed.verdicts[i].front(), job.config.correct_from()) ||
-        fresh.finish == FinishReason::kLength || fresh.ids.empty())
-      continue;
-    PresampledPrompt& p = out[at[candidates[i]]];
-    p.label = PromptLabel::kPef;
-    p.ids = fresh.ids;
+  TRY(confirmed, confirm(job, rows, candidates));
+  std::vector<PresampledPrompt> out;
+  for (size_t i = 0; i < rows.size(); ++i) {
+    const auto fresh = confirmed.find(i);
+    const bool found = fresh != confirmed.end();
+    out.push_back({.row = rows[i],
+                   .correct = std::count(correct[i].begin(), correct[i].end(), 1),
+                   .label = label_prompt(rule, correct[i], found),
+                   .ids = found ? fresh->second : std::vector<TokenId>(),
+                   .logps = {}});
   }
   TRY_DO(add_logps(job, out));
+  return out;
+}
+
+// Everything that decides the samples, their labels and their log-probs: names for Rehearsal::open.
+Result<Json> made_with(const BuiltJob& job) {
+  const Json keys = write_config(job.config);
+  Json out = Json::object();
+  for (const char* key : {"seed", "temperature", "top_p", "top_k", "min_p", "max_completion_length", "stop",
+                          "reward_funcs", "correct_reward", "dtype"})
+    out[key] = keys.at(key);
+  for (const char* key : {"k", "threshold", "on_extra_fail", "drop_all_wrong"})
+    out[std::string("presample.") + key] = keys.at("presample").at(key);
+  TRY(model, load_model(job.config.model_name_or_path));
+  out["model"] = content_hash(model.tensors);
+  out["tokenizer"] = job.tokenizer->content_hash();
+  Sha256 data;
+  for (int64_t i = 0; i < job.train.size(); ++i) {
+    const Prompt& prompt = job.train.row(i).prompt;
+    data.update(dump_json({{"ids", prompt.ids}, {"columns", prompt.columns}}) + "\n");
+  }
+  out["data"] = data.hex();
   return out;
 }
 
 }  // namespace
 
 Status presample(BuiltJob& job) {
-  TRY(rehearsal, Rehearsal::open(job.journal->folder() / "presample.jsonl"));
+  TRY(made, made_with(job));
+  TRY(rehearsal, Rehearsal::open(job.journal->folder() / "presample.jsonl", made));
   const int64_t total = job.train.size();
   int64_t next = static_cast<int64_t>(rehearsal.prompts().size());
   if (next > total)
@@ -120,7 +157,7 @@ Status presample(BuiltJob& job) {
            " prompts are near-perfect (D_pef), " + std::to_string(explore.size()) + " are explored (D_exp)");
   if (share == 0) log_warn("presample: D_pef is empty; the divergence term is 0 in every step");
   if (explore.empty()) {
-    return failed_precondition(
+    return invalid_argument(
         "the initial policy leaves no prompt to explore: raise 'presample.threshold', do not drop, or add "
         "harder prompts");
   }

@@ -51,22 +51,52 @@ std::string lines_of(const std::vector<PresampledPrompt>& prompts) {
   return lines;
 }
 
-}  // namespace
+constexpr const char* kMadeWith = "made_with";
+constexpr size_t kShown = 80;  // bytes of a value in a message
 
-Result<Rehearsal> Rehearsal::open(const Path& file) {
-  Rehearsal out(file);
+Status check_header(const Path& file, const std::string& line, const Json& made_with) {
+  const Result<Json> header = parse_json(line);
+  const Json before = header.ok() && header->is_object() ? header->value(kMadeWith, Json()) : Json();
+  if (!before.is_object()) {
+    return data_loss(in_quotes(file.string()) +
+                     " line 1 does not say what the file was made with; delete it to sample again");
+  }
+  for (const auto& [key, value] : made_with.items()) {
+    const std::string now = dump_json(value), then = dump_json(before.value(key, Json()));
+    if (now == then) continue;
+    return failed_precondition(in_quotes(file.string()) + " was made with another " + in_quotes(key) + " (" +
+                               printable(then, kShown) + ", now " + printable(now, kShown) +
+                               "); undo that change, or choose another output_dir");
+  }
+  return ok_status();
+}
+
+// The file's whole lines; "" without any. What was torn off an append is gone from the file too.
+Result<std::string> whole_lines(const Path& file) {
   std::error_code ignored;
-  if (!std::filesystem::exists(file, ignored)) return out;
+  if (!std::filesystem::exists(file, ignored)) return std::string();
   TRY(text, read_file(file));
   const size_t whole = text.rfind('\n') == std::string::npos ? 0 : text.rfind('\n') + 1;
-  if (whole < text.size()) {
-    text.resize(whole);
-    TRY_DO(write_file_atomic(file, text));
+  if (whole == text.size()) return text;
+  text.resize(whole);
+  TRY_DO(write_file_atomic(file, text));
+  return text;
+}
+
+}  // namespace
+
+Result<Rehearsal> Rehearsal::open(const Path& file, const Json& made_with) {
+  Rehearsal out(file, dump_json({{kMadeWith, made_with}}) + "\n");
+  TRY(text, whole_lines(file));
+  if (text.empty()) {
+    TRY_DO(write_file_atomic(file, out.header_));
+    return out;
   }
   int64_t line = 0;
   for (const std::string& row : split(text, '\n')) {
     ++line;
-    if (row.empty()) continue;
+    if (line == 1) TRY_DO(check_header(file, row, made_with));
+    if (line == 1 || row.empty()) continue;
     const std::string where = in_quotes(file.string()) + " line " + std::to_string(line);
     Result<Json> j = parse_json(row);
     Result<PresampledPrompt> p = j.ok() ? from_json(*j) : Result<PresampledPrompt>(j.status());
@@ -86,7 +116,7 @@ Status Rehearsal::append(const std::vector<PresampledPrompt>& prompts) {
 Status Rehearsal::keep(int64_t count) {
   if (count >= std::ssize(prompts_)) return ok_status();
   prompts_.resize(static_cast<size_t>(count));
-  return write_file_atomic(file_, lines_of(prompts_));
+  return write_file_atomic(file_, header_ + lines_of(prompts_));
 }
 
 std::vector<int64_t> Rehearsal::exploration_rows() const {

@@ -92,7 +92,6 @@ class Book {
 
   std::vector<Worker> workers() const { return workers_.all(); }
   BookCounts counts() const;
-  const std::string& fingerprint() const { return workers_.fingerprint(); }
 
  private:
   struct Item {

@@ -51,9 +51,6 @@ class WorkerBook {
 
   // Counts a bad result; true if that quarantines the name.
   bool count_bad(const std::string& name);
-  // Empty until the first worker has bound it. Belongs into the checkpoint, so that a restarted learner holds
-  // new workers to it.
-  const std::string& fingerprint() const { return options_.fingerprint; }
 
  private:
   WorkerOptions options_;

@@ -28,6 +28,15 @@ Status check_hello(const v1::Register& hello) {
   return ok_status();
 }
 
+// The text must be what the tokens spell: judges look at the one, the learner trains on the others.
+Status check_alone(const Completion& completion, const SamplingParams& sampling,
+                   const FleetJobOptions& options) {
+  TRY_DO(check_completion(completion, sampling, {.vocab_size = options.vocab_size}));
+  if (options.text_of && options.text_of(completion.ids) != completion.text)
+    return invalid_argument("its text is not what its tokens spell");
+  return ok_status();
+}
+
 }  // namespace
 
 Fleet::Fleet(const Clock& clock)
@@ -79,7 +88,7 @@ Status Fleet::enlist(Peer& peer) {
 }
 
 Status Fleet::received(int64_t worker, v1::WorkerMessage message) {
-  const std::lock_guard lock(mutex_);
+  std::unique_lock lock(mutex_);
   const auto found = peers_.find(worker);
   if (found == peers_.end()) return unavailable("this worker is not registered: register again");
   Peer& peer = found->second;
@@ -89,7 +98,7 @@ Status Fleet::received(int64_t worker, v1::WorkerMessage message) {
   }
   switch (message.message_case()) {
     case v1::WorkerMessage::kCompletion:
-      return on_completion(peer, message.completion());
+      return on_completion(lock, worker, message.completion());
     case v1::WorkerMessage::kHeartbeat:
       peer.weights_id = message.heartbeat().weights_id();
       return ok_status();
@@ -126,25 +135,46 @@ void Fleet::on_failure(const Peer& peer, const std::string& reason) {
   changed();
 }
 
+// The lease a completion is of; null if its worker does not hold it (any more).
+Fleet::Partial* Fleet::partial_of(int64_t worker, const v1::CompletionResult& result) {
+  const auto peer = peers_.find(worker);
+  if (peer == peers_.end()) return nullptr;
+  const auto lease = peer->second.leases.find(result.fence());
+  return lease == peer->second.leases.end() || lease->second.item != result.item() ? nullptr : &lease->second;
+}
+
 // Completions of a lease are put together here. What does not belong to one is dropped and counted; what
 // cannot be of a good group makes the group bad at once, so that nothing larger than what was asked for is
 // ever kept.
-Status Fleet::on_completion(Peer& peer, const v1::CompletionResult& result) {
-  const auto found = peer.leases.find(result.fence());
-  if (found == peer.leases.end() || found->second.item != result.item()) {
+Status Fleet::on_completion(std::unique_lock<std::mutex>& lock, int64_t worker,
+                            const v1::CompletionResult& result) {
+  const auto fenced = [&] {
     ++counters_["results_fenced"];
     return ok_status();
+  };
+  Partial* partial = partial_of(worker, result);
+  if (partial == nullptr) return fenced();
+  Result<Completion> completion = completion_for(*partial, result);
+  if (completion.ok()) {
+    // To decode takes long, and the others go on meanwhile: the lease may be gone afterwards.
+    const std::shared_ptr<Job> job = job_;
+    const SamplingParams sampling = partial->request.sampling;
+    lock.unlock();
+    Status alone = check_alone(*completion, sampling, job->options);
+    lock.lock();
+    partial = partial_of(worker, result);
+    if (partial == nullptr) return fenced();
+    if (!alone.ok()) completion = alone.with_context("completion " + std::to_string(result.generation()));
   }
-  Partial& partial = found->second;
-  Result<Completion> completion = completion_for(partial, result);
+  Peer& peer = peers_.at(worker);
   if (!completion.ok()) {
-    partial.group.completions.clear();  // which the book refuses
+    partial->group.completions.clear();  // which the book refuses
     return on_group(peer, result.fence(), completion.status());
   }
   const auto g = static_cast<size_t>(result.generation());
-  partial.arrived[g] = true;
-  partial.group.completions[g] = std::move(completion).value();
-  return --partial.missing > 0 ? ok_status() : on_group(peer, result.fence());
+  partial->arrived[g] = true;
+  partial->group.completions[g] = std::move(completion).value();
+  return --partial->missing > 0 ? ok_status() : on_group(peer, result.fence());
 }
 
 // What can be seen of one completion alone, before it is kept; the book looks at the group.

@@ -2,7 +2,8 @@
 // published. One fleet a learner process; it outlives jobs, and workers stay connected between them.
 // WorkerService and WeightService (engine/rpc) call it from gRPC's reactions, a job's thread through the
 // GrpcRollout that begin_job() hands out. Thread-safe: one mutex around everything, never held while
-// something blocks. What counts is decided by the book (rollout/dispatch); the fleet moves it over the wire.
+// something blocks or a text is decoded. What counts is decided by the book (rollout/dispatch); the fleet
+// moves it over the wire.
 #pragma once
 
 #include <condition_variable>
@@ -93,7 +94,7 @@ class Fleet final : public WorkerHub, public WeightSource {
                                              std::stop_token stop);
   void end_job(const std::shared_ptr<Job>& job);
 
-  // All of these under the mutex.
+  // All of these under the mutex, which `lock` holds too.
   Status enlist(Peer& peer);
   void hand_out();
   std::vector<Peer*> takers();
@@ -102,7 +103,9 @@ class Fleet final : public WorkerHub, public WeightSource {
   void drop_silent();
   bool all_fail(const Job& job) const;
   void on_failure(const Peer& peer, const std::string& reason);
-  Status on_completion(Peer& peer, const v1::CompletionResult& result);
+  Partial* partial_of(int64_t worker, const v1::CompletionResult& result);
+  Status on_completion(std::unique_lock<std::mutex>& lock, int64_t worker,
+                       const v1::CompletionResult& result);
   static Result<Completion> completion_for(const Partial& partial, const v1::CompletionResult& result);
   // `seen`: what was wrong with it already, if anything was.
   Status on_group(Peer& peer, uint64_t fence, const Status& seen = {});

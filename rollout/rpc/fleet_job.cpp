@@ -26,7 +26,6 @@ Result<std::shared_ptr<GrpcRollout>> Fleet::begin_job(FleetJobOptions options) {
   if (job_) return failed_precondition("the workers are at work for another job");
   BookOptions book{.epoch = ++last_epoch_, .lease = options.lease};
   book.limits.vocab_size = options.vocab_size;
-  book.limits.text_of = options.text_of;
   book.workers.heartbeat = options.heartbeat;
   book.workers.deterministic = options.deterministic;
   book.workers.fingerprint = options.fingerprint;

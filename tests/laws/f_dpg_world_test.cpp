@@ -15,6 +15,7 @@
 namespace fulcrum {
 namespace {
 
+using testing::largest;
 using testing::make;
 using testing::ObjectiveRun;
 using testing::TabularWorld;
@@ -113,8 +114,6 @@ double distance_reached(const Setting& s, const ObjectiveConfig& config, const a
   }
   return distance;
 }
-
-double largest(const at::Tensor& x) { return x.abs().max().item<double>(); }
 
 TEST(FDpgWorld, TheGradientIsThatOfTheExactDivergenceForEveryGenerator) {
   const Setting s;

@@ -12,14 +12,13 @@
 namespace fulcrum {
 namespace {
 
+using testing::largest;
 using testing::make;
 using testing::ObjectiveRun;
 using testing::TabularWorld;
 
 constexpr double kBeta = 0.7;
 constexpr int64_t kParts = 9;  // of the rational policies
-
-double largest(const at::Tensor& x) { return x.abs().max().item<double>(); }
 
 // Rewards and a reference over five tokens and an end, three tokens at most.
 struct Setting {

@@ -132,9 +132,12 @@ TEST(FullDisk, InThePresampleStageLosesNoPromptAndChangesNoBit) {
                          {"presample", {{"k", 4}, {"threshold", 2}, {"rehearsal_per_step", 3}}}});
   lab.run_whole(job, "straight");
   {
-    const FullDisk disk(2000);  // in the middle of the first portion's lines
+    const FullDisk disk(5000);
     EXPECT_EQ(lab.run(job, "full").code(), Code::kResourceExhausted);
   }
+  const std::string part = lab.file("full", "presample.jsonl");
+  const auto lines = std::count(part.begin(), part.end(), '\n');
+  EXPECT_TRUE(lines > 1 && lines < 1 + 64) << lines << ": not in the middle of the first portion";
   lab.run_whole(job, "full");
   lab.expect_same_runs(job, "straight", "full");
   EXPECT_EQ(lab.file("full", "presample.jsonl"), lab.file("straight", "presample.jsonl"));

@@ -139,7 +139,7 @@ TEST(ResumePresample, AStopInTheStageKeepsWhatWasSampled) {
   lab.run_whole(job, "straight");
   ASSERT_EQ(lab.run(job, "stopped", {.stop_in_stage = true}).code(), Code::kUnavailable);
   const std::string part = lab.file("stopped", "presample.jsonl");
-  EXPECT_EQ(std::count(part.begin(), part.end(), '\n'), 64);
+  EXPECT_EQ(std::count(part.begin(), part.end(), '\n'), 1 + 64) << "what it was made with, and 64 prompts";
   lab.run_whole(job, "stopped");
   lab.expect_same_runs(job, "straight", "stopped");
   EXPECT_EQ(lab.file("stopped", "presample.jsonl"), lab.file("straight", "presample.jsonl"));
@@ -179,6 +179,35 @@ TEST(ResumeFitTarget, WithoutItsFitAStartedJobDoesNotGoOn) {
             std::string::npos);
   std::filesystem::remove(lab.path("run") / "target.json");
   EXPECT_NE(lab.run(job, "run").message().find("its lambda is lost"), std::string::npos);
+}
+
+// The paths are the same, and so are the job's keys: what stands at them is not.
+TEST(ResumePresample, SamplesOfAnotherModelOrOtherDataAreNotGoneOnWith) {
+  Lab lab;
+  const JobConfig job = lab.job("dph_rl", kDphKeys);
+  ASSERT_EQ(lab.run(job, "run", {.stop_in_stage = true}).code(), Code::kUnavailable);
+  const Path weights = lab.path("model") / "model.safetensors", data = lab.path("train.jsonl");
+  const std::string model = read_file(weights).value(), rows = read_file(data).value();
+  ASSERT_TRUE(write_file_atomic(weights, read_file(lab.path("other") / "model.safetensors").value()).ok());
+  const Status other_model = lab.run(job, "run");
+  EXPECT_EQ(other_model.code(), Code::kFailedPrecondition);
+  EXPECT_NE(other_model.message().find("made with another 'model'"), std::string::npos)
+      << other_model.message();
+  ASSERT_TRUE(write_file_atomic(weights, model).ok());
+  ASSERT_TRUE(write_file_atomic(data, rows.substr(rows.find('\n') + 1)).ok());
+  EXPECT_NE(lab.run(job, "run").message().find("made with another 'data'"), std::string::npos);
+  ASSERT_TRUE(write_file_atomic(data, rows).ok());
+  lab.run_whole(job, "run");
+}
+
+TEST(Presample, AJobWithNothingLeftToExploreIsBadInput) {
+  Lab lab;
+  const JobConfig job = lab.job(
+      "dph_rl", with(kDphKeys, {{"reward_funcs", {{{"name", "regex"}, {"pattern", "^"}}}},
+                                {"presample", {{"k", 2}, {"threshold", 1}, {"on_extra_fail", "drop"}}}}));
+  const Status status = lab.run(job, "run");
+  EXPECT_EQ(status.code(), Code::kInvalidArgument);
+  EXPECT_NE(status.message().find("raise 'presample.threshold'"), std::string::npos) << status.message();
 }
 
 TEST(ResumePresample, SomePromptsAreMasteredAndSomeAreNot) {

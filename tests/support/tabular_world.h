@@ -19,6 +19,9 @@
 
 namespace fulcrum::testing {
 
+// The largest entry, whatever its sign: how far two gradients are apart.
+inline double largest(const at::Tensor& x) { return x.abs().max().item<double>(); }
+
 class TabularWorld {
  public:
   // Sequences of `length` tokens; shorter ones end with `eos`, if there is one.

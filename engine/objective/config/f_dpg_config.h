@@ -36,7 +36,6 @@ struct FDpgConfig {
   std::string z = "running";
   std::optional<double> pseudo_reward_max;
   double log_rho_max = 20;
-  double max_dropped_share = 0.5;
   int64_t fit_samples = 4096;
   std::optional<double> fit_learning_rate;
 
@@ -69,8 +68,6 @@ struct FDpgConfig {
         "pseudo-rewards above it are cut, which bounds the gradient and biases it towards modes; null: off "
         "(alpha_dpg: 10)");
     v.field("log_rho_max", log_rho_max, above(0), "log importance ratios policy / proposal above it are cut");
-    v.field("max_dropped_share", max_dropped_share, between(0, 1),
-            "share of a step's completions that may be without a score before the job stops");
     v.field("fit_samples", fit_samples, at_least(2),
             "completions of the initial policy that the constraints' lambda is fitted on");
     v.field("fit_learning_rate", fit_learning_rate, above(0),

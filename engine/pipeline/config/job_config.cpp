@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 
 #include "engine/core/hash.h"
 #include "engine/core/text.h"
@@ -33,6 +34,14 @@ void check_best_metric(const EvalConfig& c, Complaints& out) {
              "'metric_for_best_model' is " + in_quotes(chosen) + "; evaluation gives " + join(names, ", "));
 }
 
+// PPO's controller moves beta by at most kMaxKlError completions / kl_horizon of itself a step.
+void check_kl_horizon(const JobConfig& c, Complaints& out) {
+  const auto completions = static_cast<double>(c.data.prompts_per_step * c.sampling.num_generations);
+  out.unless(!c.objective.ppo.kl_target || c.objective.ppo.kl_horizon > kMaxKlError * completions,
+             "'kl_horizon' must be above a fifth of a step's " + std::to_string(std::llround(completions)) +
+                 " completions, or beta could turn negative");
+}
+
 void check_online(const JobConfig& c, Complaints& out) {
   const std::string& trainer = c.objective.trainer;
   out.unless(!c.reward_funcs.empty(), "trainer '" + trainer + "' needs 'reward_funcs'");
@@ -51,6 +60,7 @@ void check_online(const JobConfig& c, Complaints& out) {
   if (trainer == "dph_rl") {
     out.unless(c.presample.threshold <= c.presample.k, "'presample.threshold' must not exceed 'presample.k'");
   }
+  check_kl_horizon(c, out);
   check_best_metric(c.eval, out);
   for (const int64_t k : c.eval.eval_k) {
     out.unless(k <= c.eval.eval_num_generations, "'eval_k' has " + std::to_string(k) +
@@ -62,10 +72,6 @@ void check_online(const JobConfig& c, Complaints& out) {
 void check_critic(const JobConfig& c, Complaints& out) {
   if (c.objective.trainer != "ppo") return;
   const CriticConfig& critic = c.learner.critic;
-  const double rows = static_cast<double>(c.data.prompts_per_step * c.sampling.num_generations);
-  out.unless(!c.objective.ppo.kl_target || c.objective.ppo.kl_horizon > kMaxKlError * rows,
-             "'kl_horizon' must be above " + std::to_string(static_cast<int64_t>(kMaxKlError * rows)) +
-                 ", a fifth of a step's completions, or beta could become negative");
   out.unless(critic.value_head == "separate" || critic.value_model.empty(),
              "'value_model' does nothing with a shared 'value_head'");
 }

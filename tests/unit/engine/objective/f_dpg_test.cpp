@@ -15,6 +15,7 @@ namespace {
 
 using ::testing::Each;
 using ::testing::HasSubstr;
+using ::testing::Not;
 using testing::ObjectiveRun;
 using testing::refusal;
 
@@ -154,13 +155,14 @@ TEST(FDpg, ACompletionThePolicyHasLostIsDroppedAndCounted) {
   EXPECT_EQ(gradient(r)[2], 0);
 }
 
-TEST(FDpg, ACompletionWithoutAScoreIsDroppedAndTooManyStopTheJob) {
+TEST(FDpg, ACompletionWithoutAScoreIsDropped) {
   std::vector<Row> rows = {{.policy = {-1}}, {.policy = {-2}, .ok = 0}, {.policy = {-3}, .judged = false}};
   EXPECT_EQ(run(filter_config(), rows).prepared.at("fdpg/dropped").sum, 1);
   rows[0].judged = rows[1].judged = false;
   const ObjectiveRun r = run(filter_config(), rows);
-  EXPECT_EQ(r.status.code(), Code::kDataLoss);
-  EXPECT_THAT(r.status.message(), HasSubstr("3 of 3 completions have no score (f_dpg.max_dropped_share)"));
+  ASSERT_TRUE(r.status.ok()) << r.status.message();
+  EXPECT_EQ(r.prepared.at("fdpg/dropped").sum, 3);
+  EXPECT_THAT(gradient(r), Each(0.0));
   std::vector<Row> rewards = {{.policy = {-1}}, {.policy = {-2}, .reward = std::nullopt}, {.policy = {-1}}};
   rewards.push_back({.policy = {-1}, .reward = std::nan("")});
   EXPECT_EQ(run(reward_config(), rewards).prepared.at("fdpg/dropped").sum, 2);
@@ -270,6 +272,47 @@ TEST(FDpg, AForwardKlRewardThatWouldExplodeIsRefusedNamingTheRowAndTheKey) {
   const ObjectiveRun fine = run(capped, rows);
   ASSERT_TRUE(fine.status.ok()) << fine.status.message();
   EXPECT_DOUBLE_EQ(fine.prepared.at("fdpg/capped_rewards").sum, 1);
+}
+
+// Rewards 1 and 0: at this beta the slope of chi-squared, 2 expm1(log t), passes every double at log t =
+// 10^4.
+TEST(FDpg, ASlopeThatOverflowsIsNotTakenForACompletionOutsideTheTarget) {
+  const std::vector<Row> rows = {{.policy = {-1}}, {.policy = {-1}, .reward = 0}};
+  ObjectiveConfig config = reward_config("chi_squared");
+  config.beta = 1e-4;
+  const ObjectiveRun slope = run(config, rows);
+  EXPECT_EQ(slope.status.code(), Code::kDataLoss);
+  EXPECT_THAT(slope.status.message(), HasSubstr("pseudo-rewards of 'chi_squared' of prompt row 7"));
+  EXPECT_THAT(slope.status.message(), HasSubstr("raise beta (0.0001 now)"));
+  EXPECT_THAT(slope.status.message(), Not(HasSubstr("outside the target")));
+  config.beta = 1e-309;
+  const ObjectiveRun energy = run(config, rows);
+  EXPECT_EQ(energy.status.code(), Code::kDataLoss);
+  EXPECT_THAT(energy.status.message(), HasSubstr("prompt row 7: reward 1.000000 / beta is beyond a double: "
+                                                 "raise beta (1e-309 now)"));
+}
+
+TEST(FDpg, AZBeyondADoubleIsReportedByItsLogarithmAlone) {
+  ObjectiveConfig config = reward_config("js_divergence");
+  config.beta = 1e-3;
+  const ObjectiveRun r = run(config, {{.policy = {-1}}, {.policy = {-1}, .reward = 0}});
+  ASSERT_TRUE(r.status.ok()) << r.status.message();
+  EXPECT_FALSE(r.prepared.contains("fdpg/z"));
+  EXPECT_NEAR(r.prepared.at("fdpg/log_z").mean(), 1000 - std::log(2.0), 1e-9);
+  EXPECT_LT(gradient(r)[0], 0);
+  EXPECT_GT(gradient(r)[1], 0);
+}
+
+// In the mean over prompts it has the gradient 0, so that the others weigh no more for its sake.
+TEST(FDpg, APromptThatTeachesNothingCountsInTheMeanOverPrompts) {
+  const std::vector<Row> two = {{.policy = {-1}}, {.policy = {-2}, .ok = 0}};
+  std::vector<Row> never_met = two, single = two;
+  never_met.push_back({.policy = {-1}, .ok = 0, .group = 1, .prompt_row = 8});
+  single.push_back({.policy = {-1}, .group = 1, .prompt_row = 8});
+  ObjectiveConfig config = filter_config();
+  EXPECT_EQ(gradient(run(config, never_met))[0], gradient(run(config, two))[0] / 2);
+  config.f_dpg.z = "per_batch";
+  EXPECT_EQ(gradient(run(config, single))[0], gradient(run(config, two))[0] / 2);
 }
 
 TEST(FDpg, AMaskedTokenMayHoldAnything) {

@@ -43,6 +43,11 @@ inline Completion completion_for(const RolloutRequest& r, int64_t g) {
           .finish = FinishReason::kStop};
 }
 
+// The text of such a completion from its tokens alone, of the first five requests.
+inline std::string spelled(std::span<const TokenId> ids) {
+  return "c" + std::to_string(ids[0] - 10) + "." + std::to_string(ids[1] - 20);
+}
+
 inline RolloutGroup group_for(const RolloutRequest& r, PolicyVersion version) {
   RolloutGroup group{.index = r.index, .prompt = r.prompt, .completions = {}, .version = version};
   for (int64_t g = 0; g < r.num_generations; ++g) group.completions.push_back(completion_for(r, g));

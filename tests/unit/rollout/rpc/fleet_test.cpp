@@ -345,11 +345,14 @@ TEST(Fleet, BadResultsAreRefusedCountedAndCostTheWorkerItsPlace) {
       {"negative generation", [](auto& r) { r.set_generation(-1); }},
       {"unknown finish", [](auto& r) { r.set_finish(static_cast<v1::FinishReason>(9)); }},
       {"huge text", [](auto& r) { r.set_text(std::string(100'000, 'x')); }},
+      {"text of other tokens", [](auto& r) { r.set_text("c0.1"); }},
   };
+  FleetJobOptions options = job_options();
+  options.text_of = spelled;
   for (const auto& [what, spoil] : spoilers) {
     SCOPED_TRACE(what);
     Learner learner;
-    const auto job = begin(learner.fleet);
+    const auto job = begin(learner.fleet, options);
     auto groups = generating(job, 1);
     RawWorker liar(learner.server->address());
     std::vector<v1::Lease> leases = liar.enlist("liar");
@@ -372,6 +375,61 @@ TEST(Fleet, BadResultsAreRefusedCountedAndCostTheWorkerItsPlace) {
     RunningWorker honest(models, worker_options(learner.server->address(), "honest"));
     expect_the_right_groups(groups.get(), 1);
   }
+}
+
+// A tokenizer that takes its time: the first text waits until the test goes on.
+struct SlowTokenizer {
+  std::promise<void> begun, go_on;
+  std::atomic<bool> first = true;
+
+  FleetJobOptions options() {
+    FleetJobOptions out = job_options();
+    out.text_of = [this](std::span<const TokenId> ids) {
+      if (first.exchange(false)) {
+        begun.set_value();
+        go_on.get_future().wait();
+      }
+      return spelled(ids);
+    };
+    return out;
+  }
+};
+
+TEST(Fleet, AnswersOthersWhileItDecodesAText) {
+  SlowTokenizer tokenizer;
+  Learner learner;
+  const auto job = begin(learner.fleet, tokenizer.options());
+  auto groups = generating(job, 1);
+  RawWorker worker(learner.server->address());
+  const std::vector<v1::Lease> leases = worker.enlist();
+  ASSERT_EQ(leases.size(), 1u);
+  worker.send(answer_to(leases[0], 0));
+  tokenizer.begun.get_future().wait();
+  auto asked = std::async(std::launch::async, [&] { return learner.fleet.counters(); });
+  const bool answered = asked.wait_for(std::chrono::seconds(10)) == std::future_status::ready;
+  tokenizer.go_on.set_value();
+  EXPECT_TRUE(answered);
+  worker.send(answer_to(leases[0], 1));
+  expect_the_right_groups(groups.get(), 1);
+}
+
+TEST(Fleet, ACompletionWhoseLeaseIsTakenBackWhileItIsDecodedDoesNotCount) {
+  SlowTokenizer tokenizer;
+  Learner learner;
+  const auto job = begin(learner.fleet, tokenizer.options());
+  std::stop_source stop;
+  auto groups = generating(job, 1, stop.get_token());
+  RawWorker worker(learner.server->address());
+  const std::vector<v1::Lease> leases = worker.enlist();
+  ASSERT_EQ(leases.size(), 1u);
+  worker.send(answer_to(leases[0], 0));
+  tokenizer.begun.get_future().wait();
+  stop.request_stop();
+  EXPECT_EQ(groups.get().status().code(), Code::kCancelled);
+  tokenizer.go_on.set_value();
+  worker.hello("again");  // which ends the stream, after what came before it
+  EXPECT_EQ(worker.end().error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_EQ(learner.fleet.counters().at("results_fenced"), 1);
 }
 
 TEST(Fleet, UnknownAndForeignLeasesAreDroppedAndCounted) {

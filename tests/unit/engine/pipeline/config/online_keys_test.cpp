@@ -38,5 +38,19 @@ TEST(OnlineKeys, EveryScaleOfRewardsThatTheConfigOffersIsRead) {
   EXPECT_FALSE(check({{"scale_rewards", "trl"}}).ok());
 }
 
+TEST(OnlineKeys, AKlHorizonThatCouldTurnBetaNegativeIsRefusedWithTheJob) {
+  const auto with_horizon = [](double horizon) {
+    return check({{"trainer", "ppo"},
+                  {"kl_target", 6},
+                  {"kl_horizon", horizon},
+                  {"prompts_per_step", 8},
+                  {"num_generations", 4}});
+  };
+  EXPECT_THAT(with_horizon(6.4).message(),
+              HasSubstr("'kl_horizon' must be above a fifth of a step's 32 completions"));
+  EXPECT_EQ(with_horizon(6.4).code(), Code::kInvalidArgument);
+  EXPECT_TRUE(with_horizon(6.5).ok()) << with_horizon(6.5).message();
+}
+
 }  // namespace
 }  // namespace fulcrum

@@ -44,13 +44,6 @@ TEST(JobCheck, RefusesRewardsThatNoJudgeCanBeMadeOf) {
   EXPECT_THAT(with({{"name", "service"}}), HasSubstr("'address'"));
 }
 
-TEST(JobCheck, RefusesAHorizonThatCouldTurnPposBetaNegative) {
-  const Json keys = {{"kl_target", 6}, {"prompts_per_step", 64}, {"num_generations", 4}};
-  Json bad = keys;
-  bad["kl_horizon"] = 51;
-  EXPECT_THAT(complaint("ppo", bad), HasSubstr("'kl_horizon' must be above 51"));
-}
-
 TEST(JobCheck, RefusesAReferenceThatNothingComparesWith) {
   EXPECT_THAT(complaint("grpo", {{"sync_ref_model", true}}), HasSubstr("nothing in this job compares"));
   EXPECT_THAT(complaint("rloo", {{"beta", 0}, {"ref_model", "/other"}}),
