@@ -6,7 +6,9 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
+import bench_decode
 import bench_start
+import bench_step
 import bench_tokenize
 import bench_verify
 import machine
@@ -16,7 +18,8 @@ from peer_env import BenchError
 from setting import Setting
 
 ROOT = peer_env.HERE.parent
-BENCHES = {"tokenize": bench_tokenize.lines, "verify": bench_verify.lines, "start": bench_start.lines}
+BENCHES = {"decode": bench_decode.lines, "step": bench_step.lines, "tokenize": bench_tokenize.lines,
+           "verify": bench_verify.lines, "start": bench_start.lines}
 LEAST_REPEATS = 7
 MAX_FOREIGN_CORES = 0.2  # with more, times may agree with each other and still be too long
 
@@ -51,7 +54,7 @@ def check(given: argparse.Namespace) -> None:
 
 def program() -> Path:
     folder = ROOT / os.environ.get("FULCRUM_BUILD", "build") / "bin"
-    for name in ("fulcrum", "fulcrum-engine"):
+    for name in ("fulcrum", "fulcrum-engine", "fulcrum-bench"):
         if not os.access(folder / name, os.X_OK):
             raise BenchError(f"{folder / name} is not there: run ./dev build", 3)
     return folder / "fulcrum"

@@ -58,3 +58,7 @@ fulcrum_library(engine/pipeline LAYER 4 DEPENDS engine/pipeline/config engine/le
 # Layer 6: the verbs that need LibTorch.
 fulcrum_library(engine/cli/engine LAYER 6 SUBDIRS DEPENDS engine/cli engine/pipeline reward/rpc)
 fulcrum_program(fulcrum-engine engine/cli/engine/main_engine.cpp engine_cli_engine)
+
+# Our side of `./dev bench` where the start of a process must not be timed.
+fulcrum_library(bench/ours LAYER 6 DEPENDS engine/pipeline)
+fulcrum_program(fulcrum-bench bench/ours/main.cpp bench_ours)

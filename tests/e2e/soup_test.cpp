@@ -108,11 +108,13 @@ TEST_F(SoupVerb, ARunAgainstASoupRecordsItsHashAndItsDistanceFromTheStart) {
   EXPECT_EQ(step["soup/kl_excess"], 0.0);
 }
 
-TEST_F(SoupVerb, WithBetaZeroTheSoupIsNotLoaded) {
+TEST_F(SoupVerb, WithBetaZeroASoupAsReferenceIsRefused) {
   const std::string a = small_model("a", 1);
   const std::string job = small_job(
       "job.json", {{"model_name_or_path", a}, {"ref_soup", {"nowhere"}}, {"beta", 0.0}, {"max_steps", 1}});
-  out({"run", job, "--output-dir", path("run")});
+  const Finished run = fulcrum({"run", job, "--output-dir", path("run")});
+  EXPECT_EQ(run.code, 2);
+  EXPECT_NE(run.err.find("nothing in this job compares with a reference"), std::string::npos) << run.err;
 }
 
 TEST_F(SoupVerb, EvalComparesTwoModelsPromptByPrompt) {
