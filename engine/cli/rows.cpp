@@ -83,6 +83,14 @@ bool add_fields(std::vector<Row>& rows, const AddFields& add) {
   return all;
 }
 
+Status write_one(const RowFiles& files, Json row, const AddFields& add, const std::stop_token& stop) {
+  TRY(writer, RowWriter::open(files));
+  const Status added = add(std::span(&row, 1)).front();
+  if (stop.stop_requested()) return cancelled("stopped by a signal; no row is written");
+  TRY_DO(added);
+  return writer.write(dump_json(row) + "\n");
+}
+
 // Whether every row was used.
 Result<bool> copy_rows(const RowFiles& files, size_t batch, const AddFields& add, std::stop_token stop) {
   TRY(reader, JsonlReader::open(files.input));
@@ -105,8 +113,10 @@ Result<bool> copy_rows(const RowFiles& files, size_t batch, const AddFields& add
 
 }  // namespace
 
-void add_row_options(CLI::App& verb, RowFiles& files) {
-  verb.add_option("-i,--input", files.input, "JSONL file to read; - is stdin")->capture_default_str();
+void add_row_options(CLI::App& verb, RowFiles& files, CLI::Option* instead) {
+  CLI::Option* input =
+      verb.add_option("-i,--input", files.input, "JSONL file to read; - is stdin")->capture_default_str();
+  if (instead != nullptr) input->excludes(instead);
   verb.add_option("--to", files.output, "file to write; - is stdout")->capture_default_str();
   verb.add_option("-o,--output", files.format, "output format; rows go out as JSONL")
       ->check(CLI::IsMember({"jsonl"}));
@@ -116,6 +126,10 @@ int for_each_batch(const RowFiles& files, size_t batch, const AddFields& add, st
   const Result<bool> all = copy_rows(files, batch, add, std::move(stop));
   if (!all.ok()) return report(all.status());
   return *all ? 0 : 1;
+}
+
+int for_one_row(const RowFiles& files, Json row, const AddFields& add, std::stop_token stop) {
+  return report(write_one(files, std::move(row), add, stop));
 }
 
 int for_each_row(const RowFiles& files, const std::function<Status(Json& row)>& add, std::stop_token stop) {

@@ -82,6 +82,30 @@ TEST_F(ModelTools, GreedyIsTheSameForAPromptOnTheCommandLineAndInARow) {
   }
 }
 
+TEST_F(ModelTools, WhatIsOnTheCommandLineIsWrittenAsARowWhereOneIsAskedFor) {
+  const std::vector<std::string> greedy =
+      with_model({"generate", "--greedy", "--max-new-tokens", "12", prompts_[0]});
+  const auto with = [](std::vector<std::string> words, const std::vector<std::string>& more) {
+    words.insert(words.end(), more.begin(), more.end());
+    return words;
+  };
+  const std::string text = out(greedy);
+  EXPECT_EQ(out(with(greedy, {"--to", path("made.jsonl")})), "");
+  const Json made = parse_json(slurp(path("made.jsonl"))).value();
+  EXPECT_EQ(made["prompt"], prompts_[0]);
+  EXPECT_EQ(made["completion"].get<std::string>() + "\n", text);
+  EXPECT_EQ(rows(with(greedy, {"-o", "jsonl"})), std::vector<Json>{made});
+  EXPECT_EQ(fulcrum(with(greedy, {"-i", prompt_file()})).code, 2);  // which of them would it be?
+
+  EXPECT_EQ(out({"tokenize", "-m", tokenizer_, prompts_[0], "--to", path("ids.jsonl")}), "");
+  const Json ids = parse_json(slurp(path("ids.jsonl"))).value();
+  EXPECT_EQ(ids["text"], prompts_[0]);
+  EXPECT_EQ(dump_json(ids["ids"]) + "\n", out({"tokenize", "-m", tokenizer_, prompts_[0]}));
+  EXPECT_EQ(
+      rows({"tokenize", "-m", tokenizer_, "--decode", dump_json(ids["ids"]), "-o", "jsonl"}).at(0)["text"],
+      prompts_[0]);
+}
+
 TEST_F(ModelTools, SeedsDecideSamplesAndBatchesDoNot) {
   const std::string file = prompt_file();
   const auto sample = [&](const std::string& seed, const std::string& batch) {

@@ -66,6 +66,17 @@ TEST_F(Rows, ComeInBatchesOfTheRowsThatCouldBeRead) {
   EXPECT_EQ(sizes, (std::vector<size_t>{2, 1}));
 }
 
+TEST_F(Rows, ThatComeFromNoFileAreWrittenOrTheirFailureIsTheExitCode) {
+  const RowFiles to{.output = path("out.jsonl")};
+  const AddFields add = [](std::span<Json> rows) { return std::vector{add_double(rows.front())}; };
+  EXPECT_EQ(for_one_row(to, {{"n", 2}}, add), 0);
+  EXPECT_EQ(written(), "{\"n\":2,\"double\":4}\n");
+  CaptureStderr();
+  EXPECT_EQ(for_one_row(to, {{"n", "x"}}, add), 2);
+  EXPECT_EQ(GetCapturedStderr(), "fulcrum: key 'n' must be an integer, not string\n");
+  EXPECT_EQ(written(), "");
+}
+
 TEST_F(Rows, OfAnEmptyFileAreNoneAndThatIsFine) {
   EXPECT_EQ(for_each_row(files(""), add_double), 0);
   EXPECT_EQ(written(), "");
