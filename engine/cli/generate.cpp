@@ -6,6 +6,7 @@
 #include "engine/cli/verbs.h"
 #include "engine/core/signals.h"
 #include "policy/decode/decode_model.h"
+#include "policy/text/model_tokenizer.h"
 #include "rollout/generator.h"
 
 namespace fulcrum::cli {
@@ -27,8 +28,7 @@ struct Loaded {
 
 Result<Loaded> load(const Options& o) {
   TRY(model, load_model(o.model));
-  TRY(tokenizer,
-      load_tokenizer(o.tokenizer.empty() ? model.folder : Path(o.tokenizer), {.splitter = o.splitter}));
+  TRY(tokenizer, load_tokenizer_of(model, o.tokenizer, {.splitter = o.splitter}));
   TRY(decode, DecodeModel::create(model.spec, model.tensors));
   return Loaded{std::move(decode), std::move(tokenizer)};
 }

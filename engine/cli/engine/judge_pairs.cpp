@@ -4,13 +4,13 @@
 
 #include "engine/data/dataset.h"
 #include "engine/data/pack.h"
+#include "policy/text/model_tokenizer.h"
 #include "reward/model/score_model.h"
 
 namespace fulcrum::cli {
 
 Result<PairsReport> judge_pairs(const Model& model, const JudgePairsOptions& o, std::stop_token stop) {
-  TRY(tokenizer,
-      load_tokenizer(o.tokenizer.empty() ? model.folder : Path(o.tokenizer), {.splitter = o.splitter}));
+  TRY(tokenizer, load_tokenizer_of(model, o.tokenizer, {.splitter = o.splitter}));
   TRY(data, Dataset::open({.files = o.files,
                            .format = RowFormat::kPreference,
                            .max_length = model.spec.max_position_embeddings,

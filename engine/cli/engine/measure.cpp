@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "engine/data/dataset.h"
+#include "policy/text/model_tokenizer.h"
 #include "reward/make_rewards.h"
 #include "reward/model/model_reward.h"
 #include "reward/rpc/service_factory.h"
@@ -13,8 +14,7 @@ namespace fulcrum::cli {
 
 Result<EvalReport> measure(const MeasureOptions& o, std::stop_token stop) {
   TRY(model, load_model(o.model));
-  TRY(tokenizer,
-      load_tokenizer(o.tokenizer.empty() ? model.folder : Path(o.tokenizer), {.splitter = o.splitter}));
+  TRY(tokenizer, load_tokenizer_of(model, o.tokenizer, {.splitter = o.splitter}));
   return measure(model, tokenizer, o, std::move(stop));
 }
 

@@ -12,6 +12,7 @@
 #include "engine/core/text.h"
 #include "engine/reference/soup.h"
 #include "engine/reference/task_vectors.h"
+#include "policy/text/model_tokenizer.h"
 
 namespace fulcrum::cli {
 namespace {
@@ -164,8 +165,7 @@ Status make(const Options& o, std::stop_token stop) {
   }
   TRY(plan, make_plan(o, base));
   report.plan = std::move(plan);
-  TRY(tokenizer, load_tokenizer(o.tokenizer.empty() ? report.models[0].model.folder : Path(o.tokenizer),
-                                {.splitter = o.splitter}));
+  TRY(tokenizer, load_tokenizer_of(report.models[0].model, o.tokenizer, {.splitter = o.splitter}));
   TRY(held_out, open_held_out(o, tokenizer, report.models[0].model.spec, stop));
   TRY_DO(choose_weights(o, held_out, stop, report));
   TRY(soup, make_soup(report.models, report.plan));
