@@ -17,13 +17,18 @@ struct Options {
   RowFiles files;
 };
 
-Result<std::vector<TokenId>> ids_of(const Json& row) {
+// Of a row to decode. An id that the tokenizer lacks would leave no trace in the text.
+Result<std::vector<TokenId>> ids_of(const Json& row, const Tokenizer& tokenizer) {
   const auto it = row.find("ids");
   if (it == row.end() || !it->is_array()) return invalid_argument("the row has no list 'ids'");
   std::vector<TokenId> ids;
   for (const Json& id : *it) {
     if (!id.is_number_integer() || id.get<int64_t>() < 0 || id.get<int64_t>() > INT32_MAX) {
       return invalid_argument("'ids' must be token ids, not " + printable(dump_json(id), 40));
+    }
+    if (id.get<int64_t>() >= tokenizer.vocab_size()) {
+      return invalid_argument("the tokenizer has no id " + std::to_string(id.get<int64_t>()) +
+                              ", only 0 to " + std::to_string(tokenizer.vocab_size() - 1));
     }
     ids.push_back(id.get<TokenId>());
   }
@@ -42,7 +47,7 @@ Result<Json> row_of(const Options& o) {
 Status one(const Tokenizer& tokenizer, const Options& o) {
   TRY(row, row_of(o));
   if (o.decode) {
-    TRY(ids, ids_of(row));
+    TRY(ids, ids_of(row, tokenizer));
     std::printf("%s\n", terminal_text(tokenizer.decode(ids)).c_str());
     return ok_status();
   }
@@ -57,7 +62,7 @@ int run(const Options& o) {
   if (o.text && !o.files.wants_row()) return report(one(**tokenizer, o));
   const auto add = [&](Json& row) -> Status {
     if (o.decode) {
-      TRY(ids, ids_of(row));
+      TRY(ids, ids_of(row, **tokenizer));
       row["text"] = (*tokenizer)->decode(ids);
       return ok_status();
     }

@@ -63,13 +63,16 @@ TEST_F(ModelTools, TokenizeAndDecodeGiveTheTextBack) {
 }
 
 TEST_F(ModelTools, TokenizeNamesIdsThatAreNone) {
-  const auto bad = rows({"tokenize", "-m", tokenizer_, "--decode", "-i",
-                         write("ids.jsonl", "{\"ids\": [1, -5]}\n{\"ids\": \"x\"}\n{\"ids\": [1]}\n")},
-                        1);
-  ASSERT_EQ(bad.size(), 3u);
+  const auto bad = rows(
+      {"tokenize", "-m", tokenizer_, "--decode", "-i",
+       write("ids.jsonl", "{\"ids\": [1, -5]}\n{\"ids\": \"x\"}\n{\"ids\": [1]}\n{\"ids\": [1, 70000]}\n")},
+      1);
+  ASSERT_EQ(bad.size(), 4u);
   EXPECT_TRUE(bad[0].contains("error"));
   EXPECT_TRUE(bad[1].contains("error"));
   EXPECT_FALSE(bad[2].contains("error"));
+  EXPECT_NE(bad[3]["error"].get<std::string>().find("no id 70000"), std::string::npos) << bad[3];
+  EXPECT_EQ(fulcrum({"tokenize", "-m", tokenizer_, "--decode", "[1, 70000]"}).code, 2);
 }
 
 TEST_F(ModelTools, GreedyIsTheSameForAPromptOnTheCommandLineAndInARow) {
