@@ -89,6 +89,9 @@ TEST_F(BadInput, ABestMetricThatNoEvaluationGivesIsRefused) {
 TEST_F(BadInput, BrokenJobFileNamesLineAndColumn) {
   expect_error({"run", write("job.json", "{\n  \"trainer\": \"grpo\",\n  \"seed\" 1\n}\n")}, kBadInput,
                {"job.json", "line 3"});
+  expect_error({"run", write("job.json", "{\n  \"seed\": 1,\n  \"seed\": 2\n}\n")}, kBadInput,
+               {"job.json", "line 3", "'seed' is there already"});
+  expect_error({"study", path("job.json")}, kBadInput, {"job.json", "line 3", "'seed' is there already"});
   expect_error({"run", write("job.json", "[1, 2]")}, kBadInput, {"job.json", "object"});
   expect_error({"run", write("job.json", std::string(100000, '['))}, kBadInput, {"job.json"});
   expect_error({"run", write("job.json", "")}, kBadInput, {"job.json"});
