@@ -129,6 +129,25 @@ TEST(Config, ReportsEveryErrorAtOnceWithTheNearestName) {
   EXPECT_NE(m.find("'items[0].weight' is -1"), std::string::npos) << m;
 }
 
+TEST(Config, AnUnknownKeyLikeNoOtherIsAnsweredByThoseOfItsSection) {
+  const auto said = [](const char* json) { return read_config<Outer>(*parse_json(json)).status().message(); };
+  EXPECT_EQ(said(R"({"inner": {"colour": 1, "qqqq": 2}})"),
+            "unknown key 'inner.colour' (known here: name, weight); unknown key 'inner.qqqq'");
+  EXPECT_EQ(said(R"({"items": [{"colour": 1}]})"),
+            "unknown key 'items[0].colour' (known here: name, weight)");
+}
+
+TEST(Config, AnEmptyChoiceIsShownAsOne) {
+  struct Kind {
+    std::string kind;
+    void visit(ConfigVisitor& v) { v.field("kind", kind, Choices{{"", "k1"}}, "kind"); }
+  };
+  EXPECT_EQ(read_config<Kind>(*parse_json(R"({"kind": "x"})")).status().message(),
+            "key 'kind': 'x' is not one of \"\", k1");
+  EXPECT_EQ(config_keys<Kind>().at(0).range, "\"\" | k1");
+  EXPECT_TRUE(read_config<Kind>(*parse_json(R"({"kind": ""})")).ok());
+}
+
 TEST(Config, AHostileOneCostsNoMoreThanItsOwnSize) {
   Json many = Json::object();
   for (int i = 0; i < 100; ++i) many["k" + std::to_string(i)] = i;
