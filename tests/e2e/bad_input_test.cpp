@@ -277,7 +277,7 @@ TEST_F(BadInput, ALearnerThatIsNotThereIsFive) {
   for (const char* verb : {"list", "get", "watch", "logs", "pause", "cancel", "delete"}) {
     std::vector<std::string> arguments = {"job", verb, "--learner", "127.0.0.1:1"};
     if (std::string(verb) != "list") arguments.push_back("job-000001");
-    expect_error(arguments, kNoAnswer, {"127.0.0.1:1"});
+    expect_error(arguments, kNoAnswer, {"127.0.0.1:1", "fulcrum learner --state", "--learner HOST:PORT"});
   }
 }
 
