@@ -236,6 +236,25 @@ TEST_F(Tools, EvalPrintsPassAtKWithIntervals) {
       2);
 }
 
+TEST_F(Tools, EvalGoesOnAfterABadRowAndTellsOfItAtTheEnd) {
+  const std::string model = small_model();
+  const auto eval = [&](const std::string& name, const std::string& lines) {
+    return fulcrum({"eval", "-m", model, "--data", write(name, lines), "--reward", "length", "--set",
+                    "target=2", "--num-generations", "4", "--k", "1", "--max-new-tokens", "4", "-o", "jsonl",
+                    "--against", model});
+  };
+  const std::string good = "{\"prompt\": \"1+1=\"}\n";
+  const Finished all = eval("good.jsonl", good + good);
+  const Finished some = eval("mixed.jsonl", good + "{\"question\": 1}\n" + good + "not json\n");
+  EXPECT_EQ(all.code, 0) << all.err;
+  EXPECT_EQ(some.code, 1);
+  EXPECT_EQ(some.out, all.out);
+  EXPECT_TRUE(some.err.starts_with("fulcrum: 2 rows could not be used; the first: ")) << some.err;
+  EXPECT_NE(some.err.find("mixed.jsonl:2: column 'prompt' is missing"), std::string::npos) << some.err;
+  EXPECT_EQ(std::count(some.err.begin(), some.err.end(), '\n'), 1) << some.err;
+  EXPECT_EQ(eval("bad.jsonl", "not json\n").code, 2);
+}
+
 TEST_F(Tools, EvalWithoutSolutionsIsAnErrorNotAZero) {
   const std::string data = write("test.jsonl", "{\"prompt\": \"1+1=\"}\n");
   const Finished f = fulcrum({"eval", "-m", small_model(), "--data", data, "--reward", "math",
