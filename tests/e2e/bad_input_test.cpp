@@ -170,6 +170,7 @@ std::string safetensors(uint64_t length, const std::string& header, const std::s
   return out + header + data;
 }
 
+// A cut file is bad input; exit code 7 is for what Fulcrum wrote and knows by its hash.
 TEST_F(BadInput, TruncatedWeightsAreRefused) {
   small_model();
   const std::string whole = slurp(path("model/model.safetensors"));
