@@ -2,6 +2,7 @@
 """./dev bench: ours and the peer in turn, correctness before time (docs/performance.md)."""
 import argparse
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import NoReturn
@@ -14,6 +15,7 @@ import bench_verify
 import machine
 import peer_env
 import report
+from measure import end_running
 from peer_env import BenchError
 from setting import Setting
 
@@ -85,6 +87,7 @@ def record(setting: Setting, described: dict, lines: list[dict]) -> None:
 
 
 def main() -> int:
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
         return measure(parse())
     except BenchError as error:
@@ -95,6 +98,8 @@ def main() -> int:
         return 3
     except KeyboardInterrupt:
         return 130
+    finally:
+        end_running()
 
 
 if __name__ == "__main__":

@@ -49,7 +49,22 @@ TEST_F(SoupVerb, NamesTheFirstDifferenceOfUnlikeModels) {
   refused({a, a, "--mu", "0.5", "--out", path("soup")}, {"--mu is for --recipe ema"});
   refused({a, a, "--recipe", "slerp", "--out", path("soup")}, {"name it as the base"});
   refused({a, a, "--out", a}, {"is one of the models"});
+  refused({"--weights", "0.7", "0.3", a, a, "--out", path("soup")},
+          {"'0.3' is taken for a model", "--weights 0.7,0.3"});
   EXPECT_FALSE(std::filesystem::exists(path("soup")));
+}
+
+TEST_F(SoupVerb, WritesOverNothing) {
+  const std::string a = small_model("a", 1), b = small_model("b", 2);
+  const std::string before = slurp(b + "/model.safetensors");
+  const Finished f = fulcrum({"soup", a, a, "--out", b});
+  EXPECT_EQ(f.code, 4) << f.err;
+  EXPECT_NE(f.err.find("'" + b + "' is there already and not empty: choose another folder"),
+            std::string::npos)
+      << f.err;
+  EXPECT_EQ(slurp(b + "/model.safetensors"), before);
+  ASSERT_TRUE(make_folders(path("empty")).ok());
+  soup({a, a, "--out", path("empty")});
 }
 
 TEST_F(SoupVerb, GreedyKeepsTheBestModelAndRefusesWhatMakesItWorse) {

@@ -3,7 +3,7 @@
 #include "engine/cli/rows.h"
 #include "engine/data/pack.h"
 #include "policy/nn/policy.h"
-#include "policy/text/tokenizer.h"
+#include "policy/text/model_tokenizer.h"
 
 namespace fulcrum::cli {
 namespace {
@@ -45,8 +45,7 @@ Status add_logps(Policy& policy, const Tokenizer& tokenizer, const Options& o, J
 int run(const Options& o) {
   const auto model = load_model(o.model);
   if (!model.ok()) return report(model.status());
-  const auto tokenizer =
-      load_tokenizer(o.tokenizer.empty() ? model->folder : Path(o.tokenizer), {.splitter = o.splitter});
+  const auto tokenizer = load_tokenizer_of(*model, o.tokenizer, {.splitter = o.splitter});
   if (!tokenizer.ok()) return report(tokenizer.status());
   const auto policy = Policy::create(*model, {});
   if (!policy.ok()) return report(policy.status());
