@@ -22,6 +22,7 @@ from setting import Setting
 ROOT = peer_env.HERE.parent
 BENCHES = {"decode": bench_decode.lines, "step": bench_step.lines, "tokenize": bench_tokenize.lines,
            "verify": bench_verify.lines, "start": bench_start.lines}
+NEED_TORCH = {"decode", "step"}
 LEAST_REPEATS = 7
 MAX_FOREIGN_CORES = 0.2  # with more, times may agree with each other and still be too long
 
@@ -65,7 +66,7 @@ def program() -> Path:
 def measure(given: argparse.Namespace) -> int:
     check(given)
     fulcrum = program()
-    setting = Setting(fulcrum, peer_env.ensure(), given.out.resolve(), given.repeats)
+    setting = Setting(fulcrum, peer_env.ensure(bool(NEED_TORCH & set(given.names or BENCHES))), given.out.resolve(), given.repeats)
     setting.work.mkdir(parents=True, exist_ok=True)
     described = machine.describe(fulcrum)
     lines = [report.judged(line) for name in given.names or BENCHES for line in BENCHES[name](setting)]

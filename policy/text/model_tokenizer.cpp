@@ -8,7 +8,10 @@ Result<std::shared_ptr<const Tokenizer>> load_tokenizer_of(const Model& model, c
                                                            const TokenizerOptions& options) {
   const Path& from = path.empty() ? model.folder : path;
   TRY(tokenizer, load_tokenizer(from, options));
-  if (tokenizer->vocab_size() <= model.spec.vocab_size) return tokenizer;
+  bool fits = true;
+  for (auto id = static_cast<TokenId>(model.spec.vocab_size); fits && id < tokenizer->vocab_size(); ++id)
+    fits = tokenizer->is_special(id);
+  if (fits) return tokenizer;
   return invalid_argument(
       "tokenizer " + in_quotes(from.string()) + " has " + std::to_string(tokenizer->vocab_size()) +
       " tokens, the model only " + std::to_string(model.spec.vocab_size) +

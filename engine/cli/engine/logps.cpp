@@ -1,4 +1,7 @@
 // `fulcrum logps`: log-probs of given completions under a model, by the learner's own forward pass.
+#include <algorithm>
+#include <cmath>
+
 #include "engine/cli/engine/verbs.h"
 #include "engine/cli/rows.h"
 #include "engine/data/pack.h"
@@ -39,7 +42,10 @@ Status add_logps(Policy& policy, const Tokenizer& tokenizer, const Options& o, J
   }
   row["completion_ids"] = ids;
   row["logps"] = std::vector<double>(logps.begin(), logps.end());
-  return ok_status();
+  const auto bad = std::find_if(logps.begin(), logps.end(), [](float x) { return !std::isfinite(x); });
+  if (bad == logps.end()) return ok_status();
+  return data_loss("the log-prob of token " + std::to_string(bad - logps.begin()) +
+                   " of the completion is not finite: the model's numbers overflow");
 }
 
 int run(const Options& o) {
