@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import bench_decode
+import bench_head
 import bench_start
 import bench_step
 import bench_tokenize
@@ -20,9 +21,10 @@ from peer_env import BenchError
 from setting import Setting
 
 ROOT = peer_env.HERE.parent
-BENCHES = {"decode": bench_decode.lines, "step": bench_step.lines, "tokenize": bench_tokenize.lines,
-           "verify": bench_verify.lines, "start": bench_start.lines}
-NEED_TORCH = {"decode", "step"}
+BENCHES = {"decode": bench_decode.lines, "loss": bench_head.loss_lines, "divergence": bench_head.divergence_lines,
+           "step": bench_step.lines, "tokenize": bench_tokenize.lines, "verify": bench_verify.lines,
+           "start": bench_start.lines}
+NEED_TORCH = {"decode", "loss", "divergence", "step"}
 LEAST_REPEATS = 7
 MAX_FOREIGN_CORES = 0.2  # with more, times may agree with each other and still be too long
 

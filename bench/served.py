@@ -6,7 +6,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from measure import Run, alive
+from measure import Run, alive, running
 from peer_env import BenchError
 
 
@@ -19,14 +19,18 @@ class Served:
             self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=err,
                                             text=True, env=os.environ | environment(threads))
         alive.append(self)
+        running.add(self.process)
         self.said: dict = {}
+        self.ready_mib = 0.0
 
     def __enter__(self) -> "Served":
         self._answer()
+        self.ready_mib = self._status_mib("VmRSS")
         return self
 
     def __exit__(self, *_: object) -> None:
         alive.remove(self)
+        running.discard(self.process)
         self.process.stdin.close()
         try:
             self.process.wait(timeout=30)
@@ -39,15 +43,18 @@ class Served:
         self.process.stdin.write("go\n")
         self.process.stdin.flush()
         self.said = self._answer()
-        return Run(self.said["seconds"], self.cpu_seconds() - cpu, self._peak_mib())
+        return Run(self.said["seconds"], self.cpu_seconds() - cpu, self._status_mib("VmHWM"))
+
+    def peak_above_ready_mib(self) -> float:
+        return self._status_mib("VmHWM") - self.ready_mib
 
     def cpu_seconds(self) -> float:
         fields = Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
-    def _peak_mib(self) -> float:
+    def _status_mib(self, field: str) -> float:
         for line in Path(f"/proc/{self.process.pid}/status").read_text().splitlines():
-            if line.startswith("VmHWM:"):
+            if line.startswith(f"{field}:"):
                 return int(line.split()[1]) / 1024
         return 0.0
 

@@ -19,4 +19,7 @@ Status decode(const Json& options, const Serve& serve);
 // {job, folder}: each time one step of the job, rollouts and publishing included.
 Status job_steps(const Json& options, const Serve& serve);
 
+// {inputs, kind: loss or divergence, divergence, threads, chunk}: forward and backward of the output head.
+Status head(const Json& options, const Serve& serve);
+
 }  // namespace fulcrum::bench

@@ -25,9 +25,9 @@ Status study(const Options& o) {
   const SignalStop signals;
   TRY(config, load_study(o.study));
   const Path file = std::filesystem::absolute(o.study);
-  const Path folder = std::filesystem::absolute(
-      o.folder.empty() ? "runs/" + default_name(file) : o.folder);
-  const StudyRun run{.file = file, .folder = folder, .seeds = o.seeds, .first_seed = o.first_seed, .model = o.model};
+  const Path folder = std::filesystem::absolute(o.folder.empty() ? "runs/" + default_name(file) : o.folder);
+  const StudyRun run{
+      .file = file, .folder = folder, .seeds = o.seeds, .first_seed = o.first_seed, .model = o.model};
   TRY(table, run_study(config, run, signals));
   std::printf("%s", render(table, o.format).c_str());
   if (o.format != "table") return ok_status();
@@ -46,9 +46,9 @@ void add_study(CLI::App& app, Action& action) {
       [](const Options& o) { return report(study(o)); },
       [](CLI::App& v, Options& o) {
         v.add_option("study", o.study, "the study file")->required();
-        v.add_option(
-            "--folder", o.folder,
-            "where everything goes (default: runs/<the study's folder and file>); an interrupted study goes on there");
+        v.add_option("--folder", o.folder,
+                     "where everything goes (default: runs/<the study's folder and file>); an interrupted "
+                     "study goes on there");
         v.add_option("--model", o.model,
                      "start from this model (folder or llama2.c file) and not from random weights");
         v.add_option("--seeds", o.seeds, "how often all of it is done")

@@ -64,7 +64,8 @@ Status Seed::make_inputs() const {
   for (const auto& [name, rows] : task.files) TRY_DO(write_rows(folder_ / "data" / (name + ".jsonl"), rows));
   if (!run_.model.empty()) return copy_model(run_.model, model("init"));
   if (task.characters.empty())
-    return invalid_argument("task " + in_quotes(study_.task) + " needs a model that has learnt it: --model FOLDER");
+    return invalid_argument("task " + in_quotes(study_.task) +
+                            " needs a model that has learnt it: --model FOLDER");
   return write_small_model(model("init"), task.characters, study_.model, seed_);
 }
 

@@ -11,7 +11,8 @@ namespace fulcrum::cli {
 namespace {
 
 StudyTask sums(uint64_t seed) {
-  constexpr int64_t kWarmUp = 4000, kTrain = 512, kTest = 200, kOtherWarmUp = 2000, kOtherTest = 100;
+  // So little that the start is unsure of most problems, and training can be sure of the wrong answer.
+  constexpr int64_t kWarmUp = 2000, kTrain = 128, kTest = 200, kOtherWarmUp = 1000, kOtherTest = 100;
   DemoTask demo = make_demo_task(seed, kWarmUp, kTrain, kTest);
   StudyTask task{.characters = demo.characters + "-", .files = {}};
   Rng rng(seed, Purpose::kDemo, {1});

@@ -25,8 +25,8 @@ struct StudyTask {
 // two disjoint sets with more good moods; train and test, the prompt alone; pairs and test_pairs, two stories
 // of which the one in the better mood is mostly `chosen` (Bradley-Terry in the difference of moods).
 //
-// "tale": the prompt "Once upon a time" as train and test, for a model that has learnt to go on from there; no
-// alphabet.
+// "tale": the prompt "Once upon a time" as train and test, for a model that has learnt to go on from there;
+// no alphabet.
 StudyTask make_study_task(std::string_view name, uint64_t seed);
 
 }  // namespace fulcrum::cli

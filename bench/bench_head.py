@@ -1,0 +1,66 @@
+"""The output head, forward and backward: log-probs of targets (`loss`) and the exact divergence from a reference
+(`divergence`), beside torch with full logits and TRL's chunked functions. The same inputs."""
+import json
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Iterator
+
+from measure import alternate, run_once
+from peer_env import BenchError
+from served import Served
+from setting import Setting
+
+THREADS = 2
+TOKENS, HIDDEN, VOCABULARY, CHUNK = 1024, 576, 49152, 256
+TOLERANCE = 1e-3  # relative, of the value and of a projection of each gradient
+# peer, its name, goal
+LOSS = (("torch", "torch", 1.1), ("trl", "TRL chunked", 4.0))
+DIVERGENCE = (("torch", "torch", 1.3), ("trl", "TRL chunked", None))
+
+
+def loss_lines(setting: Setting) -> Iterator[dict]:
+    yield from _lines(setting, "loss", LOSS)
+
+
+def divergence_lines(setting: Setting) -> Iterator[dict]:
+    yield from _lines(setting, "divergence", DIVERGENCE)
+
+
+def _lines(setting: Setting, kind: str, peers: tuple) -> Iterator[dict]:
+    for peer, name, goal in peers:
+        yield from setting.guarded(f"{kind} fp32 {peer}", lambda: _line(setting, kind, peer, name, goal))
+
+
+def _inputs(setting: Setting) -> Path:
+    path = setting.work / "head.safetensors"
+    if not path.exists():
+        run_once([*setting.peer("head.py"), "inputs", str(path), str(TOKENS), str(HIDDEN), str(VOCABULARY)],
+                 setting.log)
+    return path
+
+
+def _line(setting: Setting, kind: str, peer: str, name: str, goal: float | None) -> dict:
+    options = {"inputs": str(_inputs(setting)), "kind": kind, "divergence": "forward_kl", "threads": THREADS,
+               "chunk": CHUNK, "peer": peer}
+    text = json.dumps(options)
+    with ExitStack() as stack:
+        ours = stack.enter_context(Served([str(setting.ours), "head", text], setting.work / "ours.log", THREADS))
+        theirs = stack.enter_context(Served([*setting.peer("head.py"), text], setting.work / "peer.log", THREADS))
+        check = _same(ours, theirs)
+        timing = alternate(setting.repeats, ours.once, theirs.once, lambda: {"check": check})
+        above = [side.peak_above_ready_mib() for side in (ours, theirs)]
+    return {"bench": kind, "line": f"fp32 {peer}", "peer_name": name,
+            "data": f"T {TOKENS}, H {HIDDEN}, V {VOCABULARY}, fp32, {THREADS} threads; MiB above the inputs, both "
+                    f"gradients among them: {above[0]:.0f} / {above[1]:.0f}", **({"goal": goal} if goal else {}),
+            **timing}
+
+
+def _same(ours: Served, peer: Served) -> str:
+    ours.once(), peer.once()
+    worst = 0.0
+    for key in ("value", "hidden_probe", "weight_probe"):
+        a, b = ours.said[key], peer.said[key]
+        worst = max(worst, abs(a - b) / max(abs(a), abs(b), 1e-12))
+    if worst > TOLERANCE:
+        raise BenchError(f"value or gradients differ from the peer's by {worst:.1g}; nothing is timed", 1)
+    return f"value and gradients within {worst:.0e}"

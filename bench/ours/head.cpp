@@ -1,0 +1,64 @@
+// The output head with its loss, and with an exact divergence from a reference: forward and backward.
+#include <ATen/Parallel.h>
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/dot.h>
+#include <ATen/ops/from_blob.h>
+
+#include "bench/ours/op.h"
+#include "engine/divergence/divergence.h"
+#include "policy/nn/policy.h"
+#include "policy/nn/token_divergences.h"
+#include "policy/weights/safetensors.h"
+
+namespace fulcrum::bench {
+namespace {
+
+Result<at::Tensor> floats(const Safetensors& file, const std::string& name) {
+  const auto found = file.tensors.find(name);
+  if (found == file.tensors.end()) return not_found("the inputs have no tensor '" + name + "'");
+  TRY(values, to_float(found->second));
+  return at::from_blob(values.data(), found->second.shape, at::kFloat).clone();
+}
+
+double probe(const at::Tensor& gradient, const at::Tensor& direction) {
+  return gradient.flatten().to(at::kDouble).dot(direction.flatten().to(at::kDouble)).item<double>();
+}
+
+}  // namespace
+
+Status head(const Json& options, const Serve& serve) {
+  at::set_num_threads(options.at("threads").get<int>());
+  TRY(file, read_safetensors(options.at("inputs").get<std::string>()));
+  TRY(hidden, floats(file, "hidden"));
+  TRY(weight, floats(file, "weight"));
+  TRY(ids, floats(file, "ids"));
+  TRY(coefficient, floats(file, "coefficient"));
+  TRY(reference_hidden, floats(file, "reference_hidden"));
+  TRY(hidden_probe, floats(file, "hidden_probe"));
+  TRY(weight_probe, floats(file, "weight_probe"));
+  TRY(divergence, make_divergence(options.at("divergence").get<std::string>()));
+  const at::Tensor reference_weight = weight.clone(), ids_N = ids.to(at::kLong);
+  hidden.set_requires_grad(true);
+  weight.set_requires_grad(true);
+  const bool loss_only = options.at("kind") == "loss";
+  const int64_t chunk = options.at("chunk").get<int64_t>();
+  bool first = true;
+  return serve([&]() -> Result<Json> {
+    hidden.mutable_grad() = weight.mutable_grad() = at::Tensor();
+    const at::Tensor value_N = loss_only
+                                   ? token_logps(hidden, weight, ids_N, 1, chunk)
+                                   : token_divergences({hidden, weight}, {reference_hidden, reference_weight},
+                                                       ids_N, divergence, 1, chunk)
+                                         .divergence_N;
+    const at::Tensor loss = (value_N * coefficient).sum() / static_cast<double>(ids_N.numel());
+    loss.backward();
+    Json said = {{"value", loss.item<double>()}};
+    if (std::exchange(first, false)) {
+      said["hidden_probe"] = probe(hidden.grad(), hidden_probe);
+      said["weight_probe"] = probe(weight.grad(), weight_probe);
+    }
+    return said;
+  });
+}
+
+}  // namespace fulcrum::bench
