@@ -30,7 +30,9 @@ def model(setting: Setting, shape: str) -> Path:
     layers, hidden, heads, kv_heads, intermediate, _, tied = SHAPES[shape]
     partial = folder.with_suffix(".partial")
     shutil.rmtree(partial, ignore_errors=True)
-    run_once([str(setting.fulcrum), "init-model", str(partial), "--characters", alphabet(shape), "--layers",
+    characters = setting.work / "characters.txt"  # too many for a command line
+    characters.write_text(alphabet(shape), encoding="utf-8")
+    run_once([str(setting.fulcrum), "init-model", str(partial), "--characters-file", str(characters), "--layers",
               str(layers), "--hidden-size", str(hidden), "--heads", str(heads), "--kv-heads", str(kv_heads),
               "--intermediate-size", str(intermediate), "--max-positions", "2048", "--seed", "1",
               *(["--tied"] if tied else [])], setting.log)

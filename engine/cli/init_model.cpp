@@ -10,8 +10,10 @@
 namespace fulcrum::cli {
 namespace {
 
+constexpr uint64_t kMaxAlphabet = 8 << 20;
+
 struct Options {
-  std::string folder, characters, model_type = "llama";
+  std::string folder, characters, characters_file, model_type = "llama";
   int64_t hidden_size = 128, layers = 4, heads = 4, kv_heads = 4, intermediate_size = 344,
           max_positions = 512;
   uint64_t seed = 0;
@@ -22,8 +24,15 @@ Status make(const Options& o) {
   if (o.hidden_size % o.heads != 0 || o.heads % o.kv_heads != 0) {
     return invalid_argument("--hidden-size must be a multiple of --heads, and --heads of --kv-heads");
   }
+  if (o.characters.empty() == o.characters_file.empty())
+    return invalid_argument("name an alphabet: --characters, or --characters-file");
+  std::string characters = o.characters;
+  if (!o.characters_file.empty()) {
+    TRY(text, read_file(o.characters_file, kMaxAlphabet));
+    characters = std::move(text);
+  }
   TRY_DO(make_folders(o.folder));
-  TRY_DO(write_character_tokenizer(o.folder, o.characters));
+  TRY_DO(write_character_tokenizer(o.folder, characters));
   TRY(tokenizer, load_tokenizer(o.folder));
   ModelSpec spec;
   spec.model_type = o.model_type;
@@ -58,7 +67,8 @@ void add_init_model(CLI::App& app, Action& action) {
       [](const Options& o) { return report(make(o)); },
       [](CLI::App& v, Options& o) {
         v.add_option("folder", o.folder, "where to write it")->required();
-        v.add_option("--characters", o.characters, "the alphabet: one token a character")->required();
+        v.add_option("--characters", o.characters, "the alphabet: one token a character");
+        v.add_option("--characters-file", o.characters_file, "a file with a long alphabet instead");
         v.add_option("--model-type", o.model_type, "architecture")
             ->check(CLI::IsMember({"llama", "mistral", "qwen2"}))
             ->capture_default_str();

@@ -315,6 +315,15 @@ TEST_F(Folders, InitModelMakesEveryFamilySoThatItLoads) {
   }
 }
 
+TEST_F(Folders, InitModelTakesItsAlphabetFromAFileToo) {
+  const std::string file = write("alphabet.txt", "0123456789+=");
+  out({"init-model", path("file"), "--characters-file", file, "--hidden-size", "32", "--layers", "1"});
+  out({"init-model", path("word"), "--characters", "0123456789+=", "--hidden-size", "32", "--layers", "1"});
+  EXPECT_EQ(logps(path("file")), logps(path("word")));
+  EXPECT_EQ(fulcrum({"init-model", path("none")}).code, 2);
+  EXPECT_EQ(fulcrum({"init-model", path("both"), "--characters", "a", "--characters-file", file}).code, 2);
+}
+
 TEST_F(Folders, InitModelIsAFunctionOfItsSeed) {
   const auto one = logps(small_model("one", 1));
   EXPECT_EQ(logps(small_model("again", 1)), one);
