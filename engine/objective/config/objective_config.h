@@ -51,6 +51,7 @@ struct ObjectiveConfig {
   std::string scale_rewards = "group";
   bool mask_truncated_completions = false;
   int64_t num_iterations = 1;
+  int64_t num_mini_batches = 1;
   SurrogateConfig surrogate;
   std::optional<double> beta;  // KL to the reference; DPO's beta. Read through strength().
   std::string kl_estimator;    // default: k3; ppo: k1 in the reward, k2 in the loss
@@ -75,6 +76,8 @@ struct ObjectiveConfig {
   FDpgConfig f_dpg;
   int64_t max_completion_length = 256;  // dr_grpo's constant; visited by the sampling config
 
+  // Whether the policy moves between the updates on a rollout batch.
+  bool several_updates() const { return num_iterations > 1 || num_mini_batches > 1; }
   double strength() const { return beta.value_or(default_beta(trainer)); }
   std::string divergence() const {
     return f_divergence_type.empty() ? std::string(default_divergence(trainer)) : f_divergence_type;
@@ -105,7 +108,9 @@ struct ObjectiveConfig {
         "group's deviation as another library forms it");
     v.field("mask_truncated_completions", mask_truncated_completions,
             "leave completions cut by the length limit out of the loss");
-    v.field("num_iterations", num_iterations, between(1, 64), "optimizer steps on each rollout batch");
+    v.field("num_iterations", num_iterations, between(1, 64), "passes over each rollout batch");
+    v.field("num_mini_batches", num_mini_batches, between(1, 1024),
+            "optimizer steps of each pass: the batch is cut at random into so many parts of whole groups");
     surrogate.visit(v);
     v.field("beta", beta, at_least(0),
             "strength of the KL to the reference (default: 0; in the reward of rloo and ppo 0.05, of "

@@ -50,6 +50,10 @@ void check_online(const JobConfig& c, Complaints& out) {
   out.unless(c.sampling.num_generations >= 2 || c.objective.scale_rewards == "batch" || trainer == "ppo" ||
                  trainer == "reinforce_pp",
              "'num_generations' must be at least 2: a group of one has no baseline");
+  out.unless(
+      c.objective.num_mini_batches <= c.data.prompts_per_step,
+      "'num_mini_batches' is above 'prompts_per_step': a minibatch is made of whole prompts with their "
+      "completions");
   out.unless(c.sampling.temperature > 0,
              "'temperature' must be > 0 for training; greedy samples cannot be compared");
   out.unless(c.dynamic_sampling == "off" || c.sampling.num_generations >= 2,

@@ -58,6 +58,7 @@ std::vector<KeyReaders> make_key_readers() {
       {{"f_dpg."}, dpg},
       {{"max_prompt_length",
         "num_generations",
+        "num_mini_batches",
         "temperature",
         "top_p",
         "top_k",
