@@ -63,6 +63,7 @@ struct ObjectiveConfig {
   // DPO
   double label_smoothing = 0;
   std::optional<double> f_exponent_cap = 20;
+  std::string f_exponent_guard = "linear";
   // Reward models
   double center_rewards_coefficient = 0;
   // TDPO
@@ -132,9 +133,11 @@ struct ObjectiveConfig {
     v.field("label_smoothing", label_smoothing, from_below(0, 0.5),
             "share of DPO pairs assumed to be labelled the wrong way round");
     v.field("f_exponent_cap", f_exponent_cap, above(0),
-            "dpo: where the link's slope passes exp(cap) it goes on linearly, so that pairs far from the "
-            "reference keep a "
-            "finite gradient; null: off");
+            "dpo: where the link's slope passes exp(cap) f_exponent_guard takes over, so that gradients stay "
+            "finite; null: off");
+    v.field("f_exponent_guard", f_exponent_guard, Choices{{"linear", "clamp"}},
+            "dpo: beyond f_exponent_cap the link goes on linearly, so that pairs far from the reference keep "
+            "pulling; or it stays where it is, and they have no gradient any more, as in TRL");
     v.field("center_rewards_coefficient", center_rewards_coefficient, at_least(0),
             "reward: weight of the squared sum of a pair's scores, which keeps their mean near 0");
     v.field("tdpo_alpha", tdpo_alpha, at_least(0),

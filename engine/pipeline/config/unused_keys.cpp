@@ -51,7 +51,7 @@ std::vector<KeyReaders> make_key_readers() {
       {{"lam", "vf_coef", "cliprange_value", "kl_in", "kl_target", "kl_horizon", "whiten_rewards",
         "score_clip", "missing_eos_penalty", "value_head", "value_model", "value_learning_rate"},
        {"ppo"}},
-      {{"label_smoothing", "f_exponent_cap"}, {"dpo"}},
+      {{"label_smoothing", "f_exponent_cap", "f_exponent_guard"}, {"dpo"}},
       {{"center_rewards_coefficient"}, {"reward"}},
       {{"tdpo_alpha"}, {"tdpo"}},
       {{"dph_eta", "dph_delta_max", "dph_form", "dph_combine", "dph_accumulation", "presample."}, {"dph_rl"}},
