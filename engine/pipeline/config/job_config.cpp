@@ -83,8 +83,8 @@ void check_critic(const JobConfig& c, Complaints& out) {
 void check_reference(const JobConfig& c, Complaints& out) {
   const ReferenceConfig& r = c.reference;
   for (std::string& complaint : reference_complaints(r)) out.unless(false, std::move(complaint));
-  out.unless(!r.precompute_ref_log_probs || !r.sync_ref_model,
-             "'precompute_ref_log_probs' and 'sync_ref_model' exclude each other: a moving reference has no "
+  out.unless(!r.precompute_ref_log_probs || !moves(r),
+             "'precompute_ref_log_probs' excludes 'sync_ref_model' and 'bema': a moving reference has no "
              "log-probs in advance");
   out.unless(r.ref_log_probs_cache.empty() || r.precompute_ref_log_probs,
              "'ref_log_probs_cache' does nothing without 'precompute_ref_log_probs'");
