@@ -11,6 +11,7 @@ from typing import Callable
 from peer_env import BenchError
 
 MAX_AA_PERCENT = 5.0
+alive: list = []  # processes that work on request (served.py): their time is ours, too
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "RAYON_NUM_THREADS": "1",
               "TOKENIZERS_PARALLELISM": "false"}
 
@@ -47,16 +48,29 @@ class Series:
 Action = Callable[[], Run]
 
 
+running: set[subprocess.Popen] = set()
+
+
 def spawn(command: list[str], log: Path) -> subprocess.Popen:
     with open(log, "w") as out:
-        return subprocess.Popen(command, stdout=out, stderr=out, stdin=subprocess.DEVNULL,
-                                env=os.environ | ONE_THREAD)
+        process = subprocess.Popen(command, stdout=out, stderr=out, stdin=subprocess.DEVNULL,
+                                   env=os.environ | ONE_THREAD)
+    running.add(process)
+    return process
+
+
+def end_running() -> None:
+    """Ends what was started and not waited for: for a bench that is stopped half-way."""
+    for process in running:
+        process.kill()
+        process.wait()
 
 
 def wait(process: subprocess.Popen, begin: float, command: list[str], log: Path) -> Run:
     _, status, usage = os.wait4(process.pid, 0)
     seconds = time.perf_counter() - begin
     process.returncode = os.waitstatus_to_exitcode(status)
+    running.discard(process)
     if process.returncode != 0:
         said = log.read_text(errors="replace").split("\n")
         last = next((line for line in reversed(said) if line.strip()), "no message")
@@ -95,7 +109,8 @@ def busy_seconds() -> float:
 
 def own_seconds() -> float:
     times = os.times()
-    return times.user + times.system + times.children_user + times.children_system
+    served = sum(side.cpu_seconds() for side in alive)
+    return times.user + times.system + times.children_user + times.children_system + served
 
 
 def alternate(repeats: int, ours: Action, peer: Action | None = None,

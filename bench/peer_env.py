@@ -1,4 +1,4 @@
-"""The peers' own Python: a virtual environment with what peers/requirements.txt pins, made on first use."""
+"""The peers' own Python: a virtual environment with what peers/requirements*.txt pins, made on first use."""
 import os
 import subprocess
 import sys
@@ -6,6 +6,9 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 REQUIREMENTS = HERE / "peers" / "requirements.txt"
+TORCH_REQUIREMENTS = HERE / "peers" / "requirements-torch.txt"  # gigabytes: for the benches that need them
+
+PEERS = ("tokenizers", "math-verify", "orjson", "torch", "transformers", "trl")
 
 
 class BenchError(Exception):
@@ -20,25 +23,40 @@ def folder() -> Path:
     return Path(os.environ.get("FULCRUM_DEPS") or Path.home() / ".cache" / "fulcrum") / "bench-venv"
 
 
-def ensure() -> Path:
+def ensure(with_torch: bool) -> Path:
     """The interpreter of the peers; installs them where they are missing or of other versions."""
     venv, python = folder(), folder() / "bin" / "python"
-    stamp = venv / "installed.txt"  # written last: an interrupted installation starts over
-    if stamp.exists() and stamp.read_text() == REQUIREMENTS.read_text() and python.exists():
-        return python
-    print("bench: installing the peers", file=sys.stderr)
-    # Without a pip of its own: Debian's python3 has none to give it.
-    _run([sys.executable, "-m", "venv", "--without-pip", "--clear", str(venv)], "make a virtual environment")
-    _run([sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", "--no-deps",
-          "--disable-pip-version-check", "--only-binary=:all:", "--retries", "1", "-r", str(REQUIREMENTS)],
-         "install the peers from PyPI (is there a network?)")
-    stamp.write_text(REQUIREMENTS.read_text())
+    if not (_installed(REQUIREMENTS) and python.exists()):
+        # Without a pip of its own: Debian's python3 has none to give it.
+        _run([sys.executable, "-m", "venv", "--without-pip", "--clear", str(venv)], "make a virtual environment")
+        _install(REQUIREMENTS, "the peers")
+    if with_torch and not _installed(TORCH_REQUIREMENTS):
+        _install(TORCH_REQUIREMENTS, "torch, transformers and TRL (3 GB)")
     return python
 
 
 def versions() -> dict[str, str]:
-    lines = [line for line in REQUIREMENTS.read_text().splitlines() if line and not line.startswith("#")]
-    return dict(line.split("==") for line in lines)
+    """Of the peers themselves, not of what they load."""
+    lines = [line for file in (REQUIREMENTS, TORCH_REQUIREMENTS) if _installed(file)
+             for line in file.read_text().splitlines() if line and not line.startswith("#")]
+    pinned = dict(line.split("==") for line in lines)
+    return {name: pinned[name] for name in PEERS if name in pinned}
+
+
+def _stamp(requirements: Path) -> Path:
+    return folder() / f"installed-{requirements.name}"  # written last: an interrupted installation starts over
+
+
+def _installed(requirements: Path) -> bool:
+    return _stamp(requirements).exists() and _stamp(requirements).read_text() == requirements.read_text()
+
+
+def _install(requirements: Path, what: str) -> None:
+    print(f"bench: installing {what}", file=sys.stderr)
+    _run([sys.executable, "-m", "pip", "--python", str(folder() / "bin" / "python"), "install", "--quiet",
+          "--no-deps", "--disable-pip-version-check", "--only-binary=:all:", "--retries", "1", "-r",
+          str(requirements)], "install the peers from PyPI (is there a network?)")
+    _stamp(requirements).write_text(requirements.read_text())
 
 
 def _run(command: list[str], what: str) -> None:

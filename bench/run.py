@@ -2,21 +2,27 @@
 """./dev bench: ours and the peer in turn, correctness before time (docs/performance.md)."""
 import argparse
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import NoReturn
 
+import bench_decode
 import bench_start
+import bench_step
 import bench_tokenize
 import bench_verify
 import machine
 import peer_env
 import report
+from measure import end_running
 from peer_env import BenchError
 from setting import Setting
 
 ROOT = peer_env.HERE.parent
-BENCHES = {"tokenize": bench_tokenize.lines, "verify": bench_verify.lines, "start": bench_start.lines}
+BENCHES = {"decode": bench_decode.lines, "step": bench_step.lines, "tokenize": bench_tokenize.lines,
+           "verify": bench_verify.lines, "start": bench_start.lines}
+NEED_TORCH = {"decode", "step"}
 LEAST_REPEATS = 7
 MAX_FOREIGN_CORES = 0.2  # with more, times may agree with each other and still be too long
 
@@ -51,7 +57,7 @@ def check(given: argparse.Namespace) -> None:
 
 def program() -> Path:
     folder = ROOT / os.environ.get("FULCRUM_BUILD", "build") / "bin"
-    for name in ("fulcrum", "fulcrum-engine"):
+    for name in ("fulcrum", "fulcrum-engine", "fulcrum-bench"):
         if not os.access(folder / name, os.X_OK):
             raise BenchError(f"{folder / name} is not there: run ./dev build", 3)
     return folder / "fulcrum"
@@ -60,7 +66,7 @@ def program() -> Path:
 def measure(given: argparse.Namespace) -> int:
     check(given)
     fulcrum = program()
-    setting = Setting(fulcrum, peer_env.ensure(), given.out.resolve(), given.repeats)
+    setting = Setting(fulcrum, peer_env.ensure(bool(NEED_TORCH & set(given.names or BENCHES))), given.out.resolve(), given.repeats)
     setting.work.mkdir(parents=True, exist_ok=True)
     described = machine.describe(fulcrum)
     lines = [report.judged(line) for name in given.names or BENCHES for line in BENCHES[name](setting)]
@@ -82,6 +88,7 @@ def record(setting: Setting, described: dict, lines: list[dict]) -> None:
 
 
 def main() -> int:
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
         return measure(parse())
     except BenchError as error:
@@ -92,6 +99,8 @@ def main() -> int:
         return 3
     except KeyboardInterrupt:
         return 130
+    finally:
+        end_running()
 
 
 if __name__ == "__main__":

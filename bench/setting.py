@@ -19,6 +19,11 @@ class Setting:
     failures: list[int] = field(default_factory=list)  # exit codes of the lines that are not reported
 
     @property
+    def ours(self) -> Path:
+        """The program that works on request (served.py)."""
+        return self.fulcrum.parent / "fulcrum-bench"
+
+    @property
     def work(self) -> Path:
         return self.out / "work"
 

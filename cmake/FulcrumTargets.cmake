@@ -44,7 +44,7 @@ function(fulcrum_library folder)
   endif()
 endfunction()
 
-# fulcrum_test(<name> SOURCES file... LINK target... LABEL unit|laws|golden|parity|integration|fuzz|e2e [TIMEOUT s] [SERIAL])
+# fulcrum_test(<name> SOURCES file... LINK target... LABEL unit|laws|golden|parity|fuzz|e2e [TIMEOUT s] [SERIAL])
 function(fulcrum_test name)
   cmake_parse_arguments(ARG "SERIAL" "LABEL;TIMEOUT" "SOURCES;LINK" ${ARGN})
   add_executable(${name} ${ARG_SOURCES})

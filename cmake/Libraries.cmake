@@ -6,8 +6,8 @@ fulcrum_library(engine/core LAYER 0 LINK nlohmann_json::nlohmann_json spdlog::sp
 fulcrum_library(engine/types LAYER 0 DEPENDS engine/core)
 
 # Layer 1: one third-party library behind one .cpp each; no torch, no protobuf of our own.
-fulcrum_library(policy/text LAYER 1 DEPENDS engine/types LINK fulcrum_sentencepiece PkgConfig::UTF8PROC)
 fulcrum_library(policy/weights LAYER 1 DEPENDS engine/types)
+fulcrum_library(policy/text LAYER 1 DEPENDS policy/weights LINK fulcrum_sentencepiece PkgConfig::UTF8PROC)
 fulcrum_library(engine/kernels LAYER 1 SUBDIRS DEPENDS engine/core LINK PkgConfig::HWY)
 target_compile_options(engine_kernels PRIVATE $<$<CONFIG:Release>:-O3>)  # sums must live in registers: full unrolling
 fulcrum_library(engine/divergence/generators LAYER 1 DEPENDS engine/core)
@@ -59,3 +59,7 @@ fulcrum_library(engine/pipeline LAYER 4 DEPENDS engine/pipeline/config engine/le
 # Layer 6: the verbs that need LibTorch.
 fulcrum_library(engine/cli/engine LAYER 6 SUBDIRS DEPENDS engine/cli engine/pipeline reward/rpc)
 fulcrum_program(fulcrum-engine engine/cli/engine/main_engine.cpp engine_cli_engine)
+
+# Our side of `./dev bench` where the start of a process must not be timed.
+fulcrum_library(bench/ours LAYER 6 DEPENDS engine/pipeline)
+fulcrum_program(fulcrum-bench bench/ours/main.cpp bench_ours)

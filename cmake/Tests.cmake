@@ -40,6 +40,8 @@ if(FULCRUM_TORCH)
   add_dependencies(e2e_bad_input fulcrum fulcrum-engine)
 endif()
 
+fulcrum_test(e2e_bench SOURCES ${PROJECT_SOURCE_DIR}/tests/e2e/bench_test.cpp LINK engine_core LABEL e2e)
+
 # One run against another that must give the same numbers: stopped and resumed, cut otherwise into micro-batches.
 if(FULCRUM_TORCH)
   file(GLOB parity_tests CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/tests/parity/*_test.cpp)

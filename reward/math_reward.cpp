@@ -25,6 +25,9 @@ class MathReward final : public Verifier {
     if (!solution.ok()) return unscored(VerdictKind::kBadReference, solution.status().message());
     Algebra algebra(budget);
     const std::optional<Side> want = read_reference(*solution, algebra);
+    if (want && !want->meaning && algebra.no_value())
+      return unscored(VerdictKind::kBadReference,
+                      "the reference " + in_quotes(want->text, 60) + " has no value");
     if (!want)
       return unscored(VerdictKind::kBadReference, "cannot read the reference " + in_quotes(*solution, 60));
     const std::optional<Side> got = read_completion(request.completion, algebra);
@@ -60,7 +63,8 @@ class MathReward final : public Verifier {
     const bool one_word = is_short && bare.find(' ') == std::string_view::npos;
     if (one_word || (is_short && has_digit_or_operator(bare))) {
       Side side = unmarked(bare, algebra);
-      if (side.meaning) return side;
+      if (side.meaning || algebra.undefined())
+        return side;  // 0^{-1} is understood: not a case of looking for -1
     }
     if (const std::optional<MathText> found = math_text(text)) {
       return found->marked ? formula(found->text, algebra) : unmarked(found->text, algebra);

@@ -6,6 +6,7 @@
 #include "engine/cli/verbs.h"
 #include "engine/core/signals.h"
 #include "policy/decode/decode_model.h"
+#include "policy/text/model_tokenizer.h"
 #include "rollout/generator.h"
 
 namespace fulcrum::cli {
@@ -27,8 +28,7 @@ struct Loaded {
 
 Result<Loaded> load(const Options& o) {
   TRY(model, load_model(o.model));
-  TRY(tokenizer,
-      load_tokenizer(o.tokenizer.empty() ? model.folder : Path(o.tokenizer), {.splitter = o.splitter}));
+  TRY(tokenizer, load_tokenizer_of(model, o.tokenizer, {.splitter = o.splitter}));
   TRY(decode, DecodeModel::create(model.spec, model.tensors));
   return Loaded{std::move(decode), std::move(tokenizer)};
 }
@@ -91,6 +91,7 @@ void add_completions(const Options& o, const RolloutGroup& group, Json& row) {
   row["completions"] = std::move(completions);
 }
 
+// Writes rows: those of the input, or the one whose prompt is on the command line.
 int rows(const Options& o, const Loaded& loaded, std::stop_token stop) {
   Generator generator(loaded.model, loaded.tokenizer, {.max_batch = o.max_batch, .threads = o.threads});
   int64_t next = 0;
@@ -121,6 +122,7 @@ int rows(const Options& o, const Loaded& loaded, std::stop_token stop) {
     }
     return status;
   };
+  if (o.has_prompt) return for_one_row(o.files, {{"prompt", o.prompt}}, complete, stop);
   return for_each_batch(o.files, 64, complete, stop);
 }
 
@@ -128,7 +130,8 @@ int run(const Options& o) {
   const SignalStop signals;
   const auto loaded = load(o);
   if (!loaded.ok()) return report(loaded.status());
-  return o.has_prompt ? stream(o, *loaded, signals.token()) : rows(o, *loaded, signals.token());
+  return o.has_prompt && !o.files.wants_row() ? stream(o, *loaded, signals.token())
+                                              : rows(o, *loaded, signals.token());
 }
 
 }  // namespace
@@ -137,13 +140,13 @@ void add_generate(CLI::App& app, Action& action) {
   add_verb<Options>(
       app, action, "generate", "continue a prompt, or the `prompt` of each row", run,
       [](CLI::App& v, Options& o) {
-        v.add_option_function<std::string>(
+        CLI::Option* prompt = v.add_option_function<std::string>(
             "prompt",
             [&o](const std::string& p) {
               o.prompt = p;
               o.has_prompt = true;
             },
-            "a prompt; without one, JSONL rows are read");
+            "a prompt, printed as text unless --to or -o asks for a row; without one, JSONL rows are read");
         v.add_option("-m,--model", o.model, "model folder or llama2.c file")->required();
         v.add_option("--tokenizer", o.tokenizer, "tokenizer folder or file (default: the model's)");
         v.add_option("--splitter", o.splitter, "pre-tokenisation where the files do not say");
@@ -170,7 +173,7 @@ void add_generate(CLI::App& app, Action& action) {
         v.add_option("--threads", o.threads, "changes no result")
             ->check(CLI::Range(1, 1024))
             ->capture_default_str();
-        add_row_options(v, o.files);
+        add_row_options(v, o.files, prompt);
       });
 }
 

@@ -158,10 +158,19 @@ Status remove(const Options& o) {
   return client->remove(o.id);
 }
 
+// What to do where no learner answers.
+Status with_advice(const Status& status) {
+  if (status.code() != Code::kUnavailable) return status;
+  return unavailable(
+      status.message() +
+      "; start one, `fulcrum learner --state FOLDER`, or say where it is: --learner HOST:PORT");
+}
+
 void add_job(CLI::App& app, Action& action, const std::string& name, const std::string& doc,
              std::function<Status(const Options&)> run) {
   add_verb<Options>(
-      app, action, name, doc, [run = std::move(run)](const Options& o) { return report(run(o)); },
+      app, action, name, doc,
+      [run = std::move(run)](const Options& o) { return report(with_advice(run(o))); },
       [name](CLI::App& v, Options& o) {
         add_connection_options(v, o.learner);
         if (name == "submit") {

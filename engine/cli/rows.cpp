@@ -1,6 +1,7 @@
 #include "engine/cli/rows.h"
 
 #include <cerrno>
+#include <chrono>
 #include <cstdio>
 #include <utility>
 
@@ -10,21 +11,42 @@
 namespace fulcrum::cli {
 namespace {
 
-// Where rows go: a file or stdout. A row is written when write() returns ok, not before close().
+// What may wait to be written together with what follows. Rows of a file come at once, and a system call for
+// each costs as much as some of the tools; a tool that takes its time over a row loses none of that when it
+// is killed.
+constexpr size_t kMaxWaitingBytes = size_t{1} << 16;
+constexpr std::chrono::milliseconds kMaxWaiting(100);
+
+bool is_regular(const std::string& path) {
+  std::error_code ignored;
+  return path != "-" && std::filesystem::is_regular_file(path, ignored);
+}
+
+// Where rows go: a file or stdout, always whole rows. With `flush()` all rows so far are there; before it,
+// those of an input that may keep us waiting (a pipe, a terminal) are too.
 class RowWriter {
  public:
   static Result<RowWriter> open(const RowFiles& files) {
-    if (files.output == "-") return RowWriter("standard output", stdout);
+    const bool gather = is_regular(files.input);
+    if (files.output == "-") return RowWriter("standard output", stdout, gather);
     std::error_code ignored;
     if (std::filesystem::equivalent(files.input, files.output, ignored)) {
       return invalid_argument(in_quotes(files.output) + " is read and cannot be written at the same time");
     }
     std::FILE* file = std::fopen(files.output.c_str(), "wbe");
     if (file == nullptr) return from_errno(errno, "cannot write", files.output);
-    return RowWriter(files.output, file);
+    return RowWriter(files.output, file, gather);
   }
-  Status write(const std::string& text) {
-    const bool whole = std::fwrite(text.data(), 1, text.size(), file_.get()) == text.size();
+  Status write(std::string_view rows) {
+    waiting_ += rows;
+    const auto now = std::chrono::steady_clock::now();
+    if (gather_ && waiting_.size() < kMaxWaitingBytes && now - flushed_ < kMaxWaiting) return ok_status();
+    flushed_ = now;
+    return flush();
+  }
+  Status flush() {
+    const std::string rows = std::exchange(waiting_, {});
+    const bool whole = std::fwrite(rows.data(), 1, rows.size(), file_.get()) == rows.size();
     return whole && std::fflush(file_.get()) == 0 ? ok_status() : from_errno(errno, "cannot write", name_);
   }
 
@@ -34,10 +56,14 @@ class RowWriter {
       if (file != stdout) std::fclose(file);
     }
   };
-  RowWriter(std::string name, std::FILE* file) : name_(std::move(name)), file_(file) {}
+  RowWriter(std::string name, std::FILE* file, bool gather)
+      : name_(std::move(name)), file_(file), gather_(gather) {}
 
   std::string name_;
   std::unique_ptr<std::FILE, Close> file_;
+  bool gather_;
+  std::string waiting_;
+  std::chrono::steady_clock::time_point flushed_ = std::chrono::steady_clock::now();
 };
 
 // A row as it goes out: parsed or, if that failed, the error in its place.
@@ -83,10 +109,18 @@ bool add_fields(std::vector<Row>& rows, const AddFields& add) {
   return all;
 }
 
-// Whether every row was used.
-Result<bool> copy_rows(const RowFiles& files, size_t batch, const AddFields& add, std::stop_token stop) {
-  TRY(reader, JsonlReader::open(files.input));
+Status write_one(const RowFiles& files, Json row, const AddFields& add, const std::stop_token& stop) {
   TRY(writer, RowWriter::open(files));
+  const Status added = add(std::span(&row, 1)).front();
+  if (stop.stop_requested()) return cancelled("stopped by a signal; no row is written");
+  TRY_DO(added);
+  TRY_DO(writer.write(dump_json(row) + "\n"));
+  return writer.flush();
+}
+
+// Whether every row was used.
+Result<bool> copy_rows(JsonlReader& reader, RowWriter& writer, size_t batch, const AddFields& add,
+                       const std::stop_token& stop) {
   bool all = true;
   int64_t written = 0;
   for (;;) {
@@ -103,19 +137,35 @@ Result<bool> copy_rows(const RowFiles& files, size_t batch, const AddFields& add
   }
 }
 
+// The same with the files; rows that were done before an error are written all the same.
+Result<bool> copy_rows(const RowFiles& files, size_t batch, const AddFields& add,
+                       const std::stop_token& stop) {
+  TRY(reader, JsonlReader::open(files.input));
+  TRY(writer, RowWriter::open(files));
+  const Result<bool> all = copy_rows(reader, writer, batch, add, stop);
+  const Status flushed = writer.flush();
+  return all.ok() && !flushed.ok() ? Result<bool>(flushed) : all;
+}
+
 }  // namespace
 
-void add_row_options(CLI::App& verb, RowFiles& files) {
-  verb.add_option("-i,--input", files.input, "JSONL file to read; - is stdin")->capture_default_str();
+void add_row_options(CLI::App& verb, RowFiles& files, CLI::Option* instead) {
+  CLI::Option* input =
+      verb.add_option("-i,--input", files.input, "JSONL file to read; - is stdin")->capture_default_str();
+  if (instead != nullptr) input->excludes(instead);
   verb.add_option("--to", files.output, "file to write; - is stdout")->capture_default_str();
   verb.add_option("-o,--output", files.format, "output format; rows go out as JSONL")
       ->check(CLI::IsMember({"jsonl"}));
 }
 
 int for_each_batch(const RowFiles& files, size_t batch, const AddFields& add, std::stop_token stop) {
-  const Result<bool> all = copy_rows(files, batch, add, std::move(stop));
+  const Result<bool> all = copy_rows(files, batch, add, stop);
   if (!all.ok()) return report(all.status());
   return *all ? 0 : 1;
+}
+
+int for_one_row(const RowFiles& files, Json row, const AddFields& add, std::stop_token stop) {
+  return report(write_one(files, std::move(row), add, stop));
 }
 
 int for_each_row(const RowFiles& files, const std::function<Status(Json& row)>& add, std::stop_token stop) {

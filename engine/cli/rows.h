@@ -17,10 +17,14 @@ namespace fulcrum::cli {
 struct RowFiles {
   std::string input = "-";   // "-": stdin
   std::string output = "-";  // "-": stdout
-  std::string format = "jsonl";
+  std::string format;        // "" or "jsonl"
+
+  // Whether someone asked for a row although what they gave is on the command line.
+  bool wants_row() const { return output != "-" || !format.empty(); }
 };
 
-void add_row_options(CLI::App& verb, RowFiles& files);
+// `instead`: the argument on the command line that takes the place of --input.
+void add_row_options(CLI::App& verb, RowFiles& files, CLI::Option* instead = nullptr);
 
 // Adds fields to a batch of rows: one status a row, in order.
 using AddFields = std::function<std::vector<Status>(std::span<Json> rows)>;
@@ -30,7 +34,10 @@ using AddFields = std::function<std::vector<Status>(std::span<Json> rows)>;
 // 130 after a stop request: rows that were written stay, those of the batch it cut are not written.
 int for_each_batch(const RowFiles& files, size_t batch, const AddFields& add, std::stop_token stop = {});
 
-// The same, row by row.
+// One row that does not come from a file; its failure is the program's, and no row is written then.
+int for_one_row(const RowFiles& files, Json row, const AddFields& add, std::stop_token stop = {});
+
+// As for_each_batch(), row by row.
 int for_each_row(const RowFiles& files, const std::function<Status(Json& row)>& add,
                  std::stop_token stop = {});
 

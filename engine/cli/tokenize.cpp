@@ -17,7 +17,8 @@ struct Options {
   RowFiles files;
 };
 
-Result<std::vector<TokenId>> ids_of(const Json& row) {
+// Of a row to decode. An id that the tokenizer lacks would leave no trace in the text.
+Result<std::vector<TokenId>> ids_of(const Json& row, const Tokenizer& tokenizer) {
   const auto it = row.find("ids");
   if (it == row.end() || !it->is_array()) return invalid_argument("the row has no list 'ids'");
   std::vector<TokenId> ids;
@@ -25,17 +26,28 @@ Result<std::vector<TokenId>> ids_of(const Json& row) {
     if (!id.is_number_integer() || id.get<int64_t>() < 0 || id.get<int64_t>() > INT32_MAX) {
       return invalid_argument("'ids' must be token ids, not " + printable(dump_json(id), 40));
     }
+    if (id.get<int64_t>() >= tokenizer.vocab_size()) {
+      return invalid_argument("the tokenizer has no id " + std::to_string(id.get<int64_t>()) +
+                              ", only 0 to " + std::to_string(tokenizer.vocab_size() - 1));
+    }
     ids.push_back(id.get<TokenId>());
   }
   return ids;
 }
 
-// What is on the command line: a text, or with --decode a list of ids as it is printed for one.
+// What is on the command line as a row: a text, or with --decode a list of ids as it is printed for one.
+Result<Json> row_of(const Options& o) {
+  if (!o.decode) return Json{{"text", *o.text}};
+  Result<Json> list = parse_json(*o.text);
+  if (!list.ok()) return list.status().with_context("--decode wants ids as a list, [1, 2, 3]");
+  return Json{{"ids", *list}};
+}
+
+// The same printed for people.
 Status one(const Tokenizer& tokenizer, const Options& o) {
+  TRY(row, row_of(o));
   if (o.decode) {
-    Result<Json> list = parse_json(*o.text);
-    if (!list.ok()) return list.status().with_context("--decode wants ids as a list, [1, 2, 3]");
-    TRY(ids, ids_of({{"ids", *list}}));
+    TRY(ids, ids_of(row, tokenizer));
     std::printf("%s\n", terminal_text(tokenizer.decode(ids)).c_str());
     return ok_status();
   }
@@ -47,10 +59,10 @@ Status one(const Tokenizer& tokenizer, const Options& o) {
 int run(const Options& o) {
   const auto tokenizer = load_tokenizer(o.model, {.splitter = o.splitter});
   if (!tokenizer.ok()) return report(tokenizer.status());
-  if (o.text) return report(one(**tokenizer, o));
-  return for_each_row(o.files, [&](Json& row) -> Status {
+  if (o.text && !o.files.wants_row()) return report(one(**tokenizer, o));
+  const auto add = [&](Json& row) -> Status {
     if (o.decode) {
-      TRY(ids, ids_of(row));
+      TRY(ids, ids_of(row, **tokenizer));
       row["text"] = (*tokenizer)->decode(ids);
       return ok_status();
     }
@@ -58,7 +70,11 @@ int run(const Options& o) {
     TRY(ids, (*tokenizer)->encode(text, !o.no_special));
     row["ids"] = ids;
     return ok_status();
-  });
+  };
+  if (!o.text) return for_each_row(o.files, add);
+  const auto row = row_of(o);
+  if (!row.ok()) return report(row.status());
+  return for_one_row(o.files, *row, [&](std::span<Json> one) { return std::vector{add(one.front())}; });
 }
 
 }  // namespace
@@ -67,14 +83,16 @@ void add_tokenize(CLI::App& app, Action& action) {
   add_verb<Options>(
       app, action, "tokenize", "turn text into token ids, or ids into text", run,
       [](CLI::App& v, Options& o) {
-        v.add_option("text", o.text,
-                     "a text (ids with --decode); without one, JSONL rows with `text` (or `ids`) are read");
+        CLI::Option* text = v.add_option(
+            "text", o.text,
+            "a text (ids with --decode), printed unless --to or -o asks for a row; without one, JSONL rows "
+            "with `text` (or `ids`) are read");
         v.add_option("-m,--model", o.model, "model folder or tokenizer file")->required();
         v.add_option("--splitter", o.splitter, "pre-tokenisation where the files do not say")
             ->check(CLI::IsMember({"gpt2", "cl100k", "llama3", "qwen2"}));
         v.add_flag("--decode", o.decode, "ids to text");
         v.add_flag("--no-special", o.no_special, "the bare text, without BOS");
-        add_row_options(v, o.files);
+        add_row_options(v, o.files, text);
       });
 }
 

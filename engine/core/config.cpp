@@ -5,6 +5,7 @@
 #include <cstdio>
 
 #include "engine/core/config_path.h"
+#include "engine/core/text.h"
 
 namespace fulcrum::config_detail {
 
@@ -23,6 +24,14 @@ std::string range_text(const Range& r) {
   if (low) return (r.low_open ? "> " : ">= ") + number_text(r.low);
   if (high) return (r.high_open ? "< " : "<= ") + number_text(r.high);
   return "";
+}
+
+std::string choices_text(const Choices& choices, std::string_view separator) {
+  std::vector<std::string> names = choices.names;
+  for (std::string& name : names) {
+    if (name.empty()) name = "\"\"";
+  }
+  return join(names, separator);
 }
 
 namespace {

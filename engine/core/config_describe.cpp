@@ -27,7 +27,7 @@ class Describer final : public PathVisitor {
     add(k, "string", Json(v), "", {}, doc);
   }
   void field(std::string_view k, std::string& v, const Choices& c, std::string_view doc) override {
-    add(k, "string", Json(v), join(c.names, " | "), Json{{"enum", c.names}}, doc);
+    add(k, "string", Json(v), choices_text(c, " | "), Json{{"enum", c.names}}, doc);
   }
   void field(std::string_view k, std::optional<int64_t>& v, const Range& r, std::string_view doc) override {
     add(k, "integer or null", v ? Json(*v) : Json(nullptr), range_text(r), limits(r), doc);

@@ -15,6 +15,9 @@ std::string number_text(double v);
 // "> 0", "0 to 1", "" for any number.
 std::string range_text(const Range& r);
 
+// "a, b" for the separator ", "; the empty name, which stands for a default, as two quotes.
+std::string choices_text(const Choices& choices, std::string_view separator);
+
 // Keeps the dotted path of the key being visited.
 class PathVisitor : public ConfigVisitor {
  protected:

@@ -1,6 +1,7 @@
 // Reading a config: JSON over the defaults, every complaint at once.
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "engine/core/config_path.h"
 #include "engine/core/text.h"
@@ -15,6 +16,9 @@ bool in_range(double v, const Range& r) {
 
 // A config has few errors and short lists; a hostile one must not cost memory.
 constexpr size_t kMaxComplaints = 20, kMaxListItems = 1000;
+
+// Sections have few keys, which help whoever meant another one; all keys of a job would fill the screen.
+constexpr size_t kMaxKeysShown = 20;
 
 class Reader final : public PathVisitor {
  public:
@@ -58,7 +62,7 @@ class Reader final : public PathVisitor {
     std::string got = j->get<std::string>();
     if (std::find(choices.names.begin(), choices.names.end(), got) == choices.names.end()) {
       complain("key " + in_quotes(path_of(key)) + ": " + in_quotes(got) + " is not one of " +
-               join(choices.names, ", "));
+               choices_text(choices, ", "));
       return;
     }
     value = std::move(got);
@@ -222,11 +226,14 @@ class Reader final : public PathVisitor {
       complain("a config must be an object, not " + std::string(scope.object->type_name()));
       return;
     }
+    bool listed = scope.known.size() > kMaxKeysShown;
     for (const auto& [key, unused] : scope.object->items()) {
       if (std::find(scope.known.begin(), scope.known.end(), key) != scope.known.end()) continue;
       const std::string near = nearest_name(key, scope.known);
+      const bool list = near.empty() && !std::exchange(listed, listed || near.empty());
       complain("unknown key " + in_quotes(path_of(key)) +
-               (near.empty() ? "" : "; did you mean " + in_quotes(path_of(near)) + "?"));
+               (near.empty() ? "" : "; did you mean " + in_quotes(path_of(near)) + "?") +
+               (list ? " (known here: " + join(scope.known, ", ") + ")" : ""));
     }
   }
 

@@ -1,6 +1,8 @@
 #include "engine/core/json.h"
 
 #include <algorithm>
+#include <cstddef>
+#include <iterator>
 #include <type_traits>
 #include <unordered_map>
 #include <utility>
@@ -11,10 +13,42 @@
 namespace fulcrum {
 namespace {
 
+// Walks a text and counts the lines it has passed; nlohmann tells its events no place.
+class CountingIterator {
+ public:
+  using iterator_category = std::forward_iterator_tag;
+  using value_type = char;
+  using difference_type = std::ptrdiff_t;
+  using pointer = const char*;
+  using reference = const char&;
+
+  CountingIterator(const char* at, int64_t* line) : at_(at), line_(line) {}
+  reference operator*() const { return *at_; }
+  CountingIterator& operator++() {
+    *line_ += *at_ == '\n' ? 1 : 0;
+    ++at_;
+    return *this;
+  }
+  CountingIterator operator++(int) {
+    CountingIterator before = *this;
+    ++*this;
+    return before;
+  }
+  bool operator==(const CountingIterator& other) const { return at_ == other.at_; }
+
+ private:
+  const char* at_;
+  int64_t* line_;
+};
+
 // Builds the document from parser events (so depth is bounded before anything recurses).
 template <class J>
 class Builder {
  public:
+  // `line`: where the parser is. Given: a key twice in one object is an error. Not given: the last one
+  // counts, as with most readers: a data row that another program wrote is taken as others take it.
+  explicit Builder(const int64_t* line) : line_(line) {}
+
   using number_integer_t = typename J::number_integer_t;
   using number_unsigned_t = typename J::number_unsigned_t;
   using number_float_t = typename J::number_float_t;
@@ -34,6 +68,7 @@ class Builder {
   bool end_array() { return close(); }
   bool key(string_t& k) {
     open_.back().key = std::move(k);
+    if (line_ != nullptr) key_line_ = *line_;
     return true;
   }
   bool parse_error(size_t position, const std::string&, const nlohmann::detail::exception& e) {
@@ -44,6 +79,8 @@ class Builder {
 
   J take() { return std::move(root_); }
   bool too_deep() const { return too_deep_; }
+  // "line L: key 'k' ...", or "".
+  const std::string& repeated() const { return repeated_; }
   size_t position() const { return position_; }
   const std::string& error() const { return error_; }
 
@@ -77,10 +114,17 @@ class Builder {
         }
         const auto [place, is_new] = top.places.try_emplace(top.key, members.size());
         if (is_new) return &members.Container::emplace_back(top.key, std::move(value)).second;
+        if (line_ != nullptr) return repeats(top.key);
         return &((members.begin() + place->second)->second = std::move(value));
       }
     }
+    if (line_ != nullptr && top.container->contains(top.key)) return repeats(top.key);
     return &((*top.container)[top.key] = std::move(value));
+  }
+  J* repeats(const string_t& key) {
+    repeated_ =
+        "line " + std::to_string(key_line_) + ": key " + in_quotes(key) + " is there already; keep one";
+    return nullptr;
   }
   bool put(J value) { return place(std::move(value)) != nullptr; }
   bool open(J container) {
@@ -89,6 +133,7 @@ class Builder {
       return false;
     }
     J* const placed = place(std::move(container));
+    if (placed == nullptr) return false;
     open_.push_back({placed, {}, {}});
     return true;
   }
@@ -100,6 +145,9 @@ class Builder {
   J root_;
   std::vector<Open> open_;
   bool too_deep_ = false;
+  const int64_t* line_;
+  int64_t key_line_ = 0;
+  std::string repeated_;
   size_t position_ = 0;
   std::string error_;
 };
@@ -117,10 +165,17 @@ std::string readable(const std::string& what) {
 
 template <class J>
 Result<J> parse(std::string_view text, JsonOptions options) {
-  Builder<J> builder;
-  const bool fine = J::sax_parse(text.begin(), text.end(), &builder, nlohmann::detail::input_format_t::json,
-                                 /*strict=*/true, options.comments);
+  int64_t line = 1;
+  Builder<J> builder(options.comments ? &line : nullptr);
+  const auto run = [&](auto begin, auto end) {
+    return J::sax_parse(begin, end, &builder, nlohmann::detail::input_format_t::json, /*strict=*/true,
+                        options.comments);
+  };
+  const bool fine = options.comments ? run(CountingIterator(text.data(), &line),
+                                           CountingIterator(text.data() + text.size(), &line))
+                                     : run(text.begin(), text.end());
   if (fine) return builder.take();
+  if (!builder.repeated().empty()) return invalid_argument(builder.repeated());
   if (builder.too_deep()) {
     return invalid_argument("JSON is nested deeper than " + std::to_string(kMaxJsonDepth) + " levels");
   }

@@ -17,7 +17,7 @@ using SortedJson = nlohmann::json;
 inline constexpr int kMaxJsonDepth = 64;
 
 struct JsonOptions {
-  bool comments = false;  // allow // and /* */ (configs only)
+  bool comments = false;  // a config: people write // and /* */ there, and a key twice is their mistake
 };
 
 // Errors: kInvalidArgument with "line L, column C: what".

@@ -35,6 +35,18 @@ class RowReader {
   RowReader(const DatasetOptions& options, const Tokenizer& tokenizer, int64_t vocab_size)
       : options_(options), tokenizer_(tokenizer), vocab_size_(vocab_size) {}
 
+  // The row; none if it is longer than allowed and such rows are dropped.
+  Result<std::optional<DataRow>> use(Result<Json> columns, int64_t index, const std::string& where) const {
+    TRY(json, std::move(columns));
+    Result<DataRow> row = read(std::move(json), index);
+    if (!row.ok()) return row.status().with_context(where);
+    const std::string long_by = too_long(*row);
+    if (long_by.empty()) return std::optional(std::move(row).value());
+    if (options_.drop_overlong) return std::optional<DataRow>();
+    return invalid_argument(where + ": " + long_by);
+  }
+
+ private:
   Result<DataRow> read(Json columns, int64_t index) const {
     DataRow row;
     if (options_.format == RowFormat::kCompletion && !columns.contains("prompt") &&
@@ -63,7 +75,6 @@ class RowReader {
     return above("prompt and answer have ", prompt + answer, "max_length", options_.max_length);
   }
 
- private:
   static std::string above(std::string_view what, int64_t tokens, std::string_view key, int64_t limit) {
     if (tokens <= limit) return {};
     return std::string(what) + std::to_string(tokens) + " tokens, " + in_quotes(key) + " is " +
@@ -134,19 +145,20 @@ Result<Dataset> Dataset::open(const DatasetOptions& options, const Tokenizer& to
   for (const std::string& file : options.files) {
     TRY(lines, JsonlReader::open(file));
     for (; auto columns = lines.next(); ++index) {
-      TRY_DO(*columns);
-      Result<DataRow> row = reader.read(std::move(*columns).value(), index);
-      if (!row.ok()) return row.status().with_context(lines.where());
-      const std::string too_long = reader.too_long(*row);
-      if (too_long.empty()) {
-        out.rows_.push_back(std::move(row).value());
-      } else if (options.drop_overlong) {
+      auto row = reader.use(std::move(*columns), index, lines.where());
+      if (row.ok() && *row) {
+        out.rows_.push_back(**std::move(row));
+      } else if (row.ok()) {
         ++out.dropped_;
+      } else if (options.leave_out_bad && row.status().code() == Code::kInvalidArgument) {
+        if (out.bad_rows_.count++ == 0) out.bad_rows_.first = row.status().message();
       } else {
-        return invalid_argument(lines.where() + ": " + too_long);
+        return row.status();
       }
     }
   }
+  if (out.rows_.empty() && out.bad_rows_.count > 0)
+    return invalid_argument("no row can be used; the first: " + out.bad_rows_.first);
   if (out.rows_.empty()) {
     return invalid_argument("no rows in " + in_quotes(options.files.front()) +
                             (out.dropped_ > 0 ? ": all were longer than allowed" : ""));

@@ -20,12 +20,19 @@ struct DataRow {
   std::vector<TokenId> rejected;    // kPreference
 };
 
+// Rows that were left out because they cannot be used.
+struct BadRows {
+  int64_t count = 0;
+  std::string first;  // "file:line: what"
+};
+
 struct DatasetOptions {
   std::vector<std::string> files;  // read in this order as one data set
   RowFormat format = RowFormat::kPrompt;
   int64_t max_prompt_length = 512;  // kPrompt
   int64_t max_length = 1024;        // the others: prompt and one answer
   bool drop_overlong = false;       // leave out what is longer; else it is an error
+  bool leave_out_bad = false;       // and count them; else the first is an error
   bool shuffle = true;
   bool append_eos = true;  // end answers with the tokenizer's EOS, if it has one
   uint64_t seed = 0;
@@ -33,12 +40,13 @@ struct DatasetOptions {
 
 class Dataset {
  public:
-  // kInvalidArgument "file:line: what" for a broken row, a missing column, a prompt without tokens, a row
-  // that is too long, an id the model does not have; also for no rows at all.
+  // kInvalidArgument "file:line: what" (or a bad row that is left out) for a broken row, a missing column, a
+  // prompt without tokens, a row that is too long, an id the model does not have; also for no rows at all.
   static Result<Dataset> open(const DatasetOptions& options, const Tokenizer& tokenizer, int64_t vocab_size);
 
   int64_t size() const { return static_cast<int64_t>(rows_.size()); }
   int64_t dropped() const { return dropped_; }  // overlong rows left out
+  const BadRows& bad_rows() const { return bad_rows_; }
   // Row i of [0, size()), in file order.
   const DataRow& row(int64_t i) const { return rows_[static_cast<size_t>(i)]; }
 
@@ -57,6 +65,7 @@ class Dataset {
   std::vector<DataRow> rows_;
   std::vector<int64_t> kept_;  // indices into rows_, in file order
   int64_t dropped_ = 0;
+  BadRows bad_rows_;
   uint64_t seed_ = 0;
   bool shuffle_ = true;
 };

@@ -8,6 +8,7 @@
 #include "engine/pipeline/one_at_a_time.h"
 #include "engine/reference/ingredient.h"
 #include "engine/reference/reference.h"
+#include "policy/text/model_tokenizer.h"
 #include "reward/model/model_reward.h"
 
 namespace fulcrum {
@@ -83,8 +84,7 @@ PolicyOptions reference_options(const LearnerConfig& config) {
 Result<std::unique_ptr<BuiltJob>> build_job(const JobConfig& config, const Path& run_folder,
                                             const Backends& backends, JobControl& control) {
   TRY(model, load_model(config.model_name_or_path));
-  const Path tokenizer_path = config.tokenizer.empty() ? model.folder : Path(config.tokenizer);
-  TRY(tokenizer, load_tokenizer(tokenizer_path, {.splitter = config.splitter}));
+  TRY(tokenizer, load_tokenizer_of(model, config.tokenizer, {.splitter = config.splitter}));
   TRY(train, open_data(config, config.data.train_files, true, *tokenizer, model.spec));
   std::unique_ptr<BuiltJob> job(new BuiltJob{.config = config,
                                              .control = control,

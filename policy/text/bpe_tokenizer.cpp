@@ -4,12 +4,14 @@
 #include <array>
 #include <cmath>
 #include <limits>
+#include <mutex>
 
 #include "engine/core/text.h"
 #include "policy/text/bpe_merge.h"
 #include "policy/text/byte_alphabet.h"
 #include "policy/text/piece_table.h"
 #include "policy/text/unicode.h"
+#include "policy/text/word_cache.h"
 
 namespace fulcrum {
 namespace {
@@ -51,8 +53,9 @@ class BpeTokenizer final : public Tokenizer {
   void build_table();
   void build_matchers();
   TokenId find(std::string_view piece) const;
-  Status encode_section(std::string_view text, bool first, std::vector<TokenId>& ids) const;
-  Status encode_words(std::string_view text, std::vector<TokenId>& ids) const;
+  // `cache`: this call's own, or none.
+  Status encode_section(std::string_view text, bool first, WordCache* cache, std::vector<TokenId>& ids) const;
+  Status encode_words(std::string_view text, WordCache* cache, std::vector<TokenId>& ids) const;
   Status encode_word(std::string_view word, std::vector<TokenId>& ids) const;
   std::vector<BpeSymbol> symbols_of(std::string_view word) const;
   std::optional<BpeJoin> join(std::string_view word, const BpeSymbol& left, const BpeSymbol& right) const;
@@ -65,6 +68,8 @@ class BpeTokenizer final : public Tokenizer {
   size_t longest_piece_ = 0;
   std::array<TokenId, 256> byte_ids_{};  // -1: no piece for this byte
   AddedTokenMatcher raw_matcher_, normalized_matcher_;
+  mutable std::mutex cache_owner_;  // held by the one call that has the cache; others at that time do without
+  mutable WordCache cache_;
 };
 
 BpeTokenizer::BpeTokenizer(BpeSpec spec, TokenizerSource source) : spec_(std::move(spec)) {
@@ -144,11 +149,13 @@ Result<std::vector<TokenId>> BpeTokenizer::encode(std::string_view text, bool ad
   std::vector<TokenId> ids;
   if (add_special) ids = spec_.prefix;
   bool first = true;
+  const std::unique_lock owner(cache_owner_, std::try_to_lock);
+  WordCache* const cache = owner.owns_lock() ? &cache_ : nullptr;
   for (const auto& section : raw_matcher_.split(text)) {
     if (section.token >= 0) {
       ids.push_back(section.token);
     } else {
-      TRY_DO(encode_section(section.text, first, ids));
+      TRY_DO(encode_section(section.text, first, cache, ids));
     }
     first = false;
   }
@@ -156,21 +163,22 @@ Result<std::vector<TokenId>> BpeTokenizer::encode(std::string_view text, bool ad
   return ids;
 }
 
-Status BpeTokenizer::encode_section(std::string_view text, bool first, std::vector<TokenId>& ids) const {
+Status BpeTokenizer::encode_section(std::string_view text, bool first, WordCache* cache,
+                                    std::vector<TokenId>& ids) const {
   const std::string normal = apply_steps(spec_.normalizer, text, first);
   if (normal.size() > kMaxNormal) return invalid_argument("the normalised text is longer than 2 GiB");
   for (const auto& section : normalized_matcher_.split(normal)) {
     if (section.token >= 0) {
       ids.push_back(section.token);
     } else {
-      TRY_DO(encode_words(apply_steps(spec_.before_split, section.text, first), ids));
+      TRY_DO(encode_words(apply_steps(spec_.before_split, section.text, first), cache, ids));
     }
     first = false;
   }
   return ok_status();
 }
 
-Status BpeTokenizer::encode_words(std::string_view text, std::vector<TokenId>& ids) const {
+Status BpeTokenizer::encode_words(std::string_view text, WordCache* cache, std::vector<TokenId>& ids) const {
   std::vector<std::string_view> words;
   if (!text.empty()) words.push_back(text);
   for (const Splitter splitter : spec_.splitters) {
@@ -178,7 +186,16 @@ Status BpeTokenizer::encode_words(std::string_view text, std::vector<TokenId>& i
     for (const std::string_view word : words) split_words(splitter, word, finer);
     words = std::move(finer);
   }
-  for (const std::string_view word : words) TRY_DO(encode_word(word, ids));
+  for (const std::string_view word : words) {
+    const auto known = cache == nullptr ? std::span<const TokenId>() : cache->find(word);
+    if (!known.empty()) {
+      ids.insert(ids.end(), known.begin(), known.end());
+      continue;
+    }
+    const size_t before = ids.size();
+    TRY_DO(encode_word(word, ids));
+    if (cache != nullptr) cache->remember(word, std::span(ids).subspan(before));
+  }
   return ok_status();
 }
 

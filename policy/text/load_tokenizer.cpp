@@ -6,6 +6,7 @@
 #include "policy/text/sentencepiece_tokenizer.h"
 #include "policy/text/tokenizer.h"
 #include "policy/text/vocabulary_readers.h"
+#include "policy/weights/model_spec.h"
 
 namespace fulcrum {
 namespace {
@@ -113,7 +114,7 @@ Status no_splitter_here(const TokenizerOptions& options) {
   return invalid_argument("--splitter is for byte-level tokenizers; this one has no such step");
 }
 
-Loaded load_model(const Path& path, const TokenizerOptions& options) {
+Loaded load_model_file(const Path& path, const TokenizerOptions& options) {
   SourceFiles sources;
   TRY(bytes, sources.read(path));
   // Llama-3's original tokenizer.model holds ranks as text; a SentencePiece model begins with the tag of its
@@ -139,6 +140,8 @@ Loaded load_gguf(const Path& path, const TokenizerOptions& options) {
 }
 
 Loaded load_llama2c(const Path& path, const TokenizerOptions& options) {
+  if (is_llama2c_checkpoint(path))
+    return invalid_argument("these are a model's weights; name its tokenizer's file or folder instead");
   SourceFiles sources;
   TRY_DO(no_splitter_here(options));
   TRY(bytes, sources.read(path));
@@ -163,7 +166,8 @@ Loaded load_file(const Path& path, const TokenizerOptions& options) {
   if (name.ends_with(".tiktoken")) return load_tiktoken(path, options);
   if (name.ends_with(".gguf")) return load_gguf(path, options);
   if (name.ends_with(".bin")) return load_llama2c(path, options);
-  if (name.ends_with(".model") || name.find(".model.") != std::string::npos) return load_model(path, options);
+  if (name.ends_with(".model") || name.find(".model.") != std::string::npos)
+    return load_model_file(path, options);
   return invalid_argument(
       "not the name of a tokenizer file; give a model folder, tokenizer.json, vocab.json, encoder.json, or a "
       ".model, "

@@ -2,6 +2,7 @@
 
 #include <utf8proc.h>
 
+#include <array>
 #include <cstdlib>
 #include <memory>
 
@@ -43,7 +44,10 @@ Utf8Char first_char(std::string_view text) {
   return {static_cast<char32_t>(point), static_cast<uint32_t>(n)};
 }
 
-CharClass class_of(char32_t point) {
+namespace {
+
+// Of any code point; for ASCII there is a table.
+CharClass look_up_class(char32_t point) {
   if (point == '\r' || point == '\n') return CharClass::kNewline;
   if (is_white_space(point)) return CharClass::kSpace;
   if (point > 0x10FFFF) return CharClass::kOther;
@@ -61,6 +65,17 @@ CharClass class_of(char32_t point) {
     default:
       return CharClass::kOther;
   }
+}
+
+}  // namespace
+
+CharClass class_of(char32_t point) {
+  static const auto kAscii = [] {
+    std::array<CharClass, 128> classes{};
+    for (char32_t c = 0; c < 128; ++c) classes[c] = look_up_class(c);
+    return classes;
+  }();
+  return point < 128 ? kAscii[point] : look_up_class(point);
 }
 
 bool is_word_char(char32_t point) {

@@ -92,12 +92,17 @@ uint64_t block_bytes(const Block& block) {
   return bytes;
 }
 
+uint64_t file_bytes(const ModelSpec& spec) {
+  uint64_t bytes = kHeaderBytes;
+  for (const Block& block : blocks(spec)) {
+    bytes += block_bytes(block) * static_cast<uint64_t>(block.per_layer ? spec.num_hidden_layers : 1);
+  }
+  return bytes;
+}
+
 Result<Model> parse(const std::shared_ptr<const MappedFile>& file) {
   TRY(spec, read_header(file->bytes()));
-  uint64_t expected = kHeaderBytes;
-  for (const Block& block : blocks(spec)) {
-    expected += block_bytes(block) * static_cast<uint64_t>(block.per_layer ? spec.num_hidden_layers : 1);
-  }
+  const uint64_t expected = file_bytes(spec);
   if (expected != file->bytes().size()) {
     return invalid_argument("its header needs " + std::to_string(expected) + " bytes but the file has " +
                             std::to_string(file->bytes().size()) +
@@ -120,6 +125,13 @@ Result<Model> parse(const std::shared_ptr<const MappedFile>& file) {
 }
 
 }  // namespace
+
+bool is_llama2c_checkpoint(const Path& path) {
+  const auto file = MappedFile::open(path);
+  if (!file.ok()) return false;
+  const auto spec = read_header((*file)->bytes());
+  return spec.ok() && file_bytes(*spec) == (*file)->bytes().size();
+}
 
 Result<Model> load_llama2c(const Path& path) {
   TRY(file, MappedFile::open(path));

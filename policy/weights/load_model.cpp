@@ -20,6 +20,23 @@ TensorView rotary_halves(const TensorView& interleaved, int64_t head_dim) {
   return {interleaved.dtype, interleaved.shape, *owned, owned};
 }
 
+namespace {
+
+// A folder without a config.json, in which a llama2.c checkpoint may lie.
+Status no_config(const Path& folder) {
+  std::error_code error;
+  for (std::filesystem::directory_iterator it(folder, error), end; !error && it != end; it.increment(error)) {
+    if (it->path().extension() == ".bin" && is_llama2c_checkpoint(it->path())) {
+      return not_found("no config.json in " + in_quotes(folder.string()) +
+                       "; to use its llama2.c model name the file, " + in_quotes(it->path().string()));
+    }
+  }
+  return not_found("no config.json in " + in_quotes(folder.string()) +
+                   "; name a Hugging Face folder or a llama2.c .bin file");
+}
+
+}  // namespace
+
 Result<Model> load_model(const Path& path) {
   std::error_code error;
   const auto status = std::filesystem::status(path, error);
@@ -27,7 +44,9 @@ Result<Model> load_model(const Path& path) {
     return not_found("no model at " + in_quotes(path.string()) +
                      "; name a Hugging Face folder or a llama2.c .bin file");
   }
-  if (std::filesystem::is_directory(status)) return load_hf_folder(path);
+  if (std::filesystem::is_directory(status)) {
+    return std::filesystem::exists(path / "config.json", error) ? load_hf_folder(path) : no_config(path);
+  }
   if (path.extension() == ".bin") return load_llama2c(path);
   return invalid_argument(
       in_quotes(path.string()) +

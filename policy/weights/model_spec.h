@@ -62,6 +62,10 @@ struct Model {
 // surplus or misshapen tensors are errors that name the tensor. Surplus rotary buffers are ignored.
 Result<Model> load_model(const Path& path);
 
+// Whether a file is a whole llama2.c checkpoint, by its header and size: the same ending, .bin, is that of
+// llama2.c's tokenizers.
+bool is_llama2c_checkpoint(const Path& file);
+
 // Writes config.json, model.safetensors and the tokenizer's files into an existing folder; transformers loads
 // it.
 Status write_model(const Path& folder, const Model& model, std::span<const Path> tokenizer_files);

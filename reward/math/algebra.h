@@ -33,10 +33,16 @@ class Algebra {
   // Something had no value (a division by zero, an even root of a negative number) or was too large to
   // compute. What is returned after that means nothing; `forget` clears it for the next expression.
   bool undefined() const { return undefined_; }
-  void forget() { undefined_ = false; }
+  void forget() { undefined_ = no_value_ = false; }
+  // It was undefined because there is no such number, as 1/0; not because it is too large or complex.
+  bool no_value() const { return no_value_; }
   Polynomial make_undefined() {
     undefined_ = true;
     return {};
+  }
+  Polynomial make_no_value() {
+    no_value_ = true;
+    return make_undefined();
   }
 
   static Polynomial constant(const Rational& value);
@@ -84,6 +90,7 @@ class Algebra {
 
   Budget& budget_;
   bool undefined_ = false;
+  bool no_value_ = false;
   std::map<std::string, Meaning, std::less<>> meanings_;
 };
 

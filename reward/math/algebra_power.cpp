@@ -33,7 +33,7 @@ std::map<mpz_class, int64_t> Algebra::factors(mpz_class n) {
 }
 
 Polynomial Algebra::number_power(const Rational& base, const Rational& exponent) {
-  if (base == 0) return exponent > 0 ? Polynomial{} : make_undefined();
+  if (base == 0) return exponent > 0 ? Polynomial{} : make_no_value();
   if (base == 1) return constant(1);
   if (is_whole(exponent)) {
     const mpz_class size = abs(exponent.get_num()) * static_cast<unsigned long>(bit_size(base));
@@ -93,7 +93,7 @@ Polynomial Algebra::monomial_power(const Monomial& m, const Rational& coefficien
 
 Polynomial Algebra::power(const Polynomial& base, const Rational& exponent) {
   if (exponent == 0) return constant(1);
-  if (base.empty()) return exponent > 0 ? Polynomial{} : make_undefined();
+  if (base.empty()) return exponent > 0 ? Polynomial{} : make_no_value();
   if (!fits(exponent) || budget_.exhausted()) return {};
   if (base.size() == 1) return monomial_power(base.begin()->first, base.begin()->second, exponent);
   if (is_whole(exponent) && exponent > 0) {
@@ -192,8 +192,8 @@ Polynomial Algebra::apply(std::string_view function, const Polynomial& argument)
   if (function == "cos") return argument.empty() ? constant(1) : cosine();
   if (function == "tan") return argument.empty() ? Polynomial{} : divide(sine(), cosine());
   if (function == "sec") return argument.empty() ? constant(1) : divide(constant(1), cosine());
-  if (function == "csc") return argument.empty() ? make_undefined() : divide(constant(1), sine());
-  if (function == "cot") return argument.empty() ? make_undefined() : divide(cosine(), sine());
+  if (function == "csc") return argument.empty() ? make_no_value() : divide(constant(1), sine());
+  if (function == "cot") return argument.empty() ? make_no_value() : divide(cosine(), sine());
   if (function == "abs") {
     const std::optional<Rational> number = as_rational(argument);
     return number ? constant(abs(*number)) : function_atom("abs", straight);

@@ -4,6 +4,7 @@
 #include <string>
 
 #include "engine/core/text.h"
+#include "reward/math/latex_command.h"
 
 namespace fulcrum {
 namespace {
@@ -121,6 +122,31 @@ std::string_view strip_number(std::string_view text, bool& negative) {
   return text;
 }
 
+// Digits and a point, nothing else but blanks and a sign around.
+std::optional<Rational> plain_number(std::string_view text) {
+  bool negative = false;
+  text = strip_number(text, negative);
+  Scanner scan(text, true);
+  std::optional<Rational> value = scan.decimal();
+  if (!value || scan.position() != text.size()) return std::nullopt;
+  return negative ? Rational(-*value) : *value;
+}
+
+// \frac{a}{b}, or a whole number before one below 1: 2\frac{1}{2}.
+std::optional<Rational> latex_fraction(std::string_view text) {
+  const std::string_view before = text.substr(0, text.find('\\'));
+  text.remove_prefix(before.size());
+  const std::optional<LatexCommand> command = latex_command(text);
+  if (!command || !command->fraction || command->length != text.size()) return std::nullopt;
+  const std::optional<Rational> top = plain_number(command->top), bottom = plain_number(command->bottom);
+  if (!top || !bottom || *bottom == 0) return std::nullopt;
+  const Rational part = *top / *bottom;
+  if (before.empty()) return part;
+  const std::optional<Rational> whole = plain_number(before);
+  const bool mixed = whole && whole->get_den() == 1 && part > 0 && part < 1;
+  return mixed ? std::optional(Rational(*whole + part)) : std::nullopt;
+}
+
 // How far the unsigned number at the front of `text` reaches: 1,000.5  3/4  2 1/2  45%.
 size_t number_length(std::string_view text) {
   size_t digits = 0;
@@ -161,6 +187,16 @@ size_t sign_length(std::string_view before) {
   return after_operand ? dollar : dollar + sign;
 }
 
+// How far a command at the front of `text` reaches that holds a number, with a percent sign behind it; 0: it
+// does not.
+size_t command_length(std::string_view text) {
+  const std::optional<LatexCommand> command = latex_command(text);
+  if (!command) return 0;
+  if (text.substr(0, command->length).find_first_of("0123456789") == std::string_view::npos) return 0;
+  const std::string_view behind = text.substr(command->length);
+  return command->length + (behind.starts_with('%') ? 1 : behind.starts_with("\\%") ? 2 : 0);
+}
+
 }  // namespace
 
 size_t bit_size(const Rational& value) {
@@ -177,6 +213,12 @@ std::optional<Number> parse_number(std::string_view text) {
     text.remove_suffix(1);
     if (text.ends_with('\\')) text.remove_suffix(1);
     text = trim(text);
+  }
+  if (text.find('\\') != std::string_view::npos) {
+    const std::optional<Rational> value = latex_fraction(text);
+    if (!value || bit_size(*value) > kMaxBits) return std::nullopt;
+    number.value = negative ? Rational(-*value) : *value;
+    return number;
   }
   Scanner scan(text, true);
   std::optional<Rational> value = scan.decimal();
@@ -204,6 +246,17 @@ std::optional<Number> parse_number(std::string_view text) {
 std::string_view last_number(std::string_view text) {
   std::string_view last;
   for (size_t i = 0; i < text.size();) {
+    if (text[i] == '\\') {
+      const size_t end = i + command_length(text.substr(i));
+      if (end > i && !(i > 0 && is_letter(text[i - 1]))) {
+        const bool joins = last.data() + last.size() == text.data() + i && is_digit(last.back());
+        const size_t begin =
+            joins ? static_cast<size_t>(last.data() - text.data()) : i - sign_length(text.substr(0, i));
+        last = text.substr(begin, end - begin);
+      }
+      i = std::max(end, i + 1);
+      continue;
+    }
     const bool starts = is_digit(text[i]) || (text[i] == '.' && i + 1 < text.size() && is_digit(text[i + 1]));
     if (!starts) {
       ++i;

@@ -1,6 +1,6 @@
-// Numbers as people write them, read exactly: 1,000.50  -3/4  2 1/2  6.02e23  45%  $12  1 000  2,74. Called
-// by the numeric and math verifiers. Pure functions, thread-safe; the size of a number is checked before it
-// is computed.
+// Numbers as people write them, read exactly: 1,000.50  -3/4  2 1/2  6.02e23  45%  $12  1 000  2,74
+// \frac{1}{2} Called by the numeric and math verifiers. Pure functions, thread-safe; the size of a number is
+// checked before it is computed.
 #pragma once
 
 #include <gmpxx.h>
@@ -22,7 +22,9 @@ struct Number {
 std::optional<Number> parse_number(std::string_view text);
 
 // The last number in running text: what stands there, sign and percent sign included; empty if there is none.
-// A digit inside a word (x2y) is no number, a minus sign after an operand (16-3) no sign.
+// A digit inside a word (x2y) is no number, a minus sign after an operand (16-3) no sign. A number inside
+// \frac{}{} or \sqrt{} is not one of its own: all of it stands there, 2\frac{1}{2}, whether it has a value or
+// not.
 std::string_view last_number(std::string_view text);
 
 // The number of binary digits of numerator and denominator together.

@@ -113,6 +113,8 @@ class Parser {
     MathAnswer first = sum();
     if (!take(":")) return first;
     const Polynomial second = as_expression(sum());
+    if (second.empty())
+      return algebra_.make_undefined(), first;  // 12:00 is a time: it can be compared as text
     return expression(algebra_.divide(as_expression(first), second));
   }
 

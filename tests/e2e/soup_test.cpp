@@ -49,7 +49,22 @@ TEST_F(SoupVerb, NamesTheFirstDifferenceOfUnlikeModels) {
   refused({a, a, "--mu", "0.5", "--out", path("soup")}, {"--mu is for --recipe ema"});
   refused({a, a, "--recipe", "slerp", "--out", path("soup")}, {"name it as the base"});
   refused({a, a, "--out", a}, {"is one of the models"});
+  refused({"--weights", "0.7", "0.3", a, a, "--out", path("soup")},
+          {"'0.3' is taken for a model", "--weights 0.7,0.3"});
   EXPECT_FALSE(std::filesystem::exists(path("soup")));
+}
+
+TEST_F(SoupVerb, WritesOverNothing) {
+  const std::string a = small_model("a", 1), b = small_model("b", 2);
+  const std::string before = slurp(b + "/model.safetensors");
+  const Finished f = fulcrum({"soup", a, a, "--out", b});
+  EXPECT_EQ(f.code, 4) << f.err;
+  EXPECT_NE(f.err.find("'" + b + "' is there already and not empty: choose another folder"),
+            std::string::npos)
+      << f.err;
+  EXPECT_EQ(slurp(b + "/model.safetensors"), before);
+  ASSERT_TRUE(make_folders(path("empty")).ok());
+  soup({a, a, "--out", path("empty")});
 }
 
 TEST_F(SoupVerb, GreedyKeepsTheBestModelAndRefusesWhatMakesItWorse) {
@@ -108,11 +123,13 @@ TEST_F(SoupVerb, ARunAgainstASoupRecordsItsHashAndItsDistanceFromTheStart) {
   EXPECT_EQ(step["soup/kl_excess"], 0.0);
 }
 
-TEST_F(SoupVerb, WithBetaZeroTheSoupIsNotLoaded) {
+TEST_F(SoupVerb, WithBetaZeroASoupAsReferenceIsRefused) {
   const std::string a = small_model("a", 1);
   const std::string job = small_job(
       "job.json", {{"model_name_or_path", a}, {"ref_soup", {"nowhere"}}, {"beta", 0.0}, {"max_steps", 1}});
-  out({"run", job, "--output-dir", path("run")});
+  const Finished run = fulcrum({"run", job, "--output-dir", path("run")});
+  EXPECT_EQ(run.code, 2);
+  EXPECT_NE(run.err.find("nothing in this job compares with a reference"), std::string::npos) << run.err;
 }
 
 TEST_F(SoupVerb, EvalComparesTwoModelsPromptByPrompt) {

@@ -63,13 +63,16 @@ TEST_F(ModelTools, TokenizeAndDecodeGiveTheTextBack) {
 }
 
 TEST_F(ModelTools, TokenizeNamesIdsThatAreNone) {
-  const auto bad = rows({"tokenize", "-m", tokenizer_, "--decode", "-i",
-                         write("ids.jsonl", "{\"ids\": [1, -5]}\n{\"ids\": \"x\"}\n{\"ids\": [1]}\n")},
-                        1);
-  ASSERT_EQ(bad.size(), 3u);
+  const auto bad = rows(
+      {"tokenize", "-m", tokenizer_, "--decode", "-i",
+       write("ids.jsonl", "{\"ids\": [1, -5]}\n{\"ids\": \"x\"}\n{\"ids\": [1]}\n{\"ids\": [1, 70000]}\n")},
+      1);
+  ASSERT_EQ(bad.size(), 4u);
   EXPECT_TRUE(bad[0].contains("error"));
   EXPECT_TRUE(bad[1].contains("error"));
   EXPECT_FALSE(bad[2].contains("error"));
+  EXPECT_NE(bad[3]["error"].get<std::string>().find("no id 70000"), std::string::npos) << bad[3];
+  EXPECT_EQ(fulcrum({"tokenize", "-m", tokenizer_, "--decode", "[1, 70000]"}).code, 2);
 }
 
 TEST_F(ModelTools, GreedyIsTheSameForAPromptOnTheCommandLineAndInARow) {
@@ -80,6 +83,30 @@ TEST_F(ModelTools, GreedyIsTheSameForAPromptOnTheCommandLineAndInARow) {
     EXPECT_EQ(out(with_model({"generate", "--greedy", "--max-new-tokens", "12", prompts_[i]})),
               made[i]["completion"].get<std::string>() + "\n");
   }
+}
+
+TEST_F(ModelTools, WhatIsOnTheCommandLineIsWrittenAsARowWhereOneIsAskedFor) {
+  const std::vector<std::string> greedy =
+      with_model({"generate", "--greedy", "--max-new-tokens", "12", prompts_[0]});
+  const auto with = [](std::vector<std::string> words, const std::vector<std::string>& more) {
+    words.insert(words.end(), more.begin(), more.end());
+    return words;
+  };
+  const std::string text = out(greedy);
+  EXPECT_EQ(out(with(greedy, {"--to", path("made.jsonl")})), "");
+  const Json made = parse_json(slurp(path("made.jsonl"))).value();
+  EXPECT_EQ(made["prompt"], prompts_[0]);
+  EXPECT_EQ(made["completion"].get<std::string>() + "\n", text);
+  EXPECT_EQ(rows(with(greedy, {"-o", "jsonl"})), std::vector<Json>{made});
+  EXPECT_EQ(fulcrum(with(greedy, {"-i", prompt_file()})).code, 2);  // which of them would it be?
+
+  EXPECT_EQ(out({"tokenize", "-m", tokenizer_, prompts_[0], "--to", path("ids.jsonl")}), "");
+  const Json ids = parse_json(slurp(path("ids.jsonl"))).value();
+  EXPECT_EQ(ids["text"], prompts_[0]);
+  EXPECT_EQ(dump_json(ids["ids"]) + "\n", out({"tokenize", "-m", tokenizer_, prompts_[0]}));
+  EXPECT_EQ(
+      rows({"tokenize", "-m", tokenizer_, "--decode", dump_json(ids["ids"]), "-o", "jsonl"}).at(0)["text"],
+      prompts_[0]);
 }
 
 TEST_F(ModelTools, SeedsDecideSamplesAndBatchesDoNot) {
@@ -207,6 +234,25 @@ TEST_F(Tools, EvalPrintsPassAtKWithIntervals) {
       fulcrum({"eval", "-m", model, "--data", data, "--reward", "math", "--num-generations", "4", "--k", "8"})
           .code,
       2);
+}
+
+TEST_F(Tools, EvalGoesOnAfterABadRowAndTellsOfItAtTheEnd) {
+  const std::string model = small_model();
+  const auto eval = [&](const std::string& name, const std::string& lines) {
+    return fulcrum({"eval", "-m", model, "--data", write(name, lines), "--reward", "length", "--set",
+                    "target=2", "--num-generations", "4", "--k", "1", "--max-new-tokens", "4", "-o", "jsonl",
+                    "--against", model});
+  };
+  const std::string good = "{\"prompt\": \"1+1=\"}\n";
+  const Finished all = eval("good.jsonl", good + good);
+  const Finished some = eval("mixed.jsonl", good + "{\"question\": 1}\n" + good + "not json\n");
+  EXPECT_EQ(all.code, 0) << all.err;
+  EXPECT_EQ(some.code, 1);
+  EXPECT_EQ(some.out, all.out);
+  EXPECT_TRUE(some.err.starts_with("fulcrum: 2 rows could not be used; the first: ")) << some.err;
+  EXPECT_NE(some.err.find("mixed.jsonl:2: column 'prompt' is missing"), std::string::npos) << some.err;
+  EXPECT_EQ(std::count(some.err.begin(), some.err.end(), '\n'), 1) << some.err;
+  EXPECT_EQ(eval("bad.jsonl", "not json\n").code, 2);
 }
 
 TEST_F(Tools, EvalWithoutSolutionsIsAnErrorNotAZero) {

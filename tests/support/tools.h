@@ -54,6 +54,7 @@ class Tools : public ::testing::Test {
     return path(name);
   }
   // A rollout job on such a model, with keys replaced; its file.
+  // Without the keys of generation where the trainer does not generate.
   std::string small_job(const std::string& name, const Json& replaced = Json::object()) {
     write("train.jsonl",
           "{\"prompt\": \"1+1=\", \"solution\": \"2\"}\n{\"prompt\": \"2+3=\", \"solution\": \"5\"}\n");
@@ -61,11 +62,14 @@ class Tools : public ::testing::Test {
                 {"model_name_or_path", "model"},
                 {"train_files", {"train.jsonl"}},
                 {"max_steps", 2},
-                {"prompts_per_step", 2},
-                {"num_generations", 2},
-                {"max_completion_length", 8},
-                {"max_prompt_length", 16},
-                {"reward_funcs", Json::array({{{"name", "length"}, {"target", 4}}})}};
+                {"prompts_per_step", 2}};
+    const std::string trainer = replaced.value("trainer", "grpo");
+    if (trainer != "sft" && trainer != "dpo" && trainer != "tdpo" && trainer != "reward") {
+      job.update({{"num_generations", 2},
+                  {"max_completion_length", 8},
+                  {"max_prompt_length", 16},
+                  {"reward_funcs", Json::array({{{"name", "length"}, {"target", 4}}})}});
+    }
     return write(name, dump_json(with_keys(std::move(job), replaced), 2));
   }
   // `job` with keys replaced, and left out where null.

@@ -39,7 +39,7 @@ Result<int64_t> count_unscored(const EvalReport& report) {
   return unscored;
 }
 
-Status evaluate_reward_model(const Model& model, const Options& o, std::stop_token stop) {
+Result<BadRows> evaluate_reward_model(const Model& model, const Options& o, std::stop_token stop) {
   if (!o.reward.empty())
     return invalid_argument("--reward does nothing with a reward model, which is judged by the data's pairs");
   const MeasureOptions& m = o.measure;
@@ -53,16 +53,20 @@ Status evaluate_reward_model(const Model& model, const Options& o, std::stop_tok
   table.rows.push_back({{"metric", "rewards/chosen"}, {"mean", found.mean_chosen}});
   table.rows.push_back({{"metric", "rewards/rejected"}, {"mean", found.mean_rejected}});
   std::fputs(render(table, o.format).c_str(), stdout);
-  return ok_status();
+  return found.bad_rows;
 }
 
-// Which of two models has the higher mean reward, prompt by prompt; both drew with the same seed.
+// Which of two models has the higher mean reward, prompt by prompt; both drew with the same seed. A prompt
+// that only one of them could use (the other's tokenizer or length refuses it) is no match.
 Status add_comparison(Table& table, const EvalReport& mine, const EvalReport& theirs) {
-  TRY(a, prompt_rewards(mine));
-  TRY(b, prompt_rewards(theirs));
+  TRY(a, rewards_by_row(mine));
+  TRY(b, rewards_by_row(theirs));
   WinCount count;
-  for (size_t i = 0; i < a.size(); ++i)
-    ++(a[i] > b[i] ? count.wins : a[i] < b[i] ? count.losses : count.ties);
+  for (const auto& [row, reward] : a) {
+    const auto other = b.find(row);
+    if (other == b.end()) continue;
+    ++(reward > other->second ? count.wins : reward < other->second ? count.losses : count.ties);
+  }
   table.rows.push_back({{"metric", "against/reward"}, {"mean", theirs.mean_reward}});
   table.rows.push_back({{"metric", "against/completions/mean_length"}, {"mean", theirs.mean_length}});
   for (const auto& [name, n] :
@@ -78,7 +82,9 @@ Status add_comparison(Table& table, const EvalReport& mine, const EvalReport& th
   return ok_status();
 }
 
-Status evaluate_model(Options o, std::stop_token stop) {
+Result<BadRows> evaluate_model(Options o, std::stop_token stop) {
+  BadRows bad;
+  o.measure.bad_rows = &bad;
   TRY(model, load_model(o.measure.model));
   if (model.spec.score_head) return evaluate_reward_model(model, o, stop);
   if (o.reward.empty()) return invalid_argument("--reward is required: the name of the reward that judges");
@@ -110,12 +116,26 @@ Status evaluate_model(Options o, std::stop_token stop) {
   table.rows.push_back({{"metric", "completions/mean_length"}, {"mean", result.mean_length}});
   if (!o.against.empty()) {
     MeasureOptions other = o.measure;
+    BadRows bad_there;
     other.model = o.against;
+    other.bad_rows = &bad_there;
     TRY(theirs, measure(other, stop));
+    if (bad.count < bad_there.count) bad = bad_there;
     TRY_DO(add_comparison(table, result, theirs));
   }
   std::fputs(render(table, o.format).c_str(), stdout);
-  return ok_status();
+  return bad;
+}
+
+// As the row tools do: what can be used is used, and the exit code tells of the rest.
+int run(const Options& o) {
+  const SignalStop signals;
+  const Result<BadRows> bad = evaluate_model(o, signals.token());
+  if (!bad.ok()) return report(bad.status());
+  if (bad->count == 0) return 0;
+  std::fprintf(stderr, "fulcrum: %lld rows could not be used; the first: %s\n",
+               static_cast<long long>(bad->count), bad->first.c_str());
+  return 1;
 }
 
 }  // namespace
@@ -123,11 +143,7 @@ Status evaluate_model(Options o, std::stop_token stop) {
 void add_eval(CLI::App& app, Action& action) {
   add_verb<Options>(
       app, action, "eval",
-      "pass@k (unbiased, 95 % intervals) and maj@k of a model; accuracy of a reward model",
-      [](const Options& o) {
-        const SignalStop signals;
-        return report(evaluate_model(o, signals.token()));
-      },
+      "pass@k (unbiased, 95 % intervals) and maj@k of a model; accuracy of a reward model", run,
       [](CLI::App& v, Options& o) {
         MeasureOptions& m = o.measure;
         v.add_option("-m,--model", m.model, "model folder or llama2.c file")->required();

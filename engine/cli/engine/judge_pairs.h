@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "engine/core/status.h"
+#include "engine/data/dataset.h"
 #include "policy/weights/model_spec.h"
 
 namespace fulcrum::cli {
@@ -21,6 +22,7 @@ struct PairsReport {
   double std_error = 0;
   double margin = 0;  // mean of chosen - rejected
   double mean_chosen = 0, mean_rejected = 0;
+  BadRows bad_rows;  // left out
 };
 
 // `model` has a score head.

@@ -1,9 +1,12 @@
 // `fulcrum logps`: log-probs of given completions under a model, by the learner's own forward pass.
+#include <algorithm>
+#include <cmath>
+
 #include "engine/cli/engine/verbs.h"
 #include "engine/cli/rows.h"
 #include "engine/data/pack.h"
 #include "policy/nn/policy.h"
-#include "policy/text/tokenizer.h"
+#include "policy/text/model_tokenizer.h"
 
 namespace fulcrum::cli {
 namespace {
@@ -39,14 +42,16 @@ Status add_logps(Policy& policy, const Tokenizer& tokenizer, const Options& o, J
   }
   row["completion_ids"] = ids;
   row["logps"] = std::vector<double>(logps.begin(), logps.end());
-  return ok_status();
+  const auto bad = std::find_if(logps.begin(), logps.end(), [](float x) { return !std::isfinite(x); });
+  if (bad == logps.end()) return ok_status();
+  return data_loss("the log-prob of token " + std::to_string(bad - logps.begin()) +
+                   " of the completion is not finite: the model's numbers overflow");
 }
 
 int run(const Options& o) {
   const auto model = load_model(o.model);
   if (!model.ok()) return report(model.status());
-  const auto tokenizer =
-      load_tokenizer(o.tokenizer.empty() ? model->folder : Path(o.tokenizer), {.splitter = o.splitter});
+  const auto tokenizer = load_tokenizer_of(*model, o.tokenizer, {.splitter = o.splitter});
   if (!tokenizer.ok()) return report(tokenizer.status());
   const auto policy = Policy::create(*model, {});
   if (!policy.ok()) return report(policy.status());

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "engine/data/dataset.h"
+#include "policy/text/model_tokenizer.h"
 #include "reward/make_rewards.h"
 #include "reward/model/model_reward.h"
 #include "reward/rpc/service_factory.h"
@@ -13,8 +14,7 @@ namespace fulcrum::cli {
 
 Result<EvalReport> measure(const MeasureOptions& o, std::stop_token stop) {
   TRY(model, load_model(o.model));
-  TRY(tokenizer,
-      load_tokenizer(o.tokenizer.empty() ? model.folder : Path(o.tokenizer), {.splitter = o.splitter}));
+  TRY(tokenizer, load_tokenizer_of(model, o.tokenizer, {.splitter = o.splitter}));
   return measure(model, tokenizer, o, std::move(stop));
 }
 
@@ -23,8 +23,10 @@ Result<EvalReport> measure(const Model& model, const std::shared_ptr<const Token
   TRY(data, Dataset::open({.files = o.files,
                            .format = RowFormat::kPrompt,
                            .max_prompt_length = model.spec.max_position_embeddings - 1,
+                           .leave_out_bad = o.bad_rows != nullptr,
                            .shuffle = false},
                           *tokenizer, model.spec.vocab_size));
+  if (o.bad_rows != nullptr) *o.bad_rows = data.bad_rows();
   std::vector<Prompt> prompts;
   for (int64_t i = 0; i < data.size(); ++i) prompts.push_back(data.row(i).prompt);
   TRY(judge, make_rewards(o.rewards, service_rewards(), make_model_reward));
@@ -41,6 +43,13 @@ Result<EvalReport> measure(const Model& model, const std::shared_ptr<const Token
                       .correct_reward = o.correct_reward,
                       .answer = answer_of(o.rewards)};
   return evaluate(rollouts, pool, prompts, {}, plan, stop);
+}
+
+Result<std::map<int64_t, double>> rewards_by_row(const EvalReport& report) {
+  TRY(rewards, prompt_rewards(report));
+  std::map<int64_t, double> out;
+  for (size_t g = 0; g < rewards.size(); ++g) out[report.groups[g].prompt.row] = rewards[g];
+  return out;
 }
 
 Result<std::vector<double>> prompt_rewards(const EvalReport& report) {

@@ -12,6 +12,7 @@
 #include "engine/core/text.h"
 #include "engine/reference/soup.h"
 #include "engine/reference/task_vectors.h"
+#include "policy/text/model_tokenizer.h"
 
 namespace fulcrum::cli {
 namespace {
@@ -28,6 +29,28 @@ struct Options {
   bool extrapolate = false, allow_other_base = false;
   MeasureOptions measure = {.num_generations = 4};
 };
+
+bool is_number(const std::string& text) {
+  const auto value = parse_json(text);
+  return value.ok() && value->is_number();
+}
+
+Status check_paths(const Options& o) {
+  std::error_code error;
+  for (const std::string& model : o.models) {
+    if (fs::equivalent(model, o.out, error))
+      return invalid_argument("--out " + in_quotes(o.out) + " is one of the models: choose another folder");
+    if (is_number(model) && !o.weights.empty() && !fs::exists(model, error)) {
+      return invalid_argument(in_quotes(model) +
+                              " is taken for a model: give the weights as one list, --weights 0.7,0.3");
+    }
+  }
+  if (fs::exists(o.out, error) && !fs::is_empty(o.out, error)) {
+    return already_exists("--out " + in_quotes(o.out) +
+                          " is there already and not empty: choose another folder, or remove it first");
+  }
+  return ok_status();
+}
 
 // An option that the chosen recipe would not look at is a mistake.
 Status check_options(const Options& o) {
@@ -51,12 +74,7 @@ Status check_options(const Options& o) {
     return invalid_argument("--reward and --data belong together: a judge and prompts");
   if (o.recipe == "slerp" && o.models.size() != 2 && o.position)
     return invalid_argument("--position lies between two models; of more each counts alike");
-  std::error_code error;
-  for (const std::string& model : o.models) {
-    if (fs::equivalent(model, o.out, error))
-      return invalid_argument("--out " + in_quotes(o.out) + " is one of the models: choose another folder");
-  }
-  return ok_status();
+  return check_paths(o);
 }
 
 // "0-3=0.8,0.2".
@@ -164,8 +182,7 @@ Status make(const Options& o, std::stop_token stop) {
   }
   TRY(plan, make_plan(o, base));
   report.plan = std::move(plan);
-  TRY(tokenizer, load_tokenizer(o.tokenizer.empty() ? report.models[0].model.folder : Path(o.tokenizer),
-                                {.splitter = o.splitter}));
+  TRY(tokenizer, load_tokenizer_of(report.models[0].model, o.tokenizer, {.splitter = o.splitter}));
   TRY(held_out, open_held_out(o, tokenizer, report.models[0].model.spec, stop));
   TRY_DO(choose_weights(o, held_out, stop, report));
   TRY(soup, make_soup(report.models, report.plan));
@@ -193,7 +210,7 @@ void declare(CLI::App& v, Options& o) {
                "order")
       ->check(CLI::IsMember({"weighted", "greedy", "learned", "slerp", "ema"}))
       ->capture_default_str();
-  v.add_option("--weights", o.weights, "one weight a model, divided by their sum; default: equal")
+  v.add_option("--weights", o.weights, "one weight a model, divided by their sum: 0.7,0.3; default: equal")
       ->delimiter(',');
   v.add_option("--layer-weights", o.layer_weights,
                "other weights for a part of the model, by layers (0-3=0.8,0.2) or by a part of the tensors' "

@@ -10,18 +10,24 @@ namespace fulcrum::cli {
 namespace {
 
 struct Options {
-  std::string study, folder, format = "table";
+  std::string study, folder, model, format = "table";
   int64_t seeds = 1;
   uint64_t first_seed = 1;
 };
+
+// A folder's study.json is called as the folder, another one beside it after both.
+std::string default_name(const Path& file) {
+  const std::string folder = file.parent_path().filename().string();
+  return file.stem() == "study" ? folder : folder + "-" + file.stem().string();
+}
 
 Status study(const Options& o) {
   const SignalStop signals;
   TRY(config, load_study(o.study));
   const Path file = std::filesystem::absolute(o.study);
   const Path folder = std::filesystem::absolute(
-      o.folder.empty() ? "runs/" + file.parent_path().filename().string() : o.folder);
-  const StudyRun run{.file = file, .folder = folder, .seeds = o.seeds, .first_seed = o.first_seed};
+      o.folder.empty() ? "runs/" + default_name(file) : o.folder);
+  const StudyRun run{.file = file, .folder = folder, .seeds = o.seeds, .first_seed = o.first_seed, .model = o.model};
   TRY(table, run_study(config, run, signals));
   std::printf("%s", render(table, o.format).c_str());
   if (o.format != "table") return ok_status();
@@ -42,7 +48,9 @@ void add_study(CLI::App& app, Action& action) {
         v.add_option("study", o.study, "the study file")->required();
         v.add_option(
             "--folder", o.folder,
-            "where everything goes (default: runs/<the study's folder>); an interrupted study goes on there");
+            "where everything goes (default: runs/<the study's folder and file>); an interrupted study goes on there");
+        v.add_option("--model", o.model,
+                     "start from this model (folder or llama2.c file) and not from random weights");
         v.add_option("--seeds", o.seeds, "how often all of it is done")
             ->check(CLI::Range(1, 1000))
             ->capture_default_str();

@@ -168,22 +168,25 @@ const std::vector<std::string>& common_keys() {
 }
 
 void check_unused_keys(const JobConfig& config, Complaints& out) {
+  constexpr size_t kFew = 3;
   const Json set = write_config(config), defaults = write_config(JobConfig{});
   const std::string& trainer = config.objective.trainer;
-  const auto complain = [&](const std::string& key, const Names& readers) {
-    out.unless(at_path(set, key) == at_path(defaults, key),
-               "'" + key + "' does nothing with trainer " + in_quotes(trainer) +
-                   ": leave it out, or use trainer " + join(readers, " or "));
+  Names unused;
+  const auto note = [&](const std::string& key, const Names& readers) {
+    if (at_path(set, key) == at_path(defaults, key)) return;
+    unused.push_back("'" + key + "'" + (readers.size() <= kFew ? " (of " + join(readers, ", ") + ")" : ""));
   };
   for (const auto& [key, readers] : key_readers()) {
     if (std::find(readers.begin(), readers.end(), trainer) != readers.end()) continue;
     if (!key.ends_with('.')) {
-      complain(key, readers);
+      note(key, readers);
       continue;
     }
-    const std::string section = key.substr(0, key.size() - 1);
-    for (const auto& [name, value] : defaults.at(section).items()) complain(key + name, readers);
+    for (const auto& [name, value] : defaults.at(key.substr(0, key.size() - 1)).items())
+      note(key + name, readers);
   }
+  out.unless(unused.empty(), "trainer " + in_quotes(trainer) + " does not use " + join(unused, ", ") +
+                                 (unused.size() == 1 ? ": leave it out" : ": leave them out"));
   check_silenced_keys(config, out);
 }
 

@@ -21,7 +21,7 @@ const std::vector<KeyReaders>& key_readers();
 // Keys read by every trainer.
 const std::vector<std::string>& common_keys();
 
-// A complaint for each key that is set to another value than its default and that the trainer does not read,
+// Complains of each key that is set to another value than its default and that the trainer does not read,
 // or that does nothing beside the job's other keys.
 void check_unused_keys(const JobConfig& config, Complaints& out);
 

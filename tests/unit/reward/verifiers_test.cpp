@@ -60,6 +60,9 @@ TEST(Numeric, ReadsTheWaysPeopleWriteNumbers) {
                                                                   {"we get .5", "1/2"},
                                                                   {"+7", "7"},
                                                                   {"0.333", "0.333"},
+                                                                  {"it is \\frac{1}{2}.", "0.5"},
+                                                                  {"0.5", "\\frac{1}{2}"},
+                                                                  {"\\boxed{2\\frac{1}{2}}", "2.5"},
                                                                   {"-$5", "-5"}}) {
     EXPECT_EQ(numeric(text, value).score, 1.0)
         << text << " is " << value << ": " << numeric(text, value).reason;
@@ -73,6 +76,11 @@ TEST(Numeric, ReadsTheWaysPeopleWriteNumbers) {
 TEST(Numeric, SaysWhatIsMissing) {
   EXPECT_EQ(numeric("no idea", "3").kind, VerdictKind::kNoAnswer);
   EXPECT_EQ(numeric("3", "none").kind, VerdictKind::kBadReference);
+  for (const char* no_number :
+       {"\\frac{1}{0}", "1/0", "\\frac{x}{2}", "\\sqrt{2}", "$\\frac{\\sqrt{3}}{2}$"}) {
+    EXPECT_EQ(numeric("2", no_number).kind, VerdictKind::kBadReference) << no_number;
+    EXPECT_EQ(numeric(no_number, "2").kind, VerdictKind::kNoAnswer) << no_number;
+  }
   EXPECT_EQ(numeric("AZYUK2A", "2").kind, VerdictKind::kNoAnswer);
   EXPECT_EQ(numeric("3", Json(3)).score, 1.0);  // a number in the data is a reference too
 }
@@ -123,6 +131,28 @@ TEST(Math, DifferentAnswersAreDifferent) {
            {"\\boxed{2x}", "$x^2$"}}) {
     EXPECT_EQ(maths(a, b).score, 0.0) << a << " and " << b;
   }
+}
+
+TEST(Math, AReferenceWithoutAValueIsABadOne) {
+  for (const char* reference : {"\\frac{1}{0}", "$\\frac{1}{0}$", "1/0", "\\boxed{0^{-1}}", "0^{-1}",
+                                "5\\cdot\\frac{1}{0}", "\\frac{x}{1-1}", "so #### \\frac{1}{0}"}) {
+    for (const char* completion : {"0", "\\boxed{-1}", "\\boxed{\\frac{1}{0}}"}) {
+      const Verdict v = maths(completion, reference);
+      EXPECT_EQ(v.kind, VerdictKind::kBadReference) << completion << " for " << reference << ": " << v.reason;
+      EXPECT_FALSE(v.score.has_value());
+    }
+  }
+  EXPECT_EQ(maths("\\boxed{12:00}", "$12:00$").score, 1.0);
+  // Too large to compute is not without a value: the text can be compared.
+  EXPECT_EQ(maths("\\boxed{10^{10^{10}}}", "10^{10^{10}}").score, 1.0);
+  EXPECT_EQ(maths("\\boxed{10}", "10^{10^{10}}").score, 0.0);
+}
+
+TEST(Math, AFractionInRunningTextIsReadWhole) {
+  const std::string prose = std::string(300, '.') + " so it is ";  // too long to be a formula itself
+  EXPECT_EQ(maths(prose + "\\frac{1}{2}", "0.5").score, 1.0);
+  EXPECT_EQ(maths(prose + "\\frac{1}{2}", "2").score, 0.0);
+  EXPECT_EQ(maths(prose + "2\\sqrt{3}", "\\sqrt{12}").score, 1.0);
 }
 
 TEST(Math, TheAnswerStatedLastCounts) {

@@ -13,7 +13,7 @@
 #include "engine/jobs/checkpoint.h"
 #include "engine/pipeline/run_job.h"
 #include "engine/reference/soup.h"
-#include "policy/text/tokenizer.h"
+#include "policy/text/model_tokenizer.h"
 
 namespace fulcrum::cli {
 namespace {
@@ -49,11 +49,22 @@ class Seed {
   Path folder_;
 };
 
+// A model of someone else's as the study's start: in a folder that transformers loads.
+Status copy_model(const Path& from, const Path& to) {
+  TRY(given, load_model(from.string()));
+  TRY(tokenizer, load_tokenizer_of(given, {}));
+  TRY_DO(make_folders(to));
+  return write_model(to, given, tokenizer->files());
+}
+
 Status Seed::make_inputs() const {
   if (std::filesystem::exists(model("init") / "config.json")) return ok_status();
   const StudyTask task = make_study_task(study_.task, seed_);
   TRY_DO(make_folders(folder_ / "data"));
   for (const auto& [name, rows] : task.files) TRY_DO(write_rows(folder_ / "data" / (name + ".jsonl"), rows));
+  if (!run_.model.empty()) return copy_model(run_.model, model("init"));
+  if (task.characters.empty())
+    return invalid_argument("task " + in_quotes(study_.task) + " needs a model that has learnt it: --model FOLDER");
   return write_small_model(model("init"), task.characters, study_.model, seed_);
 }
 
@@ -74,7 +85,7 @@ Result<JobConfig> Seed::write_job(const StudyStage& stage) const {
 Status Seed::link_model(const std::string& name, const Path& target) const {
   std::error_code error;
   std::filesystem::remove(model(name), error);
-  std::filesystem::create_directory_symlink(target, model(name), error);
+  if (!error) std::filesystem::create_directory_symlink(target, model(name), error);
   return error ? from_errno(error.value(), "linking", model(name)) : ok_status();
 }
 

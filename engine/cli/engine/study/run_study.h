@@ -16,6 +16,7 @@ struct StudyRun {
   Path folder;  // FOLDER/seed-<n>/{data, models, runs, <name>.json} and the results
   int64_t seeds = 1;
   uint64_t first_seed = 1;
+  Path model;  // models/init is a copy of it; empty: the study's small Llama with random weights
 };
 
 // The table. kFailedPrecondition: the folder holds results of another study.

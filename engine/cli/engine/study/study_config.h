@@ -97,7 +97,8 @@ struct StudyConfig {
 
   void visit(ConfigVisitor& v) {
     v.field("title", title, "above the table");
-    v.field("task", task, Choices{{"sums", "stories"}}, "the generated data: data/*.jsonl and a tokenizer");
+    v.field("task", task, Choices{{"sums", "stories", "tale"}},
+            "the generated data: data/*.jsonl and, but for tale, a tokenizer; tale is for a model of yours (--model)");
     v.section("model", model, "the small Llama of models/init");
     v.list("stages", stages, "models that the arms begin with, made once a seed");
     v.list("arms", arms, "what is compared");

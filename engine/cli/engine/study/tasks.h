@@ -24,6 +24,9 @@ struct StudyTask {
 // a girl, a tenth has a fox, and their mood is more often bad than good. Files: warm_up; tune_1 and tune_2,
 // two disjoint sets with more good moods; train and test, the prompt alone; pairs and test_pairs, two stories
 // of which the one in the better mood is mostly `chosen` (Bradley-Terry in the difference of moods).
+//
+// "tale": the prompt "Once upon a time" as train and test, for a model that has learnt to go on from there; no
+// alphabet.
 StudyTask make_study_task(std::string_view name, uint64_t seed);
 
 }  // namespace fulcrum::cli

@@ -1,6 +1,10 @@
 #include "engine/cli/rows.h"
 
 #include <gtest/gtest.h>
+#include <sys/stat.h>
+
+#include <fstream>
+#include <thread>
 
 #include "engine/core/files.h"
 #include "tests/support/test_data.h"
@@ -66,6 +70,17 @@ TEST_F(Rows, ComeInBatchesOfTheRowsThatCouldBeRead) {
   EXPECT_EQ(sizes, (std::vector<size_t>{2, 1}));
 }
 
+TEST_F(Rows, ThatComeFromNoFileAreWrittenOrTheirFailureIsTheExitCode) {
+  const RowFiles to{.output = path("out.jsonl")};
+  const AddFields add = [](std::span<Json> rows) { return std::vector{add_double(rows.front())}; };
+  EXPECT_EQ(for_one_row(to, {{"n", 2}}, add), 0);
+  EXPECT_EQ(written(), "{\"n\":2,\"double\":4}\n");
+  CaptureStderr();
+  EXPECT_EQ(for_one_row(to, {{"n", "x"}}, add), 2);
+  EXPECT_EQ(GetCapturedStderr(), "fulcrum: key 'n' must be an integer, not string\n");
+  EXPECT_EQ(written(), "");
+}
+
 TEST_F(Rows, OfAnEmptyFileAreNoneAndThatIsFine) {
   EXPECT_EQ(for_each_row(files(""), add_double), 0);
   EXPECT_EQ(written(), "");
@@ -107,6 +122,29 @@ TEST_F(Rows, AreNeverOverwrittenByTheirOwnOutput) {
   EXPECT_EQ(for_each_row(f, add_double), 2);
   EXPECT_NE(GetCapturedStderr().find("read and cannot be written"), std::string::npos);
   EXPECT_EQ(read_file(f.input).value(), "{\"n\":1}\n");
+}
+
+// A tool behind a pipe answers each row before the next one comes.
+TEST_F(Rows, OfAPipeAreWrittenEachAtOnce) {
+  ASSERT_EQ(::mkfifo(path("pipe").c_str(), 0600), 0);
+  std::jthread feeder([&] { std::ofstream(path("pipe")) << "{\"n\":1}\n{\"n\":2}\n"; });
+  std::vector<std::string> seen;
+  const auto look = [&](Json& row) {
+    seen.push_back(written());
+    return add_double(row);
+  };
+  EXPECT_EQ(for_each_row({.input = path("pipe"), .output = path("out.jsonl")}, look), 0);
+  EXPECT_EQ(seen, (std::vector<std::string>{"", "{\"n\":1,\"double\":2}\n"}));
+}
+
+TEST_F(Rows, OfAFileAreAllThereAtTheEndHoweverMany) {
+  std::string in, out;
+  for (int i = 0; i < 20000; ++i) {
+    in += "{\"n\":" + std::to_string(i) + "}\n";
+    out += "{\"n\":" + std::to_string(i) + ",\"double\":" + std::to_string(2 * i) + "}\n";
+  }
+  EXPECT_EQ(for_each_row(files(in), add_double), 0);
+  EXPECT_EQ(written(), out);
 }
 
 TEST_F(Rows, StopAtASignalWithWhatIsWritten) {

@@ -38,6 +38,23 @@ TEST(Json, ErrorsNameLineAndColumn) {
   EXPECT_FALSE(parse_json("{\"a\": 1 /* c */}").ok());
 }
 
+TEST(Json, AKeyTwiceInAConfigIsAnErrorWithItsLineAndInARowTheLastCounts) {
+  const auto refused = [](const std::string& text) {
+    return parse_json(text, {.comments = true}).status().message();
+  };
+  const std::string two = "{\n  \"a\": 1,  // one\n  \"b\": {\"a\": 2},\n  \"a\":\n3}";
+  EXPECT_EQ(refused(two), "line 4: key 'a' is there already; keep one");
+  EXPECT_EQ(parse_sorted_json(two, {.comments = true}).status().message(), refused(two));
+  EXPECT_EQ(refused("{\"a\":[{\"x\":1},{\"x\":2,\n\"x\":{}}]}"),
+            "line 2: key 'x' is there already; keep one");
+  std::string many = "{";
+  for (int i = 0; i < 100; ++i) many += "\"" + std::to_string(i) + "\":1,\n";
+  EXPECT_EQ(refused(many + "\"50\":1}"), "line 101: key '50' is there already; keep one");
+  EXPECT_EQ(refused("{\"a\x1b[2J\":1,\"a\x1b[2J\":1}").find('\x1b'), std::string::npos);
+  EXPECT_TRUE(parse_json("{\"a\": {\"b\": 1}, \"b\": [{\"b\": 1}, {\"b\": 1}]}", {.comments = true}).ok());
+  EXPECT_EQ(dump_json(*parse_json(R"({"a":1,"b":2,"a":3})")), R"({"a":3,"b":2})");
+}
+
 TEST(Json, KeepsTheOrderOfMembers) {
   EXPECT_EQ(dump_json(*parse_json(R"({"z":1,"a":[true,null,"x"],"m":{"q":-1.5}})")),
             R"({"z":1,"a":[true,null,"x"],"m":{"q":-1.5}})");
@@ -110,6 +127,25 @@ TEST(Config, ReportsEveryErrorAtOnceWithTheNearestName) {
   EXPECT_NE(m.find("'c' is not one of a, b"), std::string::npos) << m;
   EXPECT_NE(m.find("'inner.nam'; did you mean 'inner.name'?"), std::string::npos) << m;
   EXPECT_NE(m.find("'items[0].weight' is -1"), std::string::npos) << m;
+}
+
+TEST(Config, AnUnknownKeyLikeNoOtherIsAnsweredByThoseOfItsSection) {
+  const auto said = [](const char* json) { return read_config<Outer>(*parse_json(json)).status().message(); };
+  EXPECT_EQ(said(R"({"inner": {"colour": 1, "qqqq": 2}})"),
+            "unknown key 'inner.colour' (known here: name, weight); unknown key 'inner.qqqq'");
+  EXPECT_EQ(said(R"({"items": [{"colour": 1}]})"),
+            "unknown key 'items[0].colour' (known here: name, weight)");
+}
+
+TEST(Config, AnEmptyChoiceIsShownAsOne) {
+  struct Kind {
+    std::string kind;
+    void visit(ConfigVisitor& v) { v.field("kind", kind, Choices{{"", "k1"}}, "kind"); }
+  };
+  EXPECT_EQ(read_config<Kind>(*parse_json(R"({"kind": "x"})")).status().message(),
+            "key 'kind': 'x' is not one of \"\", k1");
+  EXPECT_EQ(config_keys<Kind>().at(0).range, "\"\" | k1");
+  EXPECT_TRUE(read_config<Kind>(*parse_json(R"({"kind": ""})")).ok());
 }
 
 TEST(Config, AHostileOneCostsNoMoreThanItsOwnSize) {

@@ -277,6 +277,20 @@ TEST_F(DatasetTest, OverlongRowsStopOrAreLeftOutAndCounted) {
               HasSubstr("all were longer than allowed"));
 }
 
+TEST_F(DatasetTest, BadRowsAreLeftOutAndCountedWhereThatIsAskedFor) {
+  const std::string text =
+      "{\"prompt\": \"a\"}\n{\"prompt\":\n{\"prompt\": \"aaaaaaaaa\"}\n[1]\n{\"prompt\": \"b\"}\n";
+  const DatasetOptions options{.max_prompt_length = 5, .leave_out_bad = true};
+  const auto data = open(RowFormat::kPrompt, text, options);
+  ASSERT_TRUE(data.ok()) << data.status().message();
+  EXPECT_EQ(data->size(), 2);
+  EXPECT_EQ(data->row(1).prompt.text, "b");
+  EXPECT_EQ(data->row(1).prompt.row, 4);  // its place in the file
+  EXPECT_EQ(data->bad_rows().count, 3);
+  EXPECT_THAT(data->bad_rows().first, HasSubstr("data.jsonl:2: "));
+  EXPECT_THAT(error(RowFormat::kPrompt, "[1]\n[2]\n", options), HasSubstr("no row can be used; the first: "));
+}
+
 TEST_F(DatasetTest, PairsAreMeasuredWithTheirLongerAnswer) {
   const DatasetOptions options{.max_prompt_length = 1, .max_length = 6};  // the first is no limit of pairs
   EXPECT_TRUE(open(RowFormat::kPreference, R"({"prompt":"p","chosen":"abc","rejected":"a"})", options).ok());

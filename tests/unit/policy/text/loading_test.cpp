@@ -3,6 +3,8 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
+#include <cstring>
 
 #include "engine/core/rng.h"
 #include "engine/core/text.h"
@@ -35,6 +37,23 @@ TEST(LoadTokenizer, SaysWhatIsMissing) {
   folder.put("notes.txt", "x").put("vocab.json", "{\"a\": 0}");
   EXPECT_THAT(folder.load("notes.txt").status().message(), HasSubstr("not the name of a tokenizer file"));
   EXPECT_EQ(folder.load("vocab.json", {.splitter = "gpt2"}).status().code(), Code::kNotFound);
+}
+
+// width, inner, layers, heads, kv heads, vocabulary, positions; then zeros for the weights.
+std::string tiny_llama2c_checkpoint() {
+  constexpr std::array<int32_t, 7> kHeader = {8, 8, 1, 2, 2, 300, 4};
+  std::string out(sizeof kHeader, '\0');
+  std::memcpy(out.data(), kHeader.data(), sizeof kHeader);
+  return out + std::string(sizeof(float) * (300 * 8 + 8 + 4 * 64 + 8 + 3 * 64 + 8 + 4 * 4), '\0');
+}
+
+TEST(LoadTokenizer, AModelsWeightsAreCalledWhatTheyAre) {
+  TokenizerFolder folder;
+  folder.put("model.bin", tiny_llama2c_checkpoint()).put("cut.bin", tiny_llama2c_checkpoint().substr(0, 99));
+  const Status weights = folder.load("model.bin").status(), cut = folder.load("cut.bin").status();
+  EXPECT_EQ(weights.code(), Code::kInvalidArgument);
+  EXPECT_THAT(weights.message(), HasSubstr("model.bin': these are a model's weights; name its tokenizer"));
+  EXPECT_THAT(cut.message(), HasSubstr("llama2.c tokenizer is cut short"));
 }
 
 TEST(LoadTokenizer, TheSmallFilesNameTheSpecialTokensInOrder) {

@@ -54,6 +54,17 @@ TEST_F(Llama2c, ANegativeVocabularyHasItsOwnHeadAtTheEnd) {
   EXPECT_EQ(to_float(model->tensors.at("lm_head.weight"))->back(), last);
 }
 
+TEST_F(Llama2c, AFolderThatHoldsOneAndNoConfigNamesTheFile) {
+  EXPECT_TRUE(write_file_atomic(folder_.path() / "tok.bin", "not a model").ok());
+  const Status without = load_model(folder_.path()).status();
+  EXPECT_EQ(without.code(), Code::kNotFound);
+  EXPECT_THAT(without.message(), HasSubstr("no config.json in '" + folder_.path().string() + "'; name a "));
+  ASSERT_TRUE(load(small_checkpoint(5)).ok());
+  const Status with = load_model(folder_.path()).status();
+  EXPECT_EQ(with.code(), Code::kNotFound);
+  EXPECT_THAT(with.message(), HasSubstr("name the file, '" + (folder_.path() / "x.bin").string() + "'"));
+}
+
 TEST_F(Llama2c, RotaryRowsGoFromPairsToHalves) {
   const auto model = load(small_checkpoint(5));
   ASSERT_TRUE(model.ok());

@@ -34,6 +34,28 @@ TEST(Number, WhatIsNotOneNumberIsNone) {
   EXPECT_EQ(parsed(std::string(5000, '7')), "none");
 }
 
+TEST(Number, ALatexFractionIsOneNumber) {
+  EXPECT_EQ(parsed("\\frac{1}{2}"), "1/2");
+  EXPECT_EQ(parsed("-\\dfrac{ 10 }{-4}"), "5/2");
+  EXPECT_EQ(parsed("\\tfrac12"), "1/2");
+  EXPECT_EQ(parsed("\\frac1{72}"), "1/72");
+  EXPECT_EQ(parsed("-2\\frac{1}{2}"), "-5/2");
+  EXPECT_EQ(parsed("\\frac{1}{2}\\%"), "1/2%");
+  for (const char* text : {"\\frac{1}{0}", "\\frac{1}", "\\frac{x}{2}", "\\frac{1}{2}3", "2\\frac{3}{2}",
+                           "x\\frac{1}{2}", "\\sqrt{4}", "\\frac{\\frac{1}{2}}{3}", "\\frac{1}{2", "\\"})
+    EXPECT_EQ(parsed(text), "none") << text;
+}
+
+TEST(Number, TheLastNumberOfATextIsNeverAPartOfACommand) {
+  EXPECT_EQ(last_number("so $-\\frac{1}{2}$ it is"), "-\\frac{1}{2}");
+  EXPECT_EQ(last_number("about 2\\frac{1}{2} cups"), "2\\frac{1}{2}");
+  EXPECT_EQ(last_number("= 3\\sqrt[3]{2} cm"), "3\\sqrt[3]{2}");
+  EXPECT_EQ(last_number("\\frac{\\sqrt{3}}{2}."), "\\frac{\\sqrt{3}}{2}");
+  EXPECT_EQ(last_number("\\frac{1}{2} of 6 is 3"), "3");
+  EXPECT_EQ(last_number("7 is \\frac{a}{b}"), "7");
+  EXPECT_EQ(last_number("\\frac{7}{"), "7");  // cut: no command
+}
+
 TEST(Number, TheLastNumberOfAText) {
   EXPECT_EQ(last_number("He has 3 apples and 1,250.50 pears."), "1,250.50");
   EXPECT_EQ(last_number("so 16-3 it is"), "3");

@@ -78,7 +78,7 @@ TEST(StudyConfigTest, WhatIsWrongIsNamed) {
 }
 
 TEST(StudyTaskTest, TheSameSeedMakesTheSameFilesAndEveryTextIsInTheAlphabet) {
-  for (const char* name : {"sums", "stories"}) {
+  for (const char* name : {"sums", "stories"}) {  // tale is a prompt, the same for every seed
     const StudyTask a = make_study_task(name, 5), b = make_study_task(name, 5),
                     other = make_study_task(name, 6);
     EXPECT_EQ(a.files, b.files);

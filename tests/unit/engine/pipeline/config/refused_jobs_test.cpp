@@ -53,7 +53,7 @@ TEST(JobCheck, RefusesAReferenceThatNothingComparesWith) {
 
 TEST(JobCheck, NamesEveryComplaintAtOnce) {
   const std::string all = complaint("dpo", {{"beta", 0}, {"temperature", 0.7}, {"loss_type", "dapo"}});
-  for (const char* what : {"beta must be above 0", "'temperature' does nothing", "no loss_type 'dapo'"})
+  for (const char* what : {"beta must be above 0", "does not use 'temperature'", "no loss_type 'dapo'"})
     EXPECT_THAT(all, HasSubstr(what));
 }
 

@@ -1,0 +1,59 @@
+"""Sampled decoding beside transformers' generate: the same weights and prompts, completions of forced length."""
+import json
+import random
+from contextlib import ExitStack
+from typing import Iterator
+
+import shapes
+from measure import alternate
+from peer_env import BenchError
+from served import Served
+from setting import Setting
+
+THREADS = 2
+# shape, sequences, tokens of a prompt, tokens of a completion, goal
+LINES = (("tiny", 1, 16, 256, 20.0), ("tiny", 16, 16, 256, 8.0),
+         ("135m", 1, 64, 64, 3.0), ("135m", 8, 64, 64, 3.0), ("135m", 32, 64, 64, 1.8))
+
+
+def lines(setting: Setting) -> Iterator[dict]:
+    for shape, batch, prompt, new, goal in LINES:
+        yield from setting.guarded(f"decode {shape} B{batch}",
+                                   lambda: _line(setting, shape, batch, prompt, new, goal))
+
+
+def _line(setting: Setting, shape: str, batch: int, prompt: int, new: int, goal: float) -> dict:
+    rng = random.Random(batch)
+    vocabulary = shapes.SHAPES[shape][5]
+    prompts = [[rng.randrange(shapes.SPECIAL, vocabulary) for _ in range(prompt)] for _ in range(batch)]
+    options = {"model": str(shapes.model(setting, shape)), "threads": THREADS, "prompts": prompts,
+               "new_tokens": new, "greedy": False}
+    check = _same_greedy_ids(setting, options)
+    with ExitStack() as stack:
+        ours, peer = (stack.enter_context(side) for side in _sides(setting, options))
+        timing = alternate(setting.repeats, ours.once, peer.once, lambda: {"check": check})
+    made = batch * new
+    rates = [made / timing[side]["median_s"] for side in ("ours", "peer")]
+    return {"bench": "decode", "line": f"{shape} B{batch}", "peer_name": "transformers", "goal": goal,
+            "data": f"fp32, {prompt} + {new} tokens, {THREADS} threads; tokens/s {rates[0]:.0f} / {rates[1]:.0f}",
+            **timing}
+
+
+def _sides(setting: Setting, options: dict) -> tuple[Served, Served]:
+    text = json.dumps(options)
+    return (Served([str(setting.ours), "decode", text], setting.work / "ours.log", THREADS),
+            Served([*setting.peer("decode.py"), text], setting.work / "peer.log", THREADS))
+
+
+def _same_greedy_ids(setting: Setting, options: dict) -> str:
+    """Greedy completions of at most four of the prompts must be the peer's, id by id."""
+    few = options | {"greedy": True, "prompts": options["prompts"][:4], "new_tokens": 16}
+    with ExitStack() as stack:
+        said = []
+        for side in _sides(setting, few):
+            side = stack.enter_context(side)
+            side.once()
+            said.append(side.said["ids"])
+    if said[0] != said[1]:
+        raise BenchError("greedy completions differ from the peer's; nothing is timed", 1)
+    return f"greedy ids identical, {sum(map(len, said[0]))} tokens"

@@ -1,0 +1,102 @@
+"""Training steps beside TRL: DPO, and the whole of a GRPO step with its rollouts, on the same weights and rows."""
+import json
+import random
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Iterator
+
+import inputs
+import shapes
+from measure import alternate
+from peer_env import BenchError
+from served import Served
+from setting import Setting
+
+THREADS = 2
+RATE = 1e-5
+PAIRS, PROMPT, ANSWER = 8, 32, 96
+PROMPTS, GENERATIONS, NEW = 4, 8, 64
+STEPS_COMPARED, LOSS_TOLERANCE = 4, 2e-3
+GOALS = {"tiny": 10.0, "small": 3.0}
+
+
+def lines(setting: Setting) -> Iterator[dict]:
+    for shape in GOALS:
+        yield from setting.guarded(f"step dpo {shape}", lambda: _dpo(setting, shape))
+        yield from setting.guarded(f"step grpo {shape}", lambda: _grpo(setting, shape))
+
+
+def _text(rng: random.Random, shape: str, tokens: int) -> str:
+    return "".join(rng.choices(shapes.alphabet(shape)[:2000], k=tokens))
+
+
+def _dpo(setting: Setting, shape: str) -> dict:
+    rng = random.Random(1)
+    rows = inputs.write_rows(setting.work / f"pairs-{shape}.jsonl", (
+        {"prompt": _text(rng, shape, PROMPT), "chosen": _text(rng, shape, ANSWER - 1),
+         "rejected": _text(rng, shape, ANSWER - 1)} for _ in range(PAIRS)))
+    job = {"trainer": "dpo", "prompts_per_step": PAIRS, "beta": 0.1}
+    with ExitStack() as stack:
+        ours, peer = _sides(setting, stack, shape, rows, job, {"kind": "dpo"})
+        check = _same_losses(ours, peer)
+        timing = alternate(setting.repeats, ours.once, peer.once, lambda: {"check": check})
+    return {"bench": "step", "line": f"dpo {shape}", "peer_name": "TRL", "goal": GOALS[shape],
+            "data": f"{PAIRS} pairs of {PROMPT} + {ANSWER} tokens, fp32, {THREADS} threads", **timing}
+
+
+def _same_losses(ours: Served, peer: Served) -> str:
+    """The same pairs in every step: the losses of the first steps must agree."""
+    worst = 0.0
+    for _ in range(STEPS_COMPARED):
+        ours.once(), peer.once()
+        worst = max(worst, abs(ours.said["loss"] - peer.said["loss"]))
+    if worst > LOSS_TOLERANCE:
+        raise BenchError(f"the losses of the first {STEPS_COMPARED} steps differ by up to {worst:.2g}; "
+                         "nothing is timed", 1)
+    return f"losses of {STEPS_COMPARED} steps within {worst:.1g}"
+
+
+def _grpo(setting: Setting, shape: str) -> dict:
+    rng = random.Random(2)
+    rows = inputs.write_rows(setting.work / f"prompts-{shape}.jsonl",
+                             ({"prompt": _text(rng, shape, PROMPT)} for _ in range(64)))
+    job = {"trainer": "grpo", "prompts_per_step": PROMPTS, "num_generations": GENERATIONS,
+           "max_completion_length": NEW, "rollout_threads": THREADS,
+           "reward_funcs": [{"name": "length", "target": 32}]}
+    lengths: dict[str, list[float]] = {"ours": [], "peer": []}
+    with ExitStack() as stack:
+        ours, peer = _sides(setting, stack, shape, rows, job,
+                            {"kind": "grpo", "prompts": PROMPTS, "generations": GENERATIONS, "new_tokens": NEW})
+
+        def noting(name: str, side: Served, key: str):
+            def once():
+                run = side.once()
+                lengths[name].append(side.said[key])
+                return run
+            return once
+
+        timing = alternate(setting.repeats, noting("ours", ours, "completions/mean_length"),
+                           noting("peer", peer, "mean_length"))
+    means = [sum(of) / len(of) for of in lengths.values()]
+    shares = ours.said
+    split = ", ".join(f"{what} {1e3 * shares[key]:.0f}" for what, key in
+                      (("generate", "timing_s/gen"), ("reward", "timing_s/reward"), ("train", "timing_s/update_actor")))
+    return {"bench": "step", "line": f"grpo {shape}", "peer_name": "TRL", "goal": GOALS[shape],
+            "check": f"mean lengths {means[0]:.1f} / {means[1]:.1f}",
+            "data": f"{PROMPTS} x {GENERATIONS}, {PROMPT} + at most {NEW} tokens, fp32, {THREADS} threads; ms of "
+                    f"ours: {split}", **timing}
+
+
+def _sides(setting: Setting, stack: ExitStack, shape: str, rows: Path, job: dict,
+           peer: dict) -> tuple[Served, Served]:
+    model = str(shapes.model(setting, shape))
+    file = setting.work / "step.json"
+    file.write_text(json.dumps(job | {"model_name_or_path": model, "train_files": [str(rows)],
+                                      "learning_rate": RATE, "max_steps": 100_000, "threads": THREADS,
+                                      "shuffle": False, "save_steps": 0}))
+    ours = {"job": str(file), "folder": str(setting.work / "step-ours")}
+    theirs = peer | {"model": model, "rows": str(rows), "learning_rate": RATE, "threads": THREADS,
+                     "folder": str(setting.work / "step-peer")}
+    return (stack.enter_context(Served([str(setting.ours), "job", json.dumps(ours)], setting.work / "ours.log", THREADS)),
+            stack.enter_context(Served([*setting.peer("trl_step.py"), json.dumps(theirs)],
+                                       setting.work / "peer.log", THREADS)))

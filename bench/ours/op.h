@@ -1,0 +1,22 @@
+// One operation of the product, done again each time it is asked for. Made by the op's function from the
+// options that the bench passes as JSON; called by main.cpp. One thread.
+#pragma once
+
+#include <functional>
+
+#include "engine/core/json.h"
+#include "engine/core/status.h"
+
+namespace fulcrum::bench {
+
+// Does the work once. What it returns is printed beside the seconds.
+using Once = std::function<Result<Json>()>;
+// Calls `serve` with the work once everything is loaded; returns when serve does.
+using Serve = std::function<Status(const Once&)>;
+
+// {model, threads, batch, new_tokens, prompts: [[ids]], greedy}: sampled decoding of forced length.
+Status decode(const Json& options, const Serve& serve);
+// {job, folder}: each time one step of the job, rollouts and publishing included.
+Status job_steps(const Json& options, const Serve& serve);
+
+}  // namespace fulcrum::bench

@@ -1,0 +1,29 @@
+"""transformers' generate on a batch of prompts, completions of forced length."""
+import json
+import sys
+
+import torch
+from serve import serve
+from transformers import AutoModelForCausalLM, GenerationConfig
+
+
+def main(options: dict) -> None:
+    torch.set_num_threads(options["threads"])
+    model = AutoModelForCausalLM.from_pretrained(options["model"], dtype=torch.float32).eval()
+    model.generation_config.eos_token_id = None  # nothing ends a completion early
+    prompts = torch.tensor(options["prompts"])
+    config = GenerationConfig(max_new_tokens=options["new_tokens"], do_sample=not options["greedy"], top_k=0,
+                              pad_token_id=0)
+
+    def once() -> dict:
+        with torch.inference_mode():
+            out = model.generate(prompts, attention_mask=torch.ones_like(prompts), generation_config=config)
+        ids = out[:, prompts.shape[1]:]
+        assert ids.shape[1] == options["new_tokens"], ids.shape
+        return {"ids": ids.tolist()}
+
+    serve(once)
+
+
+if __name__ == "__main__":
+    main(json.loads(sys.argv[1]))

@@ -1,0 +1,67 @@
+"""A side that loads once and then does its work on request: what is timed is the work alone. Both sides speak
+one line of JSON for each line they are sent (bench/ours/main.cpp, bench/peers/serve.py)."""
+import json
+import os
+import subprocess
+import time
+from pathlib import Path
+
+from measure import Run, alive
+from peer_env import BenchError
+
+
+class Served:
+    """Use as a context: the process ends with it."""
+
+    def __init__(self, command: list[str], log: Path, threads: int) -> None:
+        self.command, self.log = command, log
+        with open(log, "w") as err:
+            self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=err,
+                                            text=True, env=os.environ | environment(threads))
+        alive.append(self)
+        self.said: dict = {}
+
+    def __enter__(self) -> "Served":
+        self._answer()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        alive.remove(self)
+        self.process.stdin.close()
+        try:
+            self.process.wait(timeout=30)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+    def once(self) -> Run:
+        cpu = self.cpu_seconds()
+        self.process.stdin.write("go\n")
+        self.process.stdin.flush()
+        self.said = self._answer()
+        return Run(self.said["seconds"], self.cpu_seconds() - cpu, self._peak_mib())
+
+    def cpu_seconds(self) -> float:
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def _peak_mib(self) -> float:
+        for line in Path(f"/proc/{self.process.pid}/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) / 1024
+        return 0.0
+
+    def _answer(self) -> dict:
+        """The next line that is an object: libraries print, too."""
+        for line in self.process.stdout:
+            if line.startswith("{"):
+                return json.loads(line)
+        self.process.wait()
+        said = [line for line in self.log.read_text(errors="replace").split("\n") if line.strip()]
+        raise BenchError(f"{Path(self.command[0]).name} {Path(self.command[1]).name} ended with "
+                         f"{self.process.returncode}: {said[-1][:200] if said else 'no message'}", 1)
+
+
+def environment(threads: int) -> dict[str, str]:
+    return {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads), "CUDA_VISIBLE_DEVICES": "",
+            "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
