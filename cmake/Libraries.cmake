@@ -45,7 +45,8 @@ endif()
 # Layer 2: tensors.
 fulcrum_library(engine/divergence LAYER 2 DEPENDS engine/divergence/generators LINK fulcrum_torch)
 fulcrum_library(policy/nn LAYER 2 DEPENDS policy/weights engine/data engine/divergence LINK fulcrum_torch)
-fulcrum_library(engine/objective LAYER 2 DEPENDS engine/objective/config engine/divergence LINK fulcrum_torch)
+fulcrum_library(engine/objective LAYER 2 DEPENDS engine/objective/config engine/divergence LINK fulcrum_torch
+                TEST_LINK engine_data)
 fulcrum_library(engine/reference LAYER 2 DEPENDS policy/nn)
 
 # Layer 3: who learns, and who judges with a model.

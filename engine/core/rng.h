@@ -24,7 +24,8 @@ enum class Purpose : uint64_t {
   kInitialWeights = 3,
   kPresample = 4,
   kDemo = 5,
-  kEvaluation = 6
+  kEvaluation = 6,
+  kMiniBatches = 7
 };
 
 class Rng {

@@ -64,6 +64,41 @@ class Cutter {
   std::vector<RowRange> ranges_;
 };
 
+TrainBatch copy_rows(const TrainBatch& batch, std::span<const RowRange> ranges) {
+  BatchBuilder builder;
+  for (const RowRange range : ranges) {
+    for (int64_t r = range.begin; r < range.end; ++r) {
+      const BatchRow& row = batch.rows[static_cast<size_t>(r)];
+      const BatchGroup& group = batch.groups[static_cast<size_t>(row.group)];
+      if (r == range.begin || r == group.row_begin) {
+        builder.begin_group(part(batch.tokens, group.prompt_begin, group.prompt_end));
+      }
+      builder.add_row(part(batch.tokens, row.token_begin, row.token_end), row);
+    }
+  }
+  TrainBatch out = builder.take();
+  out.denominator = batch.denominator;
+  out.rehearsal_denominator = batch.rehearsal_denominator;
+  out.kl_coefficient = batch.kl_coefficient;
+  out.target_mask.clear();
+  for (const RowRange range : ranges) {
+    if (range.begin >= range.end) continue;
+    const int64_t begin = batch.rows[static_cast<size_t>(range.begin)].target_begin;
+    const int64_t end = batch.rows[static_cast<size_t>(range.end - 1)].target_end;
+    const auto append = [&](const auto& from, auto& to) {
+      if (from.empty()) return;
+      const auto values = part(from, begin, end);
+      to.insert(to.end(), values.begin(), values.end());
+    };
+    append(batch.target_mask, out.target_mask);
+    for (const auto array : {&TrainBatch::sampling_logps, &TrainBatch::stored_logps, &TrainBatch::old_logps,
+                             &TrainBatch::reference_logps, &TrainBatch::old_values, &TrainBatch::advantages,
+                             &TrainBatch::returns})
+      append(batch.*array, out.*array);
+  }
+  return out;
+}
+
 }  // namespace
 
 std::vector<RowRange> micro_batches(const TrainBatch& batch, int64_t max_tokens, bool pairs) {
@@ -84,33 +119,15 @@ std::vector<RowRange> micro_batches(const TrainBatch& batch, int64_t max_tokens,
   return cutter.finish();
 }
 
-TrainBatch slice(const TrainBatch& batch, RowRange range) {
-  BatchBuilder builder;
-  for (int64_t r = range.begin; r < range.end; ++r) {
-    const BatchRow& row = batch.rows[static_cast<size_t>(r)];
-    const BatchGroup& group = batch.groups[static_cast<size_t>(row.group)];
-    if (r == range.begin || r == group.row_begin) {
-      builder.begin_group(part(batch.tokens, group.prompt_begin, group.prompt_end));
-    }
-    builder.add_row(part(batch.tokens, row.token_begin, row.token_end), row);
+TrainBatch slice(const TrainBatch& batch, RowRange range) { return copy_rows(batch, {&range, 1}); }
+
+TrainBatch gather(const TrainBatch& batch, std::span<const int64_t> groups) {
+  std::vector<RowRange> ranges;
+  for (const int64_t g : groups) {
+    const BatchGroup& group = batch.groups[static_cast<size_t>(g)];
+    ranges.push_back({group.row_begin, group.row_end});
   }
-  TrainBatch out = builder.take();
-  out.denominator = batch.denominator;
-  out.rehearsal_denominator = batch.rehearsal_denominator;
-  out.kl_coefficient = batch.kl_coefficient;
-  if (range.begin >= range.end) return out;
-  const int64_t begin = batch.rows[static_cast<size_t>(range.begin)].target_begin;
-  const int64_t end = batch.rows[static_cast<size_t>(range.end - 1)].target_end;
-  const auto mask = part(batch.target_mask, begin, end);
-  out.target_mask.assign(mask.begin(), mask.end());
-  for (const auto array : {&TrainBatch::sampling_logps, &TrainBatch::stored_logps, &TrainBatch::old_logps,
-                           &TrainBatch::reference_logps, &TrainBatch::old_values, &TrainBatch::advantages,
-                           &TrainBatch::returns}) {
-    if ((batch.*array).empty()) continue;
-    const auto values = part(batch.*array, begin, end);
-    (out.*array).assign(values.begin(), values.end());
-  }
-  return out;
+  return copy_rows(batch, ranges);
 }
 
 }  // namespace fulcrum

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "engine/types/train_batch.h"
@@ -22,5 +23,8 @@ std::vector<RowRange> micro_batches(const TrainBatch& batch, int64_t max_tokens,
 // The rows of a range as a batch of their own: prompts of the touched groups copied, indices renumbered,
 // per-target arrays cut, denominators kept.
 TrainBatch slice(const TrainBatch& batch, RowRange range);
+
+// The same of whole groups, in the order given.
+TrainBatch gather(const TrainBatch& batch, std::span<const int64_t> groups);
 
 }  // namespace fulcrum

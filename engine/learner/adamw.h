@@ -1,19 +1,16 @@
 // AdamW over the policy's fp32 leaves, and the gradient's norm. Called by the learner; not thread-safe.
 #pragma once
 
-#include <ATen/core/Tensor.h>
-
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "engine/core/status.h"
 #include "engine/learner/learner_config.h"
+#include "policy/nn/policy.h"
 #include "policy/weights/tensor.h"
 
 namespace fulcrum {
-
-using NamedTensors = std::vector<std::pair<std::string, at::Tensor>>;
 
 // Forgets all gradients.
 void clear_gradients(const NamedTensors& parameters);

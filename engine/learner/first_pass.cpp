@@ -8,6 +8,13 @@
 
 namespace fulcrum {
 
+bool finite_where_trained(const TrainBatch& batch, std::span<const float> logps) {
+  for (size_t n = 0; n < logps.size(); ++n) {
+    if (batch.target_mask[n] != 0 && !std::isfinite(logps[n])) return false;
+  }
+  return true;
+}
+
 Status check_first_step(const TrainBatch& batch, std::span<const float> logps, const Policy& policy,
                         const Reference* reference, const LearnerConfig& config) {
   const double limit = config.dtype == "bfloat16" ? 0.05 : 1e-4;

@@ -13,6 +13,9 @@
 
 namespace fulcrum {
 
+// Whether the log-probs, one a target, are finite wherever a target trains.
+bool finite_where_trained(const TrainBatch& batch, std::span<const float> logps);
+
 // Before the first step of a run stored samples of the policy have the log-probs they were stored with, and a
 // reference with the policy's weights gives the policy's log-probs; kDataLoss naming the row and token
 // otherwise. `logps`: the policy's, one a target. `reference` may be null.

@@ -20,9 +20,11 @@ namespace fulcrum {
 
 struct LearnerOptions {
   LearnerConfig config;
-  int64_t max_steps = 1;       // horizon of the schedule
-  int64_t num_iterations = 1;  // optimizer steps on each batch
-  double temperature = 1.0;    // of the rollouts
+  int64_t max_steps = 1;         // horizon of the schedule
+  int64_t num_iterations = 1;    // passes over each rollout batch
+  int64_t num_mini_batches = 1;  // optimizer steps of each pass
+  double temperature = 1.0;      // of the rollouts
+  uint64_t seed = 0;             // of the minibatches' order
 };
 
 // Everything a bit-equal resume needs besides the weights: optimizer moments and host-side counters.
@@ -39,10 +41,10 @@ class Learner {
                                                  std::unique_ptr<Reference> reference);
   virtual ~Learner() = default;
 
-  // One rollout batch: num_iterations optimizer steps. Metrics of the step, TRL's names. kCancelled within a
-  // micro-batch of a stop request (the parameters are then as before the step). kDataLoss when a guard stops
-  // the run (three non-finite steps in a row; the step-0 check against an equal reference), naming the row
-  // that shows it.
+  // One rollout batch: num_iterations x num_mini_batches optimizer steps. Metrics of the step, TRL's names.
+  // kCancelled within a micro-batch of a stop request (the parameters are then as before the step). kDataLoss
+  // when a guard stops the run (three non-finite steps in a row; the step-0 check against an equal
+  // reference), naming the row that shows it.
   virtual Result<Metrics> step(TrainBatch batch, std::stop_token stop) = 0;
 
   // The objective's loss and metrics on a batch (references fetched as in step()), without a gradient;

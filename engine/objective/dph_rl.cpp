@@ -39,10 +39,15 @@ class DphRl final : public Objective {
       skipped += skip_unusable(batch, row);
     }
     TRY_DO(base_.prepare(batch, metrics));
-    batch.rehearsal_denominator = base_.denominator(batch, true);
+    settle(batch);
     add_metric(metrics, "dph/rehearsal_rows", static_cast<double>(rows));
     add_metric(metrics, "dph/skipped_tokens", static_cast<double>(skipped));
     return ok_status();
+  }
+
+  void settle(TrainBatch& batch) const override {
+    base_.settle(batch);
+    batch.rehearsal_denominator = base_.denominator(batch, true);
   }
 
   Result<LossOutput> loss(const LossInput& input) const override {

@@ -86,7 +86,9 @@ class Dpo final : public Objective {
 
 Result<std::unique_ptr<Objective>> make_dpo(const ObjectiveConfig& config) {
   TRY(divergence, make_divergence(config.divergence(), config.divergence_options()));
-  TRY(link, DpoLink::create(std::move(divergence), config.f_exponent_cap));
+  const ExponentGuard guard =
+      config.f_exponent_guard == "clamp" ? ExponentGuard::kClamp : ExponentGuard::kLinear;
+  TRY(link, DpoLink::create(std::move(divergence), config.f_exponent_cap, guard));
   return std::unique_ptr<Objective>(std::make_unique<Dpo>(std::move(link), pair_loss(config.loss_type),
                                                           config.strength(), config.label_smoothing));
 }

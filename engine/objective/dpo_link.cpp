@@ -26,7 +26,7 @@ double edge_of(const Divergence& d, double sign, double limit) {
 }  // namespace
 
 Result<DpoLink> DpoLink::create(std::shared_ptr<const Divergence> divergence,
-                                std::optional<double> exponent_cap) {
+                                std::optional<double> exponent_cap, ExponentGuard guard) {
   TRY_DO(check_dpo_link(divergence->name(), divergence->facts()));
   DpoLink link;
   link.divergence_ = std::move(divergence);
@@ -34,6 +34,7 @@ Result<DpoLink> DpoLink::create(std::shared_ptr<const Divergence> divergence,
     const Divergence& d = *link.divergence_;
     link.low_ = edge_of(d, -1, std::exp(*exponent_cap));
     link.high_ = edge_of(d, 1, std::exp(*exponent_cap));
+    if (guard == ExponentGuard::kClamp) return link;
     if (std::isfinite(link.low_)) link.low_slope_ = d.at_log_ratio(Quantity::kCurvature, link.low_);
     if (std::isfinite(link.high_)) link.high_slope_ = d.at_log_ratio(Quantity::kCurvature, link.high_);
   }

@@ -12,24 +12,29 @@
 
 namespace fulcrum {
 
+// What becomes of the link where s' passes e^cap.
+enum class ExponentGuard {
+  kLinear,  // its tangent: a pair far below the reference keeps pulling with a finite gradient
+  kClamp    // its value there: such a pair has no gradient (TRL's clamped exponent)
+};
+
 class DpoLink {
  public:
-  // kInvalidArgument for a generator that check_dpo_link() refuses. `exponent_cap`: where s' passes e^cap the
-  // link goes on along its tangent, so that a pair far below the reference keeps pulling with a finite
-  // gradient.
+  // kInvalidArgument for a generator that check_dpo_link() refuses. No `exponent_cap`: no guard.
   static Result<DpoLink> create(std::shared_ptr<const Divergence> divergence,
-                                std::optional<double> exponent_cap);
+                                std::optional<double> exponent_cap,
+                                ExponentGuard guard = ExponentGuard::kLinear);
 
   // s(a), differentiable, elementwise.
   at::Tensor score(const at::Tensor& a) const;
-  // Which entries lie on a tangent, bool.
+  // Which entries lie beyond the cap, bool.
   at::Tensor guarded(const at::Tensor& a) const;
 
  private:
   DpoLink() = default;
   std::shared_ptr<const Divergence> divergence_;
   double low_ = -generators::kInfinity, high_ = generators::kInfinity;  // the link is exact between them
-  double low_slope_ = 0, high_slope_ = 0;
+  double low_slope_ = 0, high_slope_ = 0;                               // beyond
 };
 
 }  // namespace fulcrum

@@ -66,9 +66,7 @@ class FDpg final : public Objective {
     TRY(contexts, collect_contexts(batch, options_.target, lambda));
     add_sample_metrics(batch, contexts, metrics);
     batch.advantages.assign(static_cast<size_t>(batch.num_targets()), 0.0F);
-    // A prompt that will turn out to teach nothing, for a Z of 0 or a single sample, has a gradient of 0 in
-    // the mean over prompts; it does not leave it.
-    batch.denominator = std::max<double>(1, static_cast<double>(contexts.size())) * options_.length_divisor;
+    settle(batch);
     ZBook book(state.values[kZ]);
     if (options_.z.kind == ZKind::kRunning) {
       add_weights(contexts, book, metrics);
@@ -84,6 +82,13 @@ class FDpg final : public Objective {
     std::erase_if(by_prompt, [](const auto& m) { return !std::isfinite(m.second.sum); });
     merge_metrics(metrics, by_prompt);
     return add_rollout_metrics(batch, metrics);
+  }
+
+  // A prompt that will turn out to teach nothing, for a Z of 0 or a single sample, has a gradient of 0 in the
+  // mean over prompts; it does not leave it.
+  void settle(TrainBatch& batch) const override {
+    const auto contexts = static_cast<double>(count_contexts(batch, options_.target));
+    batch.denominator = std::max<double>(1, contexts) * options_.length_divisor;
   }
 
   Result<LossOutput> loss(const LossInput& input) const override {
@@ -225,7 +230,7 @@ Result<FDpgOptions> options_of(const ObjectiveConfig& config, PseudoReward rewar
   return FDpgOptions{.target = std::move(target),
                      .rule = {std::move(reward), baseline, config.f_dpg.log_rho_max},
                      .z = {.kind = z},
-                     .several_updates = config.num_iterations > 1};
+                     .several_updates = config.several_updates()};
 }
 
 }  // namespace

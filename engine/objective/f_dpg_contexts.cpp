@@ -4,6 +4,7 @@
 #include <cmath>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 
 namespace fulcrum {
@@ -44,10 +45,13 @@ Result<std::optional<Scored>> sum_logps(const TrainBatch& batch, const BatchRow&
   return std::optional(Scored{in_base ? to_base : alone, in_base});
 }
 
+Judgement judgement(const BatchRow& row) {
+  return {row.has_reward ? std::optional(row.reward) : std::nullopt, row.parts};
+}
+
 Result<std::optional<Scored>> score_row(const TrainBatch& batch, const BatchRow& row,
                                         const EnergyTarget& target, const std::vector<double>& lambda) {
-  const Judgement judged{row.has_reward ? std::optional(row.reward) : std::nullopt, row.parts};
-  Result<std::optional<double>> score = target.score(judged, lambda);
+  Result<std::optional<double>> score = target.score(judgement(row), lambda);
   if (!score.ok())
     return score.status().with_context("a completion of prompt row " + std::to_string(row.prompt_row));
   if (!*score) return std::optional<Scored>();
@@ -80,6 +84,18 @@ Result<std::vector<Context>> collect_contexts(TrainBatch& batch, const EnergyTar
   std::vector<Context> out;
   for (auto& [group, context] : by_group) out.push_back(std::move(context));
   return out;
+}
+
+int64_t count_contexts(const TrainBatch& batch, const EnergyTarget& target) {
+  std::set<int64_t> groups;
+  for (const BatchRow& row : batch.rows) {
+    const auto begin = batch.target_mask.begin() + row.target_begin;
+    const auto end = batch.target_mask.begin() + row.target_end;
+    // An empty completion has no target to be masked by.
+    const bool kept = begin == end ? target.knows(judgement(row)) : std::find(begin, end, 1) != end;
+    if (kept) groups.insert(row.group);
+  }
+  return std::ssize(groups);
 }
 
 }  // namespace fulcrum

@@ -28,4 +28,7 @@ struct Context {
 Result<std::vector<Context>> collect_contexts(TrainBatch& batch, const EnergyTarget& target,
                                               const std::vector<double>& lambda);
 
+// How many contexts collect_contexts() found in a batch that it has masked, or in whole groups of it.
+int64_t count_contexts(const TrainBatch& batch, const EnergyTarget& target);
+
 }  // namespace fulcrum

@@ -1,5 +1,6 @@
 #include "engine/objective/f_dpg_target.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 
@@ -48,6 +49,13 @@ std::string EnergyTarget::advice() const {
   return "raise beta (" + std::string(beta) + " now), which divides the rewards";
 }
 
+bool EnergyTarget::knows(const Judgement& x) const {
+  if (beta_) return x.reward && std::isfinite(*x.reward);
+  return tilted_features(x) && std::all_of(filters_.begin(), filters_.end(), [&](const ConstraintConfig& c) {
+           return part(x, c.feature).has_value();
+         });
+}
+
 Result<std::optional<double>> EnergyTarget::log_filter(const Judgement& x) const {
   double log_b = 0;
   for (const ConstraintConfig& c : filters_) {
@@ -75,7 +83,7 @@ std::optional<std::vector<double>> EnergyTarget::tilted_features(const Judgement
 Result<std::optional<double>> EnergyTarget::score(const Judgement& x,
                                                   const std::vector<double>& lambda) const {
   if (beta_) {
-    if (!x.reward || !std::isfinite(*x.reward)) return std::optional<double>();
+    if (!knows(x)) return std::optional<double>();
     const double score = *x.reward / *beta_;
     if (!std::isfinite(score))
       return data_loss("reward " + std::to_string(*x.reward) + " / beta is beyond a double: " + advice());

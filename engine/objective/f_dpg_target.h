@@ -45,6 +45,9 @@ class EnergyTarget {
   // kDataLoss for a point-wise feature that is no probability, or a reward / beta beyond a double.
   Result<std::optional<double>> score(const Judgement& x, const std::vector<double>& lambda) const;
 
+  // Whether the judges gave what score() needs.
+  bool knows(const Judgement& x) const;
+
   // The two parts of it that the fit is made of: log b(x), and phi(x).
   Result<std::optional<double>> log_filter(const Judgement& x) const;
   std::optional<std::vector<double>> tilted_features(const Judgement& x) const;

@@ -17,6 +17,7 @@ class Grpo final : public Objective {
     }
     return base_.prepare(batch, metrics);
   }
+  void settle(TrainBatch& batch) const override { base_.settle(batch); }
   Result<LossOutput> loss(const LossInput& input) const override { return base_.loss(input); }
 
  private:

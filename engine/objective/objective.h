@@ -1,7 +1,8 @@
 // A training objective: a loss on a few log-probs. The learner fetches what needs() asks for, calls prepare()
-// once for a rollout batch and loss() for each micro-batch of whole rows; it takes the gradient with respect
-// to the log-probs by autograd and feeds it to the model's backward pass. Objectives never see the model,
-// files or devices' settings.
+// once for a rollout batch and loss() for each micro-batch of whole rows; where a rollout batch is trained on
+// in minibatches, settle() for each of them between the two. It takes the gradient with respect to the
+// log-probs by autograd and feeds it to the model's backward pass. Objectives never see the model, files or
+// devices' settings.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -62,9 +63,12 @@ class Objective {
   virtual Needs needs() const = 0;
   // The divergence of ModelOutputs::divergence_N; null unless needs().divergence.
   virtual std::shared_ptr<const Divergence> divergence() const { return nullptr; }
-  // Once per rollout batch, host numbers in double: advantages, masks, the denominators over the whole step.
+  // Once per rollout batch, host numbers in double: advantages, masks, the denominators over the whole batch.
   // The only place that may change `state`. Adds its metrics (rewards, lengths, ...).
   virtual Status prepare(TrainBatch& batch, ObjectiveState& state, Metrics& metrics) const = 0;
+  // Whole groups of a prepared batch that get an optimizer step of their own: sets their denominators, as
+  // prepare() did for the batch. Only of trainers on prompts is it asked.
+  virtual void settle(TrainBatch& /*minibatch*/) const {}
   // Pure; thread-safe.
   virtual Result<LossOutput> loss(const LossInput& input) const = 0;
   // What is no mean over slices (a calibration error), made of the sums that all loss() calls of a step left.

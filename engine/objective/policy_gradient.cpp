@@ -36,7 +36,7 @@ RolloutRewards PolicyGradient::rewards(TrainBatch& batch, Metrics& metrics) cons
 void PolicyGradient::finish(TrainBatch& batch, Metrics& metrics) const {
   mask_undefined_advantages(batch, metrics);
   settle_weights(batch);
-  batch.denominator = denominator(batch, false);
+  settle(batch);
   add_metric(metrics, "batch/loss_tokens", static_cast<double>(count_loss_tokens(batch, false)));
 }
 

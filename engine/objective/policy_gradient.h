@@ -64,6 +64,8 @@ class PolicyGradient {
   // batch.advantages; finish() settles what needs the whole step, `denominator` among it.
   RolloutRewards rewards(TrainBatch& batch, Metrics& metrics) const;
   void finish(TrainBatch& batch, Metrics& metrics) const;
+  // Its part of Objective::settle().
+  void settle(TrainBatch& batch) const { batch.denominator = denominator(batch, false); }
   double denominator(const TrainBatch& batch, bool rehearsal) const;
   // All three with group-normalised advantages (GRPO, DPH-RL).
   Status prepare(TrainBatch& batch, Metrics& metrics) const;

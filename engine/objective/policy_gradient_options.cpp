@@ -65,7 +65,7 @@ Result<PolicyGradientOptions> policy_gradient_options(const ObjectiveConfig& con
   TRY_DO(read_correction(config.surrogate, out));
   TRY_DO(read_kl(config, out));
   out.mask_truncated = config.mask_truncated_completions;
-  out.several_updates = config.num_iterations > 1;
+  out.several_updates = config.several_updates();
   out.max_completion_length = config.max_completion_length;
   const int64_t cache = config.surrogate.soft_punish_cache;
   if (cache > 0) {

@@ -57,6 +57,7 @@ class Ppo final : public Objective {
   }
 
   Status prepare(TrainBatch& batch, ObjectiveState& state, Metrics& metrics) const override;
+  void settle(TrainBatch& batch) const override { base_.settle(batch); }
   Result<LossOutput> loss(const LossInput& input) const override;
 
  private:

@@ -56,6 +56,8 @@ class ReinforcePp final : public Objective {
     return ok_status();
   }
 
+  void settle(TrainBatch& batch) const override { base_.settle(batch); }
+
   Result<LossOutput> loss(const LossInput& input) const override { return base_.loss(input); }
 
  private:
@@ -80,6 +82,8 @@ class ReinforcePpBaseline final : public Objective {
     base_.finish(batch, metrics);
     return ok_status();
   }
+
+  void settle(TrainBatch& batch) const override { base_.settle(batch); }
 
   Result<LossOutput> loss(const LossInput& input) const override { return base_.loss(input); }
 

@@ -33,6 +33,8 @@ class Rloo final : public Objective {
     return ok_status();
   }
 
+  void settle(TrainBatch& batch) const override { base_.settle(batch); }
+
   Result<LossOutput> loss(const LossInput& input) const override { return base_.loss(input); }
 
  private:

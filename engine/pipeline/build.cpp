@@ -49,7 +49,9 @@ Result<std::unique_ptr<Learner>> make_learner(BuiltJob& job, const Model& model)
   const LearnerOptions options{.config = config.learner,
                                .max_steps = config.max_steps,
                                .num_iterations = config.objective.num_iterations,
-                               .temperature = config.online() ? config.sampling.temperature : 1.0};
+                               .num_mini_batches = config.objective.num_mini_batches,
+                               .temperature = config.online() ? config.sampling.temperature : 1.0,
+                               .seed = static_cast<uint64_t>(config.seed)};
   const Model start = objective->needs().scores ? as_score_model(model) : model;
   return Learner::create(start, options, std::move(objective), std::move(reference));
 }

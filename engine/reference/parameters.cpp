@@ -22,20 +22,22 @@ TensorView view_of(const at::Tensor& tensor) {
 
 }  // namespace
 
-TensorMap copy_parameters(const Policy& policy) {
+TensorMap copy_tensors(const NamedTensors& tensors) {
   const at::NoGradGuard no_grad;
   TensorMap out;
-  for (const auto& [name, parameter] : policy.parameters()) {
+  for (const auto& [name, parameter] : tensors) {
     out.emplace(name,
                 view_of(parameter.detach().to(at::kCPU, at::kFloat, false, /*copy=*/true).contiguous()));
   }
   return out;
 }
 
-Status set_parameters(Policy& policy, const TensorMap& tensors) {
+TensorMap copy_parameters(const Policy& policy) { return copy_tensors(policy.parameters()); }
+
+Status set_tensors(const NamedTensors& into, const TensorMap& tensors) {
   const at::NoGradGuard no_grad;
   std::vector<std::vector<float>> values;
-  for (const auto& [name, parameter] : policy.parameters()) {
+  for (const auto& [name, parameter] : into) {
     const auto found = tensors.find(name);
     if (found == tensors.end()) return invalid_argument("tensor " + in_quotes(name) + " is missing");
     if (at::IntArrayRef(found->second.shape) != parameter.sizes()) {
@@ -44,20 +46,22 @@ Status set_parameters(Policy& policy, const TensorMap& tensors) {
     TRY(numbers, to_float(found->second));
     values.push_back(std::move(numbers));
   }
-  if (tensors.size() != policy.parameters().size())
-    return invalid_argument("there are tensors the model does not have");
+  if (tensors.size() != into.size()) return invalid_argument("there are tensors the model does not have");
   for (size_t i = 0; i < values.size(); ++i) {
-    const at::Tensor& parameter = policy.parameters()[i].second;
+    const at::Tensor& parameter = into[i].second;
     parameter.copy_(at::from_blob(values[i].data(), parameter.sizes(), at::kFloat));
   }
+  return ok_status();
+}
+
+Status set_parameters(Policy& policy, const TensorMap& tensors) {
+  TRY_DO(set_tensors(policy.parameters(), tensors));
   policy.parameters_changed();
   return ok_status();
 }
 
-Status mix_parameters(Policy& target, const Policy& source, double alpha) {
-  const at::NoGradGuard no_grad;
-  const auto& to = target.parameters();
-  const auto& from = source.parameters();
+Status check_same_tensors(const Policy& reference, const Policy& policy) {
+  const NamedTensors &to = reference.parameters(), &from = policy.parameters();
   if (to.size() != from.size())
     return invalid_argument("the reference and the policy have different tensors");
   for (size_t i = 0; i < to.size(); ++i) {
@@ -65,6 +69,13 @@ Status mix_parameters(Policy& target, const Policy& source, double alpha) {
       return invalid_argument("the reference and the policy differ in tensor " + in_quotes(to[i].first));
     }
   }
+  return ok_status();
+}
+
+Status mix_parameters(Policy& target, const Policy& source, double alpha) {
+  const at::NoGradGuard no_grad;
+  TRY_DO(check_same_tensors(target, source));
+  const NamedTensors &to = target.parameters(), &from = source.parameters();
   for (size_t i = 0; i < to.size(); ++i) {
     const at::Tensor& t = to[i].second;
     t.copy_(from[i].second.to(t.device(), at::kDouble) * alpha + t.to(at::kDouble) * (1 - alpha));

@@ -8,11 +8,16 @@
 
 namespace fulcrum {
 
-// A copy of the fp32 parameters.
+// A copy of the fp32 tensors.
+TensorMap copy_tensors(const NamedTensors& tensors);
 TensorMap copy_parameters(const Policy& policy);
 
-// kInvalidArgument if names or shapes are not the policy's; the policy is then as it was.
+// kInvalidArgument if names or shapes are not those of `into`; nothing is then changed.
+Status set_tensors(const NamedTensors& into, const TensorMap& tensors);
 Status set_parameters(Policy& policy, const TensorMap& tensors);
+
+// kInvalidArgument naming the first difference of names or shapes.
+Status check_same_tensors(const Policy& reference, const Policy& policy);
 
 // target <- alpha * source + (1 - alpha) * target, in double, rounded once.
 Status mix_parameters(Policy& target, const Policy& source, double alpha);

@@ -1,12 +1,17 @@
 #include "engine/reference/reference.h"
 
+#include <optional>
+
 #include "engine/core/text.h"
+#include "engine/reference/bema.h"
 #include "engine/reference/compare_models.h"
 #include "engine/reference/parameters.h"
 #include "engine/reference/soup.h"
 
 namespace fulcrum {
 namespace {
+
+const std::string kAverage = "bema/";  // of the tensors in a checkpoint
 
 // A model of its own, frozen or following the policy.
 class ModelReference final : public Reference {
@@ -16,7 +21,10 @@ class ModelReference final : public Reference {
         rule_{config.sync_ref_model ? config.ref_model_mixup_alpha : 0, config.ref_model_sync_steps},
         origin_(std::move(origin)),
         is_soup_(!config.ref_soup.empty()),
-        hash_(fulcrum::content_hash(copy_parameters(*model_))) {}
+        hash_(fulcrum::content_hash(copy_parameters(*model_))) {
+    // The reference starts as the policy.
+    if (config.bema.update_ref_model) bema_.emplace(config.bema, *model_);
+  }
 
   Result<std::vector<float>> logps(const TrainBatch& batch, double temperature, int64_t max_tokens,
                                    int64_t chunk, std::stop_token stop) override {
@@ -26,7 +34,7 @@ class ModelReference final : public Reference {
   Policy* model() override { return model_.get(); }
 
   Status after_step(int64_t step, const Policy& policy) override {
-    TRY(moved, follow(*model_, policy, rule_, step));
+    TRY(moved, bema_ ? bema_->after_step(step, policy, *model_) : follow(*model_, policy, rule_, step));
     if (moved) moved_to(version_ + 1);
     return ok_status();
   }
@@ -36,21 +44,39 @@ class ModelReference final : public Reference {
   std::string origin() const override { return origin_; }
   bool is_soup() const override { return is_soup_; }
 
-  TensorMap save() const override { return moves() ? copy_parameters(*model_) : TensorMap{}; }
+  TensorMap save() const override {
+    TensorMap out = moves() ? copy_parameters(*model_) : TensorMap{};
+    if (!bema_) return out;
+    for (auto& [name, tensor] : bema_->save()) out.emplace(kAverage + name, tensor);
+    return out;
+  }
 
   Status load(const TensorMap& tensors, int64_t version) override {
     if (!moves()) {
       if (tensors.empty() && version == 0) return ok_status();
-      return invalid_argument("the checkpoint holds a moving reference: set sync_ref_model as it was");
+      return invalid_argument(
+          "the checkpoint holds a moving reference: set sync_ref_model, or bema, as it was");
     }
     if (version < 0) return invalid_argument("a reference's version cannot be negative");
-    TRY_DO(set_parameters(*model_, tensors).with_context("the checkpoint's reference does not fit"));
+    TensorMap weights, average;
+    for (const auto& [name, tensor] : tensors) {
+      if (name.starts_with(kAverage))
+        average.emplace(name.substr(kAverage.size()), tensor);
+      else
+        weights.emplace(name, tensor);
+    }
+    const char* misfit = "the checkpoint's reference does not fit";
+    TRY_DO(set_parameters(*model_, weights).with_context(misfit));
+    if (bema_)
+      TRY_DO(bema_->load(average).with_context(misfit));
+    else if (!average.empty())
+      return invalid_argument("the checkpoint's reference moved by bema: set it as it was");
     moved_to(version);
     return ok_status();
   }
 
  private:
-  bool moves() const { return rule_.alpha > 0; }
+  bool moves() const { return rule_.alpha > 0 || bema_; }
   void moved_to(int64_t version) {
     version_ = version;
     hash_ = fulcrum::content_hash(copy_parameters(*model_));
@@ -58,6 +84,7 @@ class ModelReference final : public Reference {
 
   std::unique_ptr<Policy> model_;
   MoveRule rule_;
+  std::optional<Bema> bema_;  // else by the rule
   std::string origin_;
   bool is_soup_;
   int64_t version_ = 0;

@@ -20,11 +20,35 @@ struct SoupRule {
   }
 };
 
+// The reference as a bias-corrected moving average of the policy; TRL's names and defaults.
+struct BemaConfig {
+  bool update_ref_model = false;
+  int64_t update_freq = 400;
+  double ema_power = 0.5;
+  double bias_power = 0.2;
+  double lag = 10;
+  double multiplier = 1;
+
+  void visit(ConfigVisitor& v) {
+    v.field(
+        "update_ref_model", update_ref_model,
+        "every update_freq steps t the reference becomes EMA_t + (lag + multiplier t)^-bias_power (policy "
+        "- policy as it started)");
+    v.field("update_freq", update_freq, at_least(1), "steps between moves");
+    v.field("ema_power", ema_power, at_least(0),
+            "EMA_t takes up (lag + multiplier t)^-ema_power of the policy; 0: all of it");
+    v.field("bias_power", bias_power, at_least(0), "how fast the correction fades");
+    v.field("lag", lag, at_least(1), "the age that the average starts with");
+    v.field("multiplier", multiplier, at_least(0), "how fast it ages");
+  }
+};
+
 struct ReferenceConfig {
   std::string ref_model;
   bool sync_ref_model = false;
   double ref_model_mixup_alpha = 0.6;
   int64_t ref_model_sync_steps = 512;
+  BemaConfig bema;
   std::vector<std::string> ref_soup;
   std::vector<double> ref_soup_weights;
   bool precompute_ref_log_probs = false;
@@ -40,6 +64,7 @@ struct ReferenceConfig {
             "reference <- alpha * policy + (1 - alpha) * reference");
     v.field("ref_model_sync_steps", ref_model_sync_steps, at_least(1),
             "steps between moves of the reference");
+    v.section("bema", bema, "a reference that is a bias-corrected moving average of the policy (BEMA)");
     v.field("ref_soup", ref_soup,
             "folders of models whose average is the reference (SALSA); excludes ref_model");
     v.field("ref_soup_weights", ref_soup_weights, at_least(0),
@@ -56,6 +81,9 @@ struct ReferenceConfig {
   }
 };
 
+// Whether the policy's steps change it.
+inline bool moves(const ReferenceConfig& c) { return c.sync_ref_model || c.bema.update_ref_model; }
+
 // What single ranges cannot say: which of these keys exclude or need each other. One line each; none: fine.
 inline std::vector<std::string> reference_complaints(const ReferenceConfig& c) {
   std::vector<std::string> out;
@@ -64,6 +92,20 @@ inline std::vector<std::string> reference_complaints(const ReferenceConfig& c) {
                             c.ref_model_sync_steps != unset.ref_model_sync_steps)) {
     out.emplace_back(
         "'ref_model_mixup_alpha' and 'ref_model_sync_steps' do nothing without 'sync_ref_model'");
+  }
+  const BemaConfig defaults;
+  if (!c.bema.update_ref_model &&
+      (c.bema.update_freq != defaults.update_freq || c.bema.ema_power != defaults.ema_power ||
+       c.bema.bias_power != defaults.bias_power || c.bema.lag != defaults.lag ||
+       c.bema.multiplier != defaults.multiplier)) {
+    out.emplace_back("the keys of 'bema' do nothing without its 'update_ref_model'");
+  }
+  if (c.bema.update_ref_model && c.sync_ref_model)
+    out.emplace_back("'bema.update_ref_model' and 'sync_ref_model' exclude each other: two ways to move");
+  if (c.bema.update_ref_model && (!c.ref_model.empty() || !c.ref_soup.empty())) {
+    out.emplace_back(
+        "'bema.update_ref_model' averages the policy from where it starts: leave 'ref_model' and 'ref_soup' "
+        "out");
   }
   const size_t models = c.ref_soup.size();
   if (models == 0) {

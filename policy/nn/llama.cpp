@@ -57,9 +57,7 @@ class Leaves {
   }
 
   Status status() const { return status_; }
-  std::vector<std::pair<std::string, at::Tensor>> in_name_order() const {
-    return {leaves_.begin(), leaves_.end()};
-  }
+  NamedTensors in_name_order() const { return {leaves_.begin(), leaves_.end()}; }
 
  private:
   at::Tensor place(const std::string& name, at::Tensor storage) {
@@ -97,7 +95,7 @@ class Llama final : public Policy {
   }
 
   const ModelSpec& spec() const override { return spec_; }
-  const std::vector<std::pair<std::string, at::Tensor>>& parameters() const override { return parameters_; }
+  const NamedTensors& parameters() const override { return parameters_; }
   void parameters_changed() override { refresh(); }
   at::Tensor output_weight() const override { return head_.use(); }
   at::Tensor score_weight() const override { return score_.use(); }
@@ -170,7 +168,7 @@ class Llama final : public Policy {
   PolicyOptions options_;
   Plain embedding_, final_norm_, head_, score_;  // of the heads, the one the model has
   std::vector<LayerWeights> layers_;
-  std::vector<std::pair<std::string, at::Tensor>> parameters_;
+  NamedTensors parameters_;
 };
 
 }  // namespace

@@ -7,6 +7,7 @@
 
 #include <memory>
 #include <stop_token>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -15,6 +16,8 @@
 #include "policy/weights/model_spec.h"
 
 namespace fulcrum {
+
+using NamedTensors = std::vector<std::pair<std::string, at::Tensor>>;
 
 struct PolicyOptions {
   at::ScalarType dtype = at::kFloat;  // of the forward pass
@@ -37,7 +40,7 @@ class Policy {
   // [1, D], of a model with a score head (spec().score_head); undefined for one with a language head.
   virtual at::Tensor score_weight() const = 0;
   // fp32 leaves in name order (HF names); tied weights once.
-  virtual const std::vector<std::pair<std::string, at::Tensor>>& parameters() const = 0;
+  virtual const NamedTensors& parameters() const = 0;
   // After the parameters changed (the optimizer stepped): refresh what was derived from them.
   virtual void parameters_changed() = 0;
 };

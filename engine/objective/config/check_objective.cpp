@@ -30,6 +30,8 @@ void check_dpo(const ObjectiveConfig& c, Complaints& out) {
   if (check_divergence(c.divergence(), c.divergence_options()).ok())
     out.unless(check_dpo_link(c.divergence(), facts_of(c.divergence(), c.divergence_options())));
   out.unless(c.strength() > 0, "beta must be above 0 with trainer 'dpo': at 0 every pair has the same loss");
+  out.unless(c.f_exponent_cap || c.f_exponent_guard == "linear",
+             "f_exponent_guard does nothing without f_exponent_cap: leave it out");
   out.unless(c.label_smoothing == 0 || c.loss_type == "sigmoid" || c.loss_type == "robust",
              "label_smoothing does nothing with loss_type " + in_quotes(c.loss_type) +
                  ": leave it out, or use sigmoid or robust");

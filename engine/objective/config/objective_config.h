@@ -51,6 +51,7 @@ struct ObjectiveConfig {
   std::string scale_rewards = "group";
   bool mask_truncated_completions = false;
   int64_t num_iterations = 1;
+  int64_t num_mini_batches = 1;
   SurrogateConfig surrogate;
   std::optional<double> beta;  // KL to the reference; DPO's beta. Read through strength().
   std::string kl_estimator;    // default: k3; ppo: k1 in the reward, k2 in the loss
@@ -62,6 +63,7 @@ struct ObjectiveConfig {
   // DPO
   double label_smoothing = 0;
   std::optional<double> f_exponent_cap = 20;
+  std::string f_exponent_guard = "linear";
   // Reward models
   double center_rewards_coefficient = 0;
   // TDPO
@@ -75,6 +77,8 @@ struct ObjectiveConfig {
   FDpgConfig f_dpg;
   int64_t max_completion_length = 256;  // dr_grpo's constant; visited by the sampling config
 
+  // Whether the policy moves between the updates on a rollout batch.
+  bool several_updates() const { return num_iterations > 1 || num_mini_batches > 1; }
   double strength() const { return beta.value_or(default_beta(trainer)); }
   std::string divergence() const {
     return f_divergence_type.empty() ? std::string(default_divergence(trainer)) : f_divergence_type;
@@ -105,7 +109,9 @@ struct ObjectiveConfig {
         "group's deviation as another library forms it");
     v.field("mask_truncated_completions", mask_truncated_completions,
             "leave completions cut by the length limit out of the loss");
-    v.field("num_iterations", num_iterations, between(1, 64), "optimizer steps on each rollout batch");
+    v.field("num_iterations", num_iterations, between(1, 64), "passes over each rollout batch");
+    v.field("num_mini_batches", num_mini_batches, between(1, 1024),
+            "optimizer steps of each pass: the batch is cut at random into so many parts of whole groups");
     surrogate.visit(v);
     v.field("beta", beta, at_least(0),
             "strength of the KL to the reference (default: 0; in the reward of rloo and ppo 0.05, of "
@@ -127,9 +133,11 @@ struct ObjectiveConfig {
     v.field("label_smoothing", label_smoothing, from_below(0, 0.5),
             "share of DPO pairs assumed to be labelled the wrong way round");
     v.field("f_exponent_cap", f_exponent_cap, above(0),
-            "dpo: where the link's slope passes exp(cap) it goes on linearly, so that pairs far from the "
-            "reference keep a "
-            "finite gradient; null: off");
+            "dpo: where the link's slope passes exp(cap) f_exponent_guard takes over, so that gradients stay "
+            "finite; null: off");
+    v.field("f_exponent_guard", f_exponent_guard, Choices{{"linear", "clamp"}},
+            "dpo: beyond f_exponent_cap the link goes on linearly, so that pairs far from the reference keep "
+            "pulling; or it stays where it is, and they have no gradient any more, as in TRL");
     v.field("center_rewards_coefficient", center_rewards_coefficient, at_least(0),
             "reward: weight of the squared sum of a pair's scores, which keeps their mean near 0");
     v.field("tdpo_alpha", tdpo_alpha, at_least(0),

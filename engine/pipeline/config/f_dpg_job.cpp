@@ -35,8 +35,9 @@ std::vector<std::string> f_dpg_complaints(const JobConfig& config) {
     out.push_back("no reward of 'reward_funcs' is called " + in_quotes(c.feature) +
                   ", as a constraint asks (there is " + join(names, ", ") + ")");
   }
-  if (config.reference.sync_ref_model)
-    out.push_back("'sync_ref_model' would move the target while the policy is brought to it: leave it out");
+  if (moves(config.reference))
+    out.push_back(
+        "'sync_ref_model' or 'bema' would move the target while the policy is brought to it: leave it out");
   if (!o.f_dpg.distributional().empty() &&
       !(config.reference.ref_model.empty() && config.reference.ref_soup.empty())) {
     out.push_back(

@@ -50,6 +50,10 @@ void check_online(const JobConfig& c, Complaints& out) {
   out.unless(c.sampling.num_generations >= 2 || c.objective.scale_rewards == "batch" || trainer == "ppo" ||
                  trainer == "reinforce_pp",
              "'num_generations' must be at least 2: a group of one has no baseline");
+  out.unless(
+      c.objective.num_mini_batches <= c.data.prompts_per_step,
+      "'num_mini_batches' is above 'prompts_per_step': a minibatch is made of whole prompts with their "
+      "completions");
   out.unless(c.sampling.temperature > 0,
              "'temperature' must be > 0 for training; greedy samples cannot be compared");
   out.unless(c.dynamic_sampling == "off" || c.sampling.num_generations >= 2,
@@ -79,8 +83,8 @@ void check_critic(const JobConfig& c, Complaints& out) {
 void check_reference(const JobConfig& c, Complaints& out) {
   const ReferenceConfig& r = c.reference;
   for (std::string& complaint : reference_complaints(r)) out.unless(false, std::move(complaint));
-  out.unless(!r.precompute_ref_log_probs || !r.sync_ref_model,
-             "'precompute_ref_log_probs' and 'sync_ref_model' exclude each other: a moving reference has no "
+  out.unless(!r.precompute_ref_log_probs || !moves(r),
+             "'precompute_ref_log_probs' excludes 'sync_ref_model' and 'bema': a moving reference has no "
              "log-probs in advance");
   out.unless(r.ref_log_probs_cache.empty() || r.precompute_ref_log_probs,
              "'ref_log_probs_cache' does nothing without 'precompute_ref_log_probs'");

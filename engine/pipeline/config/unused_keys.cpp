@@ -51,13 +51,14 @@ std::vector<KeyReaders> make_key_readers() {
       {{"lam", "vf_coef", "cliprange_value", "kl_in", "kl_target", "kl_horizon", "whiten_rewards",
         "score_clip", "missing_eos_penalty", "value_head", "value_model", "value_learning_rate"},
        {"ppo"}},
-      {{"label_smoothing", "f_exponent_cap"}, {"dpo"}},
+      {{"label_smoothing", "f_exponent_cap", "f_exponent_guard"}, {"dpo"}},
       {{"center_rewards_coefficient"}, {"reward"}},
       {{"tdpo_alpha"}, {"tdpo"}},
       {{"dph_eta", "dph_delta_max", "dph_form", "dph_combine", "dph_accumulation", "presample."}, {"dph_rl"}},
       {{"f_dpg."}, dpg},
       {{"max_prompt_length",
         "num_generations",
+        "num_mini_batches",
         "temperature",
         "top_p",
         "top_k",
@@ -82,7 +83,7 @@ std::vector<KeyReaders> make_key_readers() {
        online},
       {{"max_length"}, offline},
       {{"max_zero_std_steps"}, rewarded + dpg},
-      {{"ref_model", "sync_ref_model", "ref_model_mixup_alpha", "ref_model_sync_steps", "ref_soup",
+      {{"ref_model", "sync_ref_model", "ref_model_mixup_alpha", "ref_model_sync_steps", "bema.", "ref_soup",
         "ref_soup_weights", "ref_soup_layer_weights", "ref_soup_interpolation"},
        with_reference},
       {{"precompute_ref_log_probs", "ref_log_probs_cache"}, {"dpo"}},
@@ -115,9 +116,10 @@ void check_silenced_keys(const JobConfig& config, Complaints& out) {
       "'kl_estimator', 'use_bias_correction_kl' and the clamps of the KL do nothing with 'beta' 0: set it, "
       "or leave them out");
   const ReferenceConfig& r = config.reference;
-  out.unless(r.ref_model.empty() && r.ref_soup.empty() && !r.sync_ref_model,
-             "nothing in this job compares with a reference, so 'ref_model', 'ref_soup' and 'sync_ref_model' "
-             "do nothing: set 'beta', or leave them out");
+  out.unless(
+      r.ref_model.empty() && r.ref_soup.empty() && !moves(r),
+      "nothing in this job compares with a reference, so 'ref_model', 'ref_soup', 'sync_ref_model' and "
+      "'bema' do nothing: set 'beta', or leave them out");
 }
 
 }  // namespace

@@ -259,5 +259,36 @@ TEST(Slice, IsABatchOfItsOwnAndSlicesTogetherGiveBackAllTargets) {
   }
 }
 
+TEST(Gather, OfGroupsIsTheirSlicesOneAfterTheOther) {
+  Rng rng(5, Purpose::kTest);
+  for (int round = 0; round < 1000; ++round) {
+    const TrainBatch batch = random_batch(rng, false);
+    std::vector<int64_t> groups = rng.permutation(std::ssize(batch.groups));
+    groups.resize(rng.below(groups.size() + 1));
+    const TrainBatch got = gather(batch, groups);
+    expect_layout(got);
+    EXPECT_EQ(got.denominator, batch.denominator);
+    std::vector<uint8_t> mask;
+    std::vector<float> advantages, sampling;
+    std::vector<TokenId> tokens;
+    std::vector<double> rewards, got_rewards;
+    for (const int64_t g : groups) {
+      const BatchGroup& one = batch.groups[static_cast<size_t>(g)];
+      const TrainBatch part = slice(batch, {one.row_begin, one.row_end});
+      tokens.insert(tokens.end(), part.tokens.begin(), part.tokens.end());
+      mask.insert(mask.end(), part.target_mask.begin(), part.target_mask.end());
+      advantages.insert(advantages.end(), part.advantages.begin(), part.advantages.end());
+      sampling.insert(sampling.end(), part.sampling_logps.begin(), part.sampling_logps.end());
+      for (const BatchRow& row : part.rows) rewards.push_back(row.reward);
+    }
+    for (const BatchRow& row : got.rows) got_rewards.push_back(row.reward);
+    EXPECT_EQ(got.tokens, tokens);
+    EXPECT_EQ(got.target_mask, mask);
+    EXPECT_EQ(got.advantages, advantages);
+    EXPECT_EQ(got.sampling_logps, sampling);
+    EXPECT_EQ(got_rewards, rewards);
+  }
+}
+
 }  // namespace
 }  // namespace fulcrum

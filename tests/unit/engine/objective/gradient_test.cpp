@@ -259,13 +259,16 @@ TEST(ObjectiveGradient, DphRlAtEveryFormAndCombination) {
 TEST(ObjectiveGradient, DpoAtEveryAdmissibleLink) {
   for (const std::string name : {"reverse_kl", "forward_kl", "js_divergence", "alpha_divergence", "hellinger",
                                  "jeffreys", "chi_po", "reverse_chi_squared"}) {
-    SCOPED_TRACE(name);
-    ObjectiveConfig config;
-    config.trainer = "dpo";
-    config.f_divergence_type = name;
-    config.f_exponent_cap = 3;  // the last pair lies on the tangent
-    config.label_smoothing = 0.1;
-    expect_gradient(config, pairs());
+    for (const std::string guard : {"linear", "clamp"}) {
+      SCOPED_TRACE(name + " " + guard);
+      ObjectiveConfig config;
+      config.trainer = "dpo";
+      config.f_divergence_type = name;
+      config.f_exponent_cap = 3;  // the last pair lies beyond it
+      config.f_exponent_guard = guard;
+      config.label_smoothing = 0.1;
+      expect_gradient(config, pairs());
+    }
   }
 }
 

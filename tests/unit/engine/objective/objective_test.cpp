@@ -228,6 +228,29 @@ TEST(Dpo, APairFarBelowTheReferenceKeepsAFiniteGradientAndIsCounted) {
   EXPECT_EQ(LossFixture(rows).run(*make(config)).status.code(), Code::kDataLoss);
 }
 
+TEST(Dpo, ClampLeavesPairsWithinTheCapToTheBitAndTakesTheGradientOfThoseBeyondIt) {
+  ObjectiveConfig linear = config_of("dpo"), clamp = linear, none = linear;
+  for (ObjectiveConfig* c : {&linear, &clamp, &none}) c->f_divergence_type = "forward_kl";
+  linear.f_exponent_cap = clamp.f_exponent_cap = 5;
+  none.f_exponent_cap = std::nullopt;
+  clamp.f_exponent_guard = "clamp";
+  const auto at = [](double chosen, double rejected) {
+    return LossFixture(
+        {{.logps = {chosen}, .reference_logps = {-1}}, {.logps = {rejected}, .reference_logps = {-1}}});
+  };
+  const LossFixture within = at(-5.5, -1.25), beyond = at(-9, -1.25), further = at(-30, -1.25);
+  EXPECT_EQ(within.run(*make(clamp)).gradient, within.run(*make(none)).gradient);
+  EXPECT_EQ(within.run(*make(clamp)).loss, within.run(*make(none)).loss);
+  const LossRun lost = beyond.run(*make(clamp));
+  EXPECT_EQ(lost.gradient[0][0], 0);
+  EXPECT_GT(lost.gradient[1][0], 0) << "the other of the pair is within";
+  EXPECT_EQ(lost.loss, further.run(*make(clamp)).loss);
+  EXPECT_EQ(lost.metrics.at("pairs/guarded").mean(), 1);
+  EXPECT_NEAR(beyond.run(*make(linear)).gradient[0][0], -0.1 * std::exp(5.0), 1e-3);
+  clamp.f_exponent_cap = std::nullopt;
+  EXPECT_THAT(refusal(clamp), ::testing::HasSubstr("f_exponent_guard"));
+}
+
 std::vector<FixtureRow> with_rehearsal(double logp, double stored) {
   std::vector<FixtureRow> rows = group_of_two();
   rows.push_back(

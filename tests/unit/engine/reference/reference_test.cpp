@@ -4,6 +4,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
+
 #include "engine/reference/parameters.h"
 #include "engine/reference/soup.h"
 #include "tests/support/test_data.h"
@@ -93,6 +95,108 @@ TEST(Reference, ACheckpointOfAnotherKindIsRefused) {
   TensorMap saved = moving->save();
   saved.erase(saved.begin());
   EXPECT_THAT(moving->load(saved, 1).message(), HasSubstr("is missing"));
+}
+
+ReferenceConfig bema_config() {
+  return {.bema = {.update_ref_model = true,
+                   .update_freq = 2,
+                   .ema_power = 0.7,
+                   .bias_power = 0.3,
+                   .lag = 4,
+                   .multiplier = 0.5}};
+}
+
+std::unique_ptr<Policy> policy_of(uint64_t seed) {
+  return *Policy::create(random_model(tiny_spec(), seed), {});
+}
+
+// arXiv 2508.00180 written out for four steps of which the second and the fourth move.
+TEST(Bema, IsThePapersFormulaAtEveryNthStep) {
+  const Model start = random_model(tiny_spec(), 1);
+  const auto reference = make(bema_config(), start);
+  const auto second = policy_of(12), fourth = policy_of(14);
+  for (const auto& [step, seed] : {std::pair<int64_t, uint64_t>{1, 11}, {2, 12}, {3, 13}, {4, 14}})
+    ASSERT_TRUE(reference->after_step(step, *policy_of(seed)).ok());
+  EXPECT_EQ(reference->version(), 2);
+  const double b2 = std::pow(5.0, -0.7), b4 = std::pow(6.0, -0.7), a4 = std::pow(6.0, -0.3);
+  const TensorMap at2 = copy_parameters(*second), at4 = copy_parameters(*fourth);
+  const TensorMap saved = reference->save();
+  for (const auto& [name, tensor] : at4) {
+    const std::vector<float> got = *to_float(saved.at(name)), zero = *to_float(start.tensors.at(name));
+    const std::vector<float> two = *to_float(at2.at(name)), four = *to_float(tensor);
+    for (size_t i = 0; i < got.size(); ++i) {
+      const double ema2 = (1 - b2) * double(zero[i]) + b2 * double(two[i]);
+      const double ema4 = (1 - b4) * ema2 + b4 * double(four[i]);
+      ASSERT_NEAR(got[i], ema4 + a4 * (double(four[i]) - double(zero[i])), 1e-6) << name;
+    }
+  }
+}
+
+TEST(Bema, OfAPolicyThatHasNotMovedIsThePolicy) {
+  const Model start = random_model(tiny_spec(), 1);
+  const auto reference = make(bema_config(), start);
+  const std::string hash = reference->content_hash();
+  const auto still = *Policy::create(start, {});
+  for (int64_t step = 1; step <= 6; ++step) ASSERT_TRUE(reference->after_step(step, *still).ok());
+  EXPECT_EQ(reference->version(), 3);
+  TensorMap weights = reference->save();
+  for (const auto& [name, tensor] : copy_parameters(*still)) {
+    const std::vector<float> got = *to_float(weights.at(name)), want = *to_float(tensor);
+    for (size_t i = 0; i < got.size(); ++i) ASSERT_FLOAT_EQ(got[i], want[i]) << name;
+  }
+}
+
+// (lag + multiplier t)^0 is 1: the average is the policy, and the correction is all of what it learnt.
+TEST(Bema, WithPowersOfZeroItGoesTwiceAsFarAsThePolicy) {
+  const Model start = random_model(tiny_spec(), 1);
+  ReferenceConfig config = bema_config();
+  config.bema.ema_power = config.bema.bias_power = 0;
+  const auto reference = make(config, start);
+  const auto policy = policy_of(2);
+  ASSERT_TRUE(reference->after_step(2, *policy).ok());
+  const TensorMap saved = reference->save();
+  for (const auto& [name, tensor] : copy_parameters(*policy)) {
+    const std::vector<float> got = *to_float(saved.at(name)), zero = *to_float(start.tensors.at(name)),
+                             now = *to_float(tensor);
+    for (size_t i = 0; i < got.size(); ++i) ASSERT_NEAR(got[i], 2 * now[i] - zero[i], 1e-6) << name;
+  }
+}
+
+TEST(Bema, SavedAndLoadedItMovesOnBitForBit) {
+  const Model start = random_model(tiny_spec(), 1);
+  const auto straight = make(bema_config(), start);
+  ASSERT_TRUE(straight->after_step(2, *policy_of(2)).ok());
+  const auto resumed = make(bema_config(), start);
+  ASSERT_TRUE(resumed->load(straight->save(), straight->version()).ok());
+  EXPECT_EQ(resumed->content_hash(), straight->content_hash());
+  for (const auto& reference : {straight.get(), resumed.get()})
+    ASSERT_TRUE(reference->after_step(4, *policy_of(3)).ok());
+  EXPECT_EQ(resumed->content_hash(), straight->content_hash());
+  EXPECT_EQ(content_hash(resumed->save()), content_hash(straight->save()));
+  EXPECT_EQ(resumed->version(), 2);
+}
+
+TEST(Bema, IsNotRestoredFromAnotherKindOfReferenceNorInto) {
+  const Model start = random_model(tiny_spec(), 1);
+  const auto average = make(bema_config(), start), mixed = make({.sync_ref_model = true}, start);
+  EXPECT_THAT(average->load(mixed->save(), 1).message(), HasSubstr("is missing"));
+  EXPECT_THAT(mixed->load(average->save(), 1).message(), HasSubstr("bema"));
+}
+
+TEST(Bema, ExcludesOtherReferencesAndItsKeysNeedItsSwitch) {
+  const Model start = random_model(tiny_spec(), 1);
+  const auto refusal = [&](const ReferenceConfig& config) {
+    return make_reference(config, start, {}).status().message();
+  };
+  ReferenceConfig config = bema_config();
+  config.sync_ref_model = true;
+  EXPECT_THAT(refusal(config), HasSubstr("exclude each other"));
+  config = bema_config();
+  config.ref_model = "a";
+  EXPECT_THAT(refusal(config), HasSubstr("leave 'ref_model' and 'ref_soup' out"));
+  config = bema_config();
+  config.bema.update_ref_model = false;
+  EXPECT_THAT(refusal(config), HasSubstr("'update_ref_model'"));
 }
 
 TEST(Reference, OptionsThatExcludeEachOtherAreRefused) {

@@ -52,5 +52,11 @@ TEST(OnlineKeys, AKlHorizonThatCouldTurnBetaNegativeIsRefusedWithTheJob) {
   EXPECT_TRUE(with_horizon(6.5).ok()) << with_horizon(6.5).message();
 }
 
+TEST(OnlineKeys, AMinibatchHasAtLeastOnePrompt) {
+  EXPECT_TRUE(check({{"prompts_per_step", 4}, {"num_mini_batches", 4}}).ok());
+  EXPECT_THAT(check({{"prompts_per_step", 4}, {"num_mini_batches", 5}}).message(),
+              HasSubstr("'num_mini_batches' is above 'prompts_per_step'"));
+}
+
 }  // namespace
 }  // namespace fulcrum
