@@ -1,5 +1,7 @@
 #include "reward/make_rewards.h"
 
+#include <algorithm>
+#include <charconv>
 #include <cmath>
 #include <map>
 
@@ -87,10 +89,54 @@ Result<std::unique_ptr<RewardFunction>> make_reward(const RewardConfig& config) 
                           join(names, ", "));
 }
 
+namespace {
+
+// The keys that each judge reads beside name and weight.
+std::vector<std::string> keys_of(const std::string& judge) {
+  if (judge == "exact") return {"extract", "marker", "ignore_case", "no_answer_score", "max_steps"};
+  if (judge == "numeric" || judge == "math")
+    return {"extract", "marker", "tolerance", "no_answer_score", "max_steps"};
+  if (judge == "regex") return {"pattern", "ignore_case", "max_steps"};
+  if (judge == "length") return {"target", "max_length", "soft_length", "max_steps"};
+  if (judge == "format") return {"format", "max_steps"};
+  if (judge == "model") return {"path"};
+  if (judge == "service") return {"address", "timeout_s"};
+  return {"max_steps"};  // prefix_match
+}
+
+// A key that the judge would silently ignore is an error: the user believes that it acts.
+Status check_keys(const RewardConfig& config) {
+  const Json set = write_config(config), defaults = write_config(RewardConfig{});
+  const std::vector<std::string> read = keys_of(config.name);
+  std::vector<std::string> unused;
+  for (const auto& [key, value] : set.items()) {
+    const bool known =
+        key == "name" || key == "weight" || std::find(read.begin(), read.end(), key) != read.end();
+    if (!known && value != defaults.at(key)) unused.push_back("'" + key + "'");
+  }
+  if (unused.empty()) return ok_status();
+  return invalid_argument("reward " + in_quotes(config.name) + " does not use " + join(unused, ", ") +
+                          (unused.size() == 1 ? ": leave it out" : ": leave them out"));
+}
+
+bool is_host_and_port(const std::string& address) {
+  const size_t colon = address.rfind(':');
+  if (colon == std::string::npos || colon == 0) return false;
+  int port = -1;
+  const char *begin = address.data() + colon + 1, *end = address.data() + address.size();
+  const auto [rest, error] = std::from_chars(begin, end, port);
+  return error == std::errc() && rest == end && port > 0 && port <= 65535;
+}
+
+}  // namespace
+
 Status check_reward(const RewardConfig& config) {
+  TRY_DO(check_keys(config));
   if (config.name == "model" && config.path.empty()) return invalid_argument("reward 'model' needs 'path'");
   if (config.name == "service" && config.address.empty())
     return invalid_argument("reward 'service' needs 'address'");
+  if (config.name == "service" && !is_host_and_port(config.address))
+    return invalid_argument("reward 'service': 'address' " + in_quotes(config.address) + " is not HOST:PORT");
   if (config.name == "model" || config.name == "service") return ok_status();
   return make_reward(config).status();
 }
@@ -111,6 +157,7 @@ Result<std::unique_ptr<RewardFunction>> make_rewards(const std::vector<RewardCon
   std::vector<Part> parts;
   const std::vector<std::string> names = reward_names(configs);
   for (const RewardConfig& config : configs) {
+    TRY_DO(check_keys(config));
     TRY(judge, make_judge(config, service, model));
     parts.push_back({names[parts.size()], config.weight, std::move(judge)});
   }

@@ -1,4 +1,7 @@
 // `numeric`: both answers as exact rationals. GSM8K's "#### 42" works by the default marker.
+#include <algorithm>
+#include <cctype>
+#include <iterator>
 #include <optional>
 
 #include "engine/core/text.h"
@@ -14,6 +17,26 @@ std::optional<Number> number_of(std::string_view text) {
   if (std::optional<Number> whole = parse_number(text)) return whole;
   const std::string_view last = last_number(text);
   return last.empty() ? std::nullopt : parse_number(last);
+}
+
+// Whether a reference that is no number is something to be worked out first ("2^3", "5-3", "1 \\over 2"): its
+// last number would be a wrong answer that passes for the right one. A unit may follow a number ("18\\text{
+// cm}").
+bool is_expression(std::string_view text) {
+  static constexpr std::string_view kHarmless[] = {"text", "mathrm", "mbox", "textbf", "circ", "degree"};
+  const auto digit = [](char c) { return c >= '0' && c <= '9'; };
+  for (size_t i = 0; i < text.size(); ++i) {
+    const std::string_view rest = trim(text.substr(i + 1)), before = trim(text.substr(0, i));
+    if (text[i] == '^') return true;
+    if (text[i] == '\\' && !rest.empty() && std::isalpha(static_cast<unsigned char>(rest.front()))) {
+      const bool harmless = std::any_of(std::begin(kHarmless), std::end(kHarmless),
+                                        [&](std::string_view name) { return rest.starts_with(name); });
+      if (!harmless) return true;
+    }
+    const bool between = !before.empty() && digit(before.back()) && !rest.empty() && digit(rest.front());
+    if (between && std::string_view("+-*/").find(text[i]) != std::string_view::npos) return true;
+  }
+  return false;
 }
 
 // 45% beside 45 or 0.45: where only one side has a percent sign, either reading counts.
@@ -33,7 +56,12 @@ class NumericReward final : public Verifier {
     const Result<std::string> solution = solution_of(*request.columns);
     if (!solution.ok()) return unscored(VerdictKind::kBadReference, solution.status().message());
     const std::string reference = reference_text(config(), *solution);
-    const std::optional<Number> want = number_of(reference);
+    std::optional<Number> want = parse_number(reference);
+    if (!want && is_expression(reference)) {
+      return unscored(VerdictKind::kBadReference,
+                      "the reference " + in_quotes(reference, 60) + " is to be worked out first: use math");
+    }
+    if (!want) want = number_of(reference);
     if (!want)
       return unscored(VerdictKind::kBadReference, "no number in the reference " + in_quotes(reference, 60));
     const std::optional<std::string> answer = answer_text(config(), request.completion);

@@ -1,5 +1,6 @@
 // The keys of one reward: an item of the job key `reward_funcs`. Torch-free, so that the client checks a job
-// without an engine. A key that a verifier does not use is ignored by it; which uses what stands at the key.
+// without an engine. A key that a judge does not use is refused (make_rewards.h); which uses what stands at
+// the key.
 #pragma once
 
 #include <optional>

@@ -6,6 +6,7 @@
 #include <charconv>
 #include <cstdio>
 #include <exception>
+#include <iostream>
 #include <new>
 
 #include "engine/core/files.h"
@@ -75,6 +76,14 @@ int guarded(const Action& action) {
   }
 }
 
+// The exit code of a program whose work ended with `code`, once all it said is written.
+int flushed(int code) {
+  std::cout.flush();
+  const bool lost = std::fflush(stdout) != 0 || std::ferror(stdout) != 0 || !std::cout;
+  if (!lost || code != 0) return code;
+  return report(from_errno(errno == 0 ? EIO : errno, "cannot write", "standard output"));
+}
+
 }  // namespace
 
 int report(const Status& status) {
@@ -108,14 +117,11 @@ int run_program(CLI::App& app, Action& action, int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::Success& e) {  // --help, --version
-    return app.exit(e);
+    return flushed(app.exit(e));
   } catch (const CLI::ParseError& e) {
     return bad_usage(app, e);
   }
-  const int code = action ? guarded(action) : 0;
-  if (std::fflush(stdout) != 0 && code == 0)
-    return report(from_errno(errno, "cannot write", "standard output"));
-  return code;
+  return flushed(action ? guarded(action) : 0);
 }
 
 }  // namespace fulcrum::cli

@@ -4,6 +4,7 @@
 #include <iterator>
 #include <utility>
 
+#include "engine/core/log.h"
 #include "engine/core/text.h"
 #include "engine/pipeline/dynamic_sampling.h"
 #include "engine/pipeline/timing.h"
@@ -15,22 +16,35 @@ namespace {
 // step's first batch is the same with dynamic sampling and without.
 constexpr int64_t kFurtherBatches = int64_t{1} << 40;
 
+struct Unscored {
+  int64_t count = 0, of = 0;
+  std::string reason;  // of the first one
+
+  std::string text() const {
+    return std::to_string(count) + " of the step's " + std::to_string(of) +
+           " completions have no score (max_unscored_share); the first one " + printable(reason);
+  }
+};
+
+Unscored unscored_in(const std::vector<std::vector<Verdict>>& verdicts) {
+  Unscored out;
+  for (const auto& group : verdicts) {
+    for (const Verdict& v : group) {
+      ++out.of;
+      if (v.score) continue;
+      if (out.count++ == 0) out.reason = std::string(verdict_name(v.kind)) + ": " + v.reason;
+    }
+  }
+  return out;
+}
+
 // A judge that is down must not pass for a policy that has nothing to learn. kResourceExhausted: a learner
 // pauses the job, which goes on when the judge is back.
 Status check_scored(const std::vector<std::vector<Verdict>>& verdicts, double allowed) {
-  int64_t all = 0, unscored = 0;
-  std::string reason;
-  for (const auto& group : verdicts) {
-    for (const Verdict& v : group) {
-      ++all;
-      if (v.score) continue;
-      if (unscored++ == 0) reason = std::string(verdict_name(v.kind)) + ": " + v.reason;
-    }
-  }
-  if (static_cast<double>(unscored) <= allowed * static_cast<double>(all)) return ok_status();
-  return resource_exhausted(std::to_string(unscored) + " of the step's " + std::to_string(all) +
-                            " completions have no score (max_unscored_share); the first one " +
-                            printable(reason) + "; mend the judge and run the job again");
+  const Unscored unscored = unscored_in(verdicts);
+  if (static_cast<double>(unscored.count) <= allowed * static_cast<double>(unscored.of)) return ok_status();
+  return resource_exhausted(unscored.text() +
+                            "; mend the judge, then run the job again (under a learner: fulcrum job resume)");
 }
 
 // One batch of prompts more. Its requests go on counting, so that every completion has noise of its own.
@@ -85,6 +99,12 @@ bool keep_varied(const JobConfig& config, JudgedStep& made) {
 }
 
 }  // namespace
+
+void warn_unscored(int64_t step, const JudgedStep& made, bool& said) {
+  const Unscored unscored = unscored_in(made.verdicts);
+  if (unscored.count > 0 && !said) log_warn("step " + std::to_string(step) + ": " + unscored.text());
+  said = unscored.count > 0;
+}
 
 Result<JudgedStep> make_step(BuiltJob& job, int64_t step, int64_t version, std::stop_token stop) {
   JudgedStep out;

@@ -11,4 +11,7 @@ namespace fulcrum {
 // kFailedPrecondition: dynamic sampling did not fill the step within max_num_gen_batches.
 Result<JudgedStep> make_step(BuiltJob& job, int64_t step, int64_t version, std::stop_token stop);
 
+// Warns of completions without a score, with the first one's reason; once in a row of such steps (`said`).
+void warn_unscored(int64_t step, const JudgedStep& made, bool& said);
+
 }  // namespace fulcrum

@@ -45,6 +45,7 @@ Status online_loop(BuiltJob& job) {
   Generation generation(
       [&](int64_t s, int64_t v, std::stop_token stop) { return make_step(job, s, v, stop); }, first, last,
       job.config.max_staleness);
+  bool unscored_said = false;
   TRY_DO(job.republish());
   TRY_DO(job.publish(first));
   generation.published(first);
@@ -52,6 +53,7 @@ Status online_loop(BuiltJob& job) {
   for (int64_t s = first; s < last; ++s) {
     TRY_DO(job.control.point([&] { return save_point(job, s); }));  // pause and cancel take effect here
     TRY(made, generation.take(s, job.stop()));
+    warn_unscored(s, made, unscored_said);
     Stopwatch watch;
     TRY(metrics, job.learner->step(pack_step(job, s, made), job.stop()));
     add_timing(metrics, made, watch.lap());

@@ -61,6 +61,22 @@ bool evaluation_due(const BuiltJob& job, int64_t step) {
   return every > 0 && job.validation.has_value() && (step % every == 0 || step == job.config.max_steps);
 }
 
+// Stopped in the middle of a step, or short of something that may come back (a judge, room on a disk): the
+// learner stands at the end of the last step it did; keep that, and say in the run folder why it ends.
+Status end_early(BuiltJob& job, Status status) {
+  const Status reason = job.control.stop_reason();
+  const int64_t done = job.learner->steps_done();
+  if (done > job.first_step && (!reason.ok() || status.code() == Code::kResourceExhausted)) {
+    const Status saved = save_point(job, done);
+    if (!saved.ok() && !reason.ok()) status = saved.with_context("stopped, and the checkpoint failed");
+    if (saved.ok() && !reason.ok()) status = reason;
+  } else if (!reason.ok()) {
+    status = reason;
+  }
+  static_cast<void>(job.journal->warning("the run ends here: " + status.message()));
+  return status;
+}
+
 }  // namespace
 
 Status finish_step(BuiltJob& job, int64_t step) {
@@ -99,14 +115,7 @@ Status run_job(const JobConfig& config, const Path& run_folder, const Backends& 
   if (status.ok() && job->cached_reference != nullptr) status = precompute_reference(*job);
   if (status.ok() && config.objective.trainer == "f_dpg") status = fit_target(*job);
   if (status.ok()) status = config.online() ? online_loop(*job) : offline_loop(*job);
-  if (status.ok() || control.stop_reason().ok()) return status;
-  // Stopped in the middle of a step: the learner stands at the end of the last one it did; keep that.
-  const int64_t done = job->learner->steps_done();
-  if (done > job->first_step) {
-    if (Status saved = save_point(*job, done); !saved.ok())
-      return saved.with_context("stopped, and the checkpoint failed");
-  }
-  return control.stop_reason();
+  return status.ok() ? status : end_early(*job, std::move(status));
 }
 
 Path final_checkpoint(const Path& run_folder, const JobConfig& config) {

@@ -59,7 +59,10 @@ TEST(Guards, AJudgeThatGivesNoScoresStopsTheJobBeforeAStep) {
   Json allowed = math;
   allowed["max_unscored_share"] = 1;
   lab.run_whole(lab.job("grpo", allowed), "allowed");
-  EXPECT_NE(lab.file("allowed", "events.jsonl").find("nothing to learn from"), std::string::npos);
+  const std::string events = lab.file("allowed", "events.jsonl");
+  EXPECT_NE(events.find("nothing to learn from"), std::string::npos);
+  EXPECT_NE(events.find("12 of the step's 12 completions have no score"), std::string::npos);
+  EXPECT_NE(lab.file("run", "events.jsonl").find("the run ends here"), std::string::npos);
 }
 
 TEST(Guards, RewardsWithoutSpreadStopTheJobAlsoAcrossAResume) {

@@ -16,6 +16,7 @@ struct Options {
   MeasureOptions measure;
   std::string reward, against;
   std::vector<std::string> set;
+  bool k_given = false;  // else those of the default that --num-generations allows
   std::string format = "table";
 };
 
@@ -92,6 +93,7 @@ Result<BadRows> evaluate_model(Options o, std::stop_token stop) {
   for (const std::string& s : o.set) TRY_DO(apply_override(item, s));
   TRY(reward, read_config<RewardConfig>(item));
   o.measure.rewards = {reward};
+  if (!o.k_given) std::erase_if(o.measure.k, [&](int64_t k) { return k > o.measure.num_generations; });
   for (const int64_t k : o.measure.k) {
     if (k > o.measure.num_generations) {
       return invalid_argument("--k has " + std::to_string(k) + " but --num-generations is " +
@@ -161,7 +163,10 @@ void add_eval(CLI::App& app, Action& action) {
         v.add_option("--num-generations", m.num_generations)
             ->check(CLI::Range(1, 4096))
             ->capture_default_str();
-        v.add_option("--k", m.k, "values of k")->delimiter(',')->check(CLI::Range(1, 4096));
+        v.add_option("--k", m.k, "values of k")
+            ->delimiter(',')
+            ->check(CLI::Range(1, 4096))
+            ->each([&o](const std::string&) { o.k_given = true; });
         v.add_option("--temperature", m.sampling.temperature)->check(not_negative())->capture_default_str();
         v.add_option("--top-k", m.sampling.top_k)->check(not_negative());
         v.add_option("--top-p", m.sampling.top_p)->check(CLI::Range(1e-6, 1.0));

@@ -102,12 +102,13 @@ Status check_objective(const ObjectiveConfig& config) {
   Complaints out;
   check_loss_type(c, out);
   out.unless(check_divergence(c.divergence(), c.divergence_options()));
-  if (trainer_rows(c.trainer) == RowFormat::kPrompt) check_surrogate(c, out);
+  const bool dpg = c.trainer == "f_dpg" || c.trainer == "alpha_dpg";
+  if (trainer_rows(c.trainer) == RowFormat::kPrompt && !dpg) check_surrogate(c, out);
   if (c.trainer == "dpo") check_dpo(c, out);
   if (c.trainer == "tdpo") check_tdpo(c, out);
   if (c.trainer == "dph_rl") check_dph_rl(c, out);
   if (c.trainer == "ppo") check_ppo(c, out);
-  if (c.trainer == "f_dpg" || c.trainer == "alpha_dpg") check_f_dpg(c, out);
+  if (dpg) check_f_dpg(c, out);
   return out.status();
 }
 

@@ -54,6 +54,8 @@ void check_online(const JobConfig& c, Complaints& out) {
       c.objective.num_mini_batches <= c.data.prompts_per_step,
       "'num_mini_batches' is above 'prompts_per_step': a minibatch is made of whole prompts with their "
       "completions");
+  out.unless(std::find(c.sampling.stop.begin(), c.sampling.stop.end(), "") == c.sampling.stop.end(),
+             "'stop' has an empty text, which would end every completion at once");
   out.unless(c.sampling.temperature > 0,
              "'temperature' must be > 0 for training; greedy samples cannot be compared");
   out.unless(c.dynamic_sampling == "off" || c.sampling.num_generations >= 2,

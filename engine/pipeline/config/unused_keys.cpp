@@ -109,7 +109,9 @@ void check_silenced_keys(const JobConfig& config, Complaints& out) {
              "'f_alpha_divergence_coef' acts with f_divergence_type alpha_divergence only: leave it out");
   out.unless(divergence == "js_divergence" || c.js_scale == unset.js_scale,
              "'js_scale' acts with f_divergence_type js_divergence only: leave it out");
-  if (uses_reference(c)) return;
+  const RowFormat rows = trainer_rows(c.trainer);
+  if (uses_reference(c) || rows == RowFormat::kCompletion || c.trainer == "reward")
+    return;  // not read: said above
   out.unless(
       c.kl_estimator.empty() && !c.surrogate.use_bias_correction_kl && !c.surrogate.kl_input_clamp &&
           !c.surrogate.kl_output_clamp,

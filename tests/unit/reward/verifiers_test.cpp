@@ -81,6 +81,11 @@ TEST(Numeric, SaysWhatIsMissing) {
     EXPECT_EQ(numeric("2", no_number).kind, VerdictKind::kBadReference) << no_number;
     EXPECT_EQ(numeric(no_number, "2").kind, VerdictKind::kNoAnswer) << no_number;
   }
+  for (const char* to_work_out : {"2^3", "2^{3}", "{1 \\over 2}", "\\log(0)", "\\binom{5}{1}", "x^5", "5-3",
+                                  "1/3+2/3", "2 + 6/3", "0^0"})
+    EXPECT_EQ(numeric("3", to_work_out).kind, VerdictKind::kBadReference) << to_work_out;
+  EXPECT_EQ(numeric("18", "18\\text{ cm}").score, 1.0);
+  EXPECT_EQ(numeric("60", "60 km/h").score, 1.0);
   EXPECT_EQ(numeric("AZYUK2A", "2").kind, VerdictKind::kNoAnswer);
   EXPECT_EQ(numeric("3", Json(3)).score, 1.0);  // a number in the data is a reference too
 }

@@ -34,7 +34,7 @@ Status check_stage(const StudyStage& stage, const std::set<std::string>& before)
 }
 
 Status check_study(const StudyConfig& study) {
-  std::set<std::string> names;
+  std::set<std::string> names = {"init"};  // what the study begins with
   for (const auto* list : {&study.stages, &study.arms}) {
     for (const StudyStage& stage : *list) {
       TRY_DO(check_stage(stage, names));

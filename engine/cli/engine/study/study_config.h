@@ -41,7 +41,8 @@ struct StudyStage {
     v.field("name", name, "what tables call it; later jobs find its model as models/<name>");
     v.field("job", job, "job file beside the study's; paths in it are relative to the seed's folder");
     v.field("set", set, "keys over the job file's, as key=value");
-    v.field("soup", soup, "instead of a job: names of models whose average this one is");
+    v.field("soup", soup,
+            "instead of a job: names of models whose average this one is; init: the study's first model");
     v.field("soup_weights", soup_weights, any_value(), "weights of the soup; empty: equal");
     v.field("colour", colour, "of its curve, #rrggbb; empty: the next of the palette");
   }

@@ -67,6 +67,8 @@ TEST(StudyConfigTest, WhatIsWrongIsNamed) {
   EXPECT_NE(message(study).find("a name has letters"), std::string::npos);
   study = valid_study();
   study["arms"][0].erase("job");
+  study["arms"][0]["soup"] = {"init"};  // the model that a study begins with
+  EXPECT_EQ(message(study), "");
   study["arms"][0]["soup"] = {"later"};
   EXPECT_NE(message(study).find("not made before it"), std::string::npos);
   study = valid_study();

@@ -42,6 +42,14 @@ TEST(JobCheck, RefusesRewardsThatNoJudgeCanBeMadeOf) {
   EXPECT_THAT(with({{"name", "regex"}}), HasSubstr("pattern"));
   EXPECT_THAT(with({{"name", "model"}}), HasSubstr("'path'"));
   EXPECT_THAT(with({{"name", "service"}}), HasSubstr("'address'"));
+  for (const char* address : {"nohost", "127.0.0.1:99999", "localhost:x", "127.0.0.1"})
+    EXPECT_THAT(with({{"name", "service"}, {"address", address}}), HasSubstr("is not HOST:PORT"));
+  EXPECT_THAT(with({{"name", "exact"}, {"pattern", "x"}, {"target", 5}}),
+              HasSubstr("reward 'exact' does not use 'pattern', 'target'"));
+}
+
+TEST(JobCheck, RefusesAnEmptyStopText) {
+  EXPECT_THAT(complaint("grpo", {{"stop", {""}}}), HasSubstr("'stop' has an empty text"));
 }
 
 TEST(JobCheck, RefusesAReferenceThatNothingComparesWith) {
