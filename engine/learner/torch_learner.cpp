@@ -94,7 +94,7 @@ Result<Metrics> TorchLearner::train(TrainBatch& batch, const std::stop_token& st
   }
   std::optional<TrainedModels::Snapshot> before;
   if (options_.num_iterations > 1 || mini_batches()) before = trained_.snapshot();
-  const Status status = run_updates(batch, next, metrics, stop);
+  const Status status = catch_torch("learner step", [&] { return run_updates(batch, next, metrics, stop); });
   if (!status.ok()) {
     if (before) trained_.restore(*before);
     return status;

@@ -167,6 +167,15 @@ TEST(MiniBatches, AStepThatIsCancelledInALaterOneChangesNothing) {
   EXPECT_EQ(state_hash(*rig.learner), before);
 }
 
+TEST(MiniBatches, AStepThatTorchBreaksInALaterOneChangesNothing) {
+  const Rig rig(options_of(3));
+  const std::string before = state_hash(*rig.learner);
+  rig.fake->on_loss = [](int call) { TORCH_CHECK(call < 2, "broken"); };
+  EXPECT_EQ(rig.learner->step(five_groups(), {}).status().code(), Code::kInternal);
+  EXPECT_EQ(rig.fake->loss_calls, 3);
+  EXPECT_EQ(state_hash(*rig.learner), before);
+}
+
 TEST(MiniBatches, TheFirstStepsChecksSeeTheWholeBatchBeforeAnyUpdate) {
   const Rig rig(options_of(3), {.reference_logps = true}, 0.01f);
   const auto result = rig.learner->step(five_groups(), {});
