@@ -76,19 +76,6 @@ Result<std::string> solution_of(const Json& columns) {
   return not_found("the row has none of the columns 'solution', 'answer', 'ground_truth'");
 }
 
-Result<std::unique_ptr<RewardFunction>> make_reward(const RewardConfig& config) {
-#define VERIFIER(verifier) \
-  if (config.name == #verifier) return make_##verifier(config);
-#include "reward/verifiers.def"
-#undef VERIFIER
-  std::vector<std::string> names;
-#define VERIFIER(verifier) names.emplace_back(#verifier);
-#include "reward/verifiers.def"
-#undef VERIFIER
-  return invalid_argument("no verifier is named " + in_quotes(config.name) + "; there are " +
-                          join(names, ", "));
-}
-
 namespace {
 
 // The keys that each judge reads beside name and weight.
@@ -130,14 +117,27 @@ bool is_host_and_port(const std::string& address) {
 
 }  // namespace
 
-Status check_reward(const RewardConfig& config) {
+Result<std::unique_ptr<RewardFunction>> make_reward(const RewardConfig& config) {
   TRY_DO(check_keys(config));
+#define VERIFIER(verifier) \
+  if (config.name == #verifier) return make_##verifier(config);
+#include "reward/verifiers.def"
+#undef VERIFIER
+  std::vector<std::string> names;
+#define VERIFIER(verifier) names.emplace_back(#verifier);
+#include "reward/verifiers.def"
+#undef VERIFIER
+  return invalid_argument("no verifier is named " + in_quotes(config.name) + "; there are " +
+                          join(names, ", "));
+}
+
+Status check_reward(const RewardConfig& config) {
   if (config.name == "model" && config.path.empty()) return invalid_argument("reward 'model' needs 'path'");
   if (config.name == "service" && config.address.empty())
     return invalid_argument("reward 'service' needs 'address'");
   if (config.name == "service" && !is_host_and_port(config.address))
     return invalid_argument("reward 'service': 'address' " + in_quotes(config.address) + " is not HOST:PORT");
-  if (config.name == "model" || config.name == "service") return ok_status();
+  if (config.name == "model" || config.name == "service") return check_keys(config);
   return make_reward(config).status();
 }
 
@@ -157,7 +157,6 @@ Result<std::unique_ptr<RewardFunction>> make_rewards(const std::vector<RewardCon
   std::vector<Part> parts;
   const std::vector<std::string> names = reward_names(configs);
   for (const RewardConfig& config : configs) {
-    TRY_DO(check_keys(config));
     TRY(judge, make_judge(config, service, model));
     parts.push_back({names[parts.size()], config.weight, std::move(judge)});
   }

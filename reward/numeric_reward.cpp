@@ -19,6 +19,21 @@ std::optional<Number> number_of(std::string_view text) {
   return last.empty() ? std::nullopt : parse_number(last);
 }
 
+// Whether a text has words of its own, as a worked solution has: then its last number is what is meant.
+bool has_words(std::string_view text) {
+  size_t letters = 0;
+  for (size_t i = 0; i < text.size(); ++i) {
+    const bool letter = std::isalpha(static_cast<unsigned char>(text[i])) != 0;
+    if (letter && letters == 0 && i > 0 && text[i - 1] == '\\') {  // a command
+      while (i + 1 < text.size() && std::isalpha(static_cast<unsigned char>(text[i + 1]))) ++i;
+      continue;
+    }
+    letters = letter ? letters + 1 : 0;
+    if (letters > 1) return true;
+  }
+  return false;
+}
+
 // Whether a reference that is no number is something to be worked out first ("2^3", "5-3", "1 \\over 2"): its
 // last number would be a wrong answer that passes for the right one. A unit may follow a number ("18\\text{
 // cm}").
@@ -56,18 +71,25 @@ class NumericReward final : public Verifier {
     const Result<std::string> solution = solution_of(*request.columns);
     if (!solution.ok()) return unscored(VerdictKind::kBadReference, solution.status().message());
     const std::string reference = reference_text(config(), *solution);
-    std::optional<Number> want = parse_number(reference);
-    if (!want && is_expression(reference)) {
+    const std::string all = whole_reference(*solution);
+    if (!parse_number(all) && !has_words(all) && is_expression(all)) {
       return unscored(VerdictKind::kBadReference,
-                      "the reference " + in_quotes(reference, 60) + " is to be worked out first: use math");
+                      "the reference " + in_quotes(all, 60) + " is to be worked out first: use math");
     }
-    if (!want) want = number_of(reference);
+    const std::optional<Number> want = number_of(reference);
     if (!want)
       return unscored(VerdictKind::kBadReference, "no number in the reference " + in_quotes(reference, 60));
     const std::optional<std::string> answer = answer_text(config(), request.completion);
     const std::optional<Number> got = answer ? number_of(*answer) : std::nullopt;
     if (!got) return no_answer("no number where 'extract' looks for it");
     return scored_match(same_number(*got, *want, tolerance_), *answer, reference);
+  }
+
+  // Where the reference stands, before a number is looked for in it.
+  std::string whole_reference(std::string_view solution) const {
+    if (const auto marked = text_after(solution, config().marker)) return *marked;
+    if (const auto box = last_boxed(solution)) return box->text;
+    return std::string(trim(solution));
   }
 
   Rational tolerance_;

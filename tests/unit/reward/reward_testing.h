@@ -31,6 +31,15 @@ inline std::unique_ptr<RewardFunction> reward(const RewardConfig& config) {
   return made.ok() ? std::move(made).value() : nullptr;
 }
 
+// The config without what its judge would refuse as unused.
+inline RewardConfig with_its_keys(RewardConfig config) {
+  const RewardConfig unset;
+  if (config.name != "regex") config.pattern = unset.pattern;
+  if (config.name != "format") config.format = unset.format;
+  if (config.name != "length") config.target = unset.target;
+  return config;
+}
+
 struct Asked {
   int64_t num_tokens = 0;
   bool truncated = false;

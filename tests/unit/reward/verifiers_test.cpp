@@ -221,7 +221,7 @@ TEST(Registry, EveryNameOfTheConfigIsMadeOrRefusedInWords) {
   const Json schema = config_schema<RewardConfig>();
   for (const Json& name : schema["properties"]["name"]["enum"]) {
     if (name == "service" || name == "model") continue;  // made by others, below
-    EXPECT_TRUE(make_reward({.name = name, .pattern = "a", .target = 3}).ok()) << name;
+    EXPECT_TRUE(make_reward(with_its_keys({.name = name, .pattern = "a", .target = 3})).ok()) << name;
   }
 }
 
