@@ -3,6 +3,7 @@ import os
 import resource
 import statistics
 import subprocess
+import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -49,14 +50,35 @@ Action = Callable[[], Run]
 
 
 running: set[subprocess.Popen] = set()
+_starting, _stopped_by = False, 0
+
+
+def stop(number: int, _: object) -> None:
+    """The handler of a signal that ends the bench, but never between the start of a process and its being noted."""
+    global _stopped_by
+    _stopped_by = number
+    if not _starting:
+        sys.exit(128 + number)
+
+
+def started(start: Callable[[], subprocess.Popen]) -> subprocess.Popen:
+    """What `start` starts, noted in `running`."""
+    global _starting
+    _starting = True
+    try:
+        process = start()
+        running.add(process)
+    finally:
+        _starting = False
+    if _stopped_by:
+        sys.exit(128 + _stopped_by)
+    return process
 
 
 def spawn(command: list[str], log: Path) -> subprocess.Popen:
     with open(log, "w") as out:
-        process = subprocess.Popen(command, stdout=out, stderr=out, stdin=subprocess.DEVNULL,
-                                   env=os.environ | ONE_THREAD)
-    running.add(process)
-    return process
+        return started(lambda: subprocess.Popen(command, stdout=out, stderr=out, stdin=subprocess.DEVNULL,
+                                                env=os.environ | ONE_THREAD))
 
 
 def end_running() -> None:

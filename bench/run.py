@@ -16,7 +16,7 @@ import bench_verify
 import machine
 import peer_env
 import report
-from measure import end_running
+from measure import end_running, stop
 from peer_env import BenchError
 from setting import Setting
 
@@ -90,7 +90,7 @@ def record(setting: Setting, described: dict, lines: list[dict]) -> None:
 
 
 def main() -> int:
-    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    signal.signal(signal.SIGTERM, stop)
     try:
         return measure(parse())
     except BenchError as error:

@@ -6,7 +6,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from measure import Run, alive, running
+from measure import Run, alive, running, started
 from peer_env import BenchError
 
 
@@ -16,10 +16,10 @@ class Served:
     def __init__(self, command: list[str], log: Path, threads: int) -> None:
         self.command, self.log = command, log
         with open(log, "w") as err:
-            self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=err,
-                                            text=True, env=os.environ | environment(threads))
+            self.process = started(lambda: subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=err, text=True,
+                env=os.environ | environment(threads)))
         alive.append(self)
-        running.add(self.process)
         self.said: dict = {}
         self.ready_mib = 0.0
 
