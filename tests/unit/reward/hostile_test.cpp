@@ -17,7 +17,8 @@ std::string repeat(std::string_view part, size_t bytes) {
 std::vector<std::unique_ptr<RewardFunction>> every_verifier() {
   std::vector<std::unique_ptr<RewardFunction>> all;
   for (const char* name : {"exact", "regex", "numeric", "math", "length", "format", "prefix_match"}) {
-    all.push_back(reward(with_its_keys({.name = name, .pattern = "(a|b)*c", .format = "boxed", .target = 10})));
+    all.push_back(
+        reward(with_its_keys({.name = name, .pattern = "(a|b)*c", .format = "boxed", .target = 10})));
   }
   for (const char* place : {"boxed", "after_marker", "answer_tag", "last_number"}) {
     all.push_back(reward({.name = "math", .extract = place}));
