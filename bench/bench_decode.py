@@ -1,5 +1,4 @@
 """Sampled decoding beside transformers' generate: the same weights and prompts, completions of forced length."""
-import json
 import random
 from contextlib import ExitStack
 from typing import Iterator
@@ -7,7 +6,7 @@ from typing import Iterator
 import shapes
 from measure import alternate
 from peer_env import BenchError
-from served import Served
+from served import both
 from setting import Setting
 
 THREADS = 2
@@ -30,7 +29,7 @@ def _line(setting: Setting, shape: str, batch: int, prompt: int, new: int, goal:
                "new_tokens": new, "greedy": False}
     check = _same_greedy_ids(setting, options)
     with ExitStack() as stack:
-        ours, peer = (stack.enter_context(side) for side in _sides(setting, options))
+        ours, peer = both(setting, stack, THREADS, ("decode", options), ("decode.py", options))
         timing = alternate(setting.repeats, ours.once, peer.once, lambda: {"check": check})
     made = batch * new
     rates = [made / timing[side]["median_s"] for side in ("ours", "peer")]
@@ -39,21 +38,14 @@ def _line(setting: Setting, shape: str, batch: int, prompt: int, new: int, goal:
             **timing}
 
 
-def _sides(setting: Setting, options: dict) -> tuple[Served, Served]:
-    text = json.dumps(options)
-    return (Served([str(setting.ours), "decode", text], setting.work / "ours.log", THREADS),
-            Served([*setting.peer("decode.py"), text], setting.work / "peer.log", THREADS))
-
-
 def _same_greedy_ids(setting: Setting, options: dict) -> str:
     """Greedy completions of at most four of the prompts must be the peer's, id by id."""
     few = options | {"greedy": True, "prompts": options["prompts"][:4], "new_tokens": 16}
     with ExitStack() as stack:
-        said = []
-        for side in _sides(setting, few):
-            side = stack.enter_context(side)
+        sides = both(setting, stack, THREADS, ("decode", few), ("decode.py", few))
+        for side in sides:
             side.once()
-            said.append(side.said["ids"])
-    if said[0] != said[1]:
+    ids = sides[0].said["ids"]
+    if ids != sides[1].said["ids"]:
         raise BenchError("greedy completions differ from the peer's; nothing is timed", 1)
-    return f"greedy ids identical, {sum(map(len, said[0]))} tokens"
+    return f"greedy ids identical, {sum(map(len, ids))} tokens"

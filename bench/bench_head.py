@@ -1,13 +1,12 @@
 """The output head, forward and backward: log-probs of targets (`loss`) and the exact divergence from a reference
 (`divergence`), beside torch with full logits and TRL's chunked functions. The same inputs."""
-import json
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Iterator
 
 from measure import alternate, run_once
 from peer_env import BenchError
-from served import Served
+from served import Served, both
 from setting import Setting
 
 THREADS = 2
@@ -42,10 +41,8 @@ def _inputs(setting: Setting) -> Path:
 def _line(setting: Setting, kind: str, peer: str, name: str, goal: float | None) -> dict:
     options = {"inputs": str(_inputs(setting)), "kind": kind, "divergence": "forward_kl", "threads": THREADS,
                "chunk": CHUNK, "peer": peer}
-    text = json.dumps(options)
     with ExitStack() as stack:
-        ours = stack.enter_context(Served([str(setting.ours), "head", text], setting.work / "ours.log", THREADS))
-        theirs = stack.enter_context(Served([*setting.peer("head.py"), text], setting.work / "peer.log", THREADS))
+        ours, theirs = both(setting, stack, THREADS, ("head", options), ("head.py", options))
         check = _same(ours, theirs)
         timing = alternate(setting.repeats, ours.once, theirs.once, lambda: {"check": check})
         above = [side.peak_above_ready_mib() for side in (ours, theirs)]

@@ -9,7 +9,7 @@ import inputs
 import shapes
 from measure import alternate
 from peer_env import BenchError
-from served import Served
+from served import Served, both
 from setting import Setting
 
 THREADS = 2
@@ -97,6 +97,4 @@ def _sides(setting: Setting, stack: ExitStack, shape: str, rows: Path, job: dict
     ours = {"job": str(file), "folder": str(setting.work / "step-ours")}
     theirs = peer | {"model": model, "rows": str(rows), "learning_rate": RATE, "threads": THREADS,
                      "folder": str(setting.work / "step-peer")}
-    return (stack.enter_context(Served([str(setting.ours), "job", json.dumps(ours)], setting.work / "ours.log", THREADS)),
-            stack.enter_context(Served([*setting.peer("trl_step.py"), json.dumps(theirs)],
-                                       setting.work / "peer.log", THREADS)))
+    return both(setting, stack, THREADS, ("job", ours), ("trl_step.py", theirs))

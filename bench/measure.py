@@ -12,7 +12,6 @@ from typing import Callable
 from peer_env import BenchError
 
 MAX_AA_PERCENT = 5.0
-alive: list = []  # processes that work on request (served.py): their time is ours, too
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "RAYON_NUM_THREADS": "1",
               "TOKENIZERS_PARALLELISM": "false"}
 
@@ -131,8 +130,14 @@ def busy_seconds() -> float:
 
 def own_seconds() -> float:
     times = os.times()
-    served = sum(side.cpu_seconds() for side in alive)
+    served = sum(cpu_seconds(process.pid) for process in running)  # not waited for yet
     return times.user + times.system + times.children_user + times.children_system + served
+
+
+def cpu_seconds(pid: int) -> float:
+    """What a process that still lives has worked."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def alternate(repeats: int, ours: Action, peer: Action | None = None,

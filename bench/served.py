@@ -3,11 +3,13 @@ one line of JSON for each line they are sent (bench/ours/main.cpp, bench/peers/s
 import json
 import os
 import subprocess
+from contextlib import ExitStack
 import time
 from pathlib import Path
 
-from measure import Run, alive, running, started
+from measure import Run, cpu_seconds, running, started
 from peer_env import BenchError
+from setting import Setting
 
 
 class Served:
@@ -19,7 +21,6 @@ class Served:
             self.process = started(lambda: subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=err, text=True,
                 env=os.environ | environment(threads)))
-        alive.append(self)
         self.said: dict = {}
         self.ready_mib = 0.0
 
@@ -29,7 +30,6 @@ class Served:
         return self
 
     def __exit__(self, *_: object) -> None:
-        alive.remove(self)
         running.discard(self.process)
         self.process.stdin.close()
         try:
@@ -39,18 +39,14 @@ class Served:
             self.process.wait()
 
     def once(self) -> Run:
-        cpu = self.cpu_seconds()
+        cpu = cpu_seconds(self.process.pid)
         self.process.stdin.write("go\n")
         self.process.stdin.flush()
         self.said = self._answer()
-        return Run(self.said["seconds"], self.cpu_seconds() - cpu, self._status_mib("VmHWM"))
+        return Run(self.said["seconds"], cpu_seconds(self.process.pid) - cpu, self._status_mib("VmHWM"))
 
     def peak_above_ready_mib(self) -> float:
         return self._status_mib("VmHWM") - self.ready_mib
-
-    def cpu_seconds(self) -> float:
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def _status_mib(self, field: str) -> float:
         for line in Path(f"/proc/{self.process.pid}/status").read_text().splitlines():
@@ -67,6 +63,16 @@ class Served:
         said = [line for line in self.log.read_text(errors="replace").split("\n") if line.strip()]
         raise BenchError(f"{Path(self.command[0]).name} {Path(self.command[1]).name} ended with "
                          f"{self.process.returncode}: {said[-1][:200] if said else 'no message'}", 1)
+
+
+def both(setting: Setting, stack: ExitStack, threads: int, ours: tuple[str, dict],
+         peer: tuple[str, dict]) -> tuple[Served, Served]:
+    """Our operation and the peer's script, each with its options, loaded and waiting; they end with `stack`."""
+    (op, options), (script, theirs) = ours, peer
+    commands = ([str(setting.ours), op, json.dumps(options)], [*setting.peer(script), json.dumps(theirs)])
+    mine, other = (stack.enter_context(Served(command, setting.work / log, threads))
+                   for command, log in zip(commands, ("ours.log", "peer.log")))
+    return mine, other
 
 
 def environment(threads: int) -> dict[str, str]:

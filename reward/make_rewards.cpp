@@ -1,10 +1,9 @@
 #include "reward/make_rewards.h"
 
-#include <algorithm>
-#include <charconv>
 #include <cmath>
 #include <map>
 
+#include "engine/core/address.h"
 #include "engine/core/text.h"
 #include "reward/verifier.h"
 
@@ -97,8 +96,7 @@ Status check_keys(const RewardConfig& config) {
   const std::vector<std::string> read = keys_of(config.name);
   std::vector<std::string> unused;
   for (const auto& [key, value] : set.items()) {
-    const bool known =
-        key == "name" || key == "weight" || std::find(read.begin(), read.end(), key) != read.end();
+    const bool known = key == "name" || key == "weight" || contains(read, key);
     if (!known && value != defaults.at(key)) unused.push_back("'" + key + "'");
   }
   if (unused.empty()) return ok_status();
@@ -106,13 +104,13 @@ Status check_keys(const RewardConfig& config) {
                           (unused.size() == 1 ? ": leave it out" : ": leave them out"));
 }
 
-bool is_host_and_port(const std::string& address) {
-  const size_t colon = address.rfind(':');
-  if (colon == std::string::npos || colon == 0) return false;
-  int port = -1;
-  const char *begin = address.data() + colon + 1, *end = address.data() + address.size();
-  const auto [rest, error] = std::from_chars(begin, end, port);
-  return error == std::errc() && rest == end && port > 0 && port <= 65535;
+// A service listens somewhere: port 0 is nobody's.
+Status check_address(const RewardConfig& config) {
+  const Result<Address> address = parse_address(config.address);
+  const Status status = address.ok() && address->port == 0
+                            ? invalid_argument("address " + in_quotes(config.address) + " is not HOST:PORT")
+                            : address.status();
+  return status.ok() ? status : status.with_context("reward 'service'");
 }
 
 }  // namespace
@@ -135,8 +133,7 @@ Status check_reward(const RewardConfig& config) {
   if (config.name == "model" && config.path.empty()) return invalid_argument("reward 'model' needs 'path'");
   if (config.name == "service" && config.address.empty())
     return invalid_argument("reward 'service' needs 'address'");
-  if (config.name == "service" && !is_host_and_port(config.address))
-    return invalid_argument("reward 'service': 'address' " + in_quotes(config.address) + " is not HOST:PORT");
+  if (config.name == "service") TRY_DO(check_address(config));
   if (config.name == "model" || config.name == "service") return check_keys(config);
   return make_reward(config).status();
 }

@@ -1,8 +1,8 @@
 // `numeric`: both answers as exact rationals. GSM8K's "#### 42" works by the default marker.
 #include <algorithm>
-#include <cctype>
-#include <iterator>
+#include <array>
 #include <optional>
+#include <vector>
 
 #include "engine/core/text.h"
 #include "reward/answer_text.h"
@@ -19,39 +19,49 @@ std::optional<Number> number_of(std::string_view text) {
   return last.empty() ? std::nullopt : parse_number(last);
 }
 
-// Whether a text has words of its own, as a worked solution has: then its last number is what is meant.
-bool has_words(std::string_view text) {
-  size_t letters = 0;
-  for (size_t i = 0; i < text.size(); ++i) {
-    const bool letter = std::isalpha(static_cast<unsigned char>(text[i])) != 0;
-    if (letter && letters == 0 && i > 0 && text[i - 1] == '\\') {  // a command
-      while (i + 1 < text.size() && std::isalpha(static_cast<unsigned char>(text[i + 1]))) ++i;
-      continue;
-    }
-    letters = letter ? letters + 1 : 0;
-    if (letters > 1) return true;
+constexpr std::string_view kDigits = "0123456789", kBlanks = " \t\r\n";
+constexpr std::string_view kLetters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
+
+// The commands and words of a text, a command with its backslash.
+std::vector<std::string_view> words_of(std::string_view text) {
+  std::vector<std::string_view> out;
+  for (size_t i = 0; i < text.size();) {
+    const size_t begin = i + (text[i] == '\\' ? 1 : 0);
+    const size_t end = std::min(text.find_first_not_of(kLetters, begin), text.size());
+    if (end > begin) out.push_back(text.substr(i, end - i));
+    i = std::max(end, i + 1);
+  }
+  return out;
+}
+
+// Whether an operator stands between digits: 5-3, 6 / 3.
+bool has_operation(std::string_view text) {
+  size_t at = text.find_first_of("+-*/");
+  for (; at != std::string_view::npos; at = text.find_first_of("+-*/", at + 1)) {
+    const size_t before = text.substr(0, at).find_last_not_of(kBlanks),
+                 after = text.find_first_not_of(kBlanks, at + 1);
+    if (before != std::string_view::npos && after != std::string_view::npos &&
+        kDigits.find(text[before]) != std::string_view::npos &&
+        kDigits.find(text[after]) != std::string_view::npos)
+      return true;
   }
   return false;
 }
 
 // Whether a reference that is no number is something to be worked out first ("2^3", "5-3", "1 \\over 2"): its
-// last number would be a wrong answer that passes for the right one. A unit may follow a number ("18\\text{
-// cm}").
+// last number would be a wrong answer that passes for the right one. Not so where it has words, as a worked
+// solution has: there the last number is what is meant; a unit may follow one ("18\\text{ cm}").
 bool is_expression(std::string_view text) {
-  static constexpr std::string_view kHarmless[] = {"text", "mathrm", "mbox", "textbf", "circ", "degree"};
-  const auto digit = [](char c) { return c >= '0' && c <= '9'; };
-  for (size_t i = 0; i < text.size(); ++i) {
-    const std::string_view rest = trim(text.substr(i + 1)), before = trim(text.substr(0, i));
-    if (text[i] == '^') return true;
-    if (text[i] == '\\' && !rest.empty() && std::isalpha(static_cast<unsigned char>(rest.front()))) {
-      const bool harmless = std::any_of(std::begin(kHarmless), std::end(kHarmless),
-                                        [&](std::string_view name) { return rest.starts_with(name); });
-      if (!harmless) return true;
-    }
-    const bool between = !before.empty() && digit(before.back()) && !rest.empty() && digit(rest.front());
-    if (between && std::string_view("+-*/").find(text[i]) != std::string_view::npos) return true;
+  static constexpr std::array<std::string_view, 5> kOfUnits = {"\\text", "\\mathrm", "\\mbox", "\\circ",
+                                                               "\\degree"};
+  bool computes = false;
+  for (const std::string_view word : words_of(text)) {
+    if (word.front() != '\\' && word.size() > 1) return false;
+    computes |=
+        word.front() == '\\' && std::none_of(kOfUnits.begin(), kOfUnits.end(),
+                                             [&](std::string_view unit) { return word.starts_with(unit); });
   }
-  return false;
+  return computes || text.find('^') != std::string_view::npos || has_operation(text);
 }
 
 // 45% beside 45 or 0.45: where only one side has a percent sign, either reading counts.
@@ -72,7 +82,7 @@ class NumericReward final : public Verifier {
     if (!solution.ok()) return unscored(VerdictKind::kBadReference, solution.status().message());
     const std::string reference = reference_text(config(), *solution);
     const std::string all = whole_reference(*solution);
-    if (!parse_number(all) && !has_words(all) && is_expression(all)) {
+    if (!parse_number(all) && is_expression(all)) {
       return unscored(VerdictKind::kBadReference,
                       "the reference " + in_quotes(all, 60) + " is to be worked out first: use math");
     }

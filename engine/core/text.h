@@ -26,6 +26,8 @@ std::string to_valid_utf8(std::string_view bytes);
 // "".
 std::string nearest_name(std::string_view name, std::span<const std::string> candidates);
 
+bool contains(std::span<const std::string> names, std::string_view name);
+
 std::vector<std::string> split(std::string_view text, char separator);
 std::string join(std::span<const std::string> parts, std::string_view separator);
 std::string_view trim(std::string_view text);

@@ -224,10 +224,9 @@ Status FDpg::add_rollout_metrics(const TrainBatch& batch, Metrics& metrics) cons
 }
 
 Result<FDpgOptions> options_of(const ObjectiveConfig& config, PseudoReward reward) {
-  TRY(target, EnergyTarget::create(config.f_dpg, config.beta));
   TRY(baseline, parse_baseline(config.f_dpg.baseline, config.f_dpg.baseline_value));
   TRY(z, parse_z(config.f_dpg.z));
-  return FDpgOptions{.target = std::move(target),
+  return FDpgOptions{.target = EnergyTarget(config.f_dpg, config.beta),
                      .rule = {std::move(reward), baseline, config.f_dpg.log_rho_max},
                      .z = {.kind = z},
                      .several_updates = config.several_updates()};

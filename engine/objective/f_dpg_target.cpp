@@ -17,21 +17,9 @@ std::optional<double> part(const Judgement& x, const std::string& name) {
 
 }  // namespace
 
-Result<EnergyTarget> EnergyTarget::create(const FDpgConfig& config, std::optional<double> beta) {
-  EnergyTarget out;
-  if (config.target == "reward") {
-    if (!beta || !(*beta > 0) || !std::isfinite(*beta))
-      return invalid_argument("the target exp(reward / beta) needs 'beta' above 0");
-    out.beta_ = beta;
-    return out;
-  }
-  if (beta) {
-    return invalid_argument(
-        "beta does nothing with f_dpg's constraints: leave it out, or use \"target\": \"reward\"");
-  }
-  for (const ConstraintConfig& c : config.constraints)
-    (c.point_wise() ? out.filters_ : out.tilted_).push_back(c);
-  return out;
+EnergyTarget::EnergyTarget(const FDpgConfig& config, std::optional<double> beta) {
+  if (config.target == "reward") beta_ = beta;
+  for (const ConstraintConfig& c : config.constraints) (c.point_wise() ? filters_ : tilted_).push_back(c);
 }
 
 std::vector<std::string> EnergyTarget::features() const {

@@ -29,8 +29,8 @@ struct Judgement {
 
 class EnergyTarget {
  public:
-  // `beta`: of the target reward.
-  static Result<EnergyTarget> create(const FDpgConfig& config, std::optional<double> beta);
+  // `beta`: of the target reward. A config that check_objective() has found to fit.
+  EnergyTarget(const FDpgConfig& config, std::optional<double> beta);
 
   // The constraints that lambda belongs to, in its order; empty: nothing to fit.
   const std::vector<ConstraintConfig>& tilted() const { return tilted_; }

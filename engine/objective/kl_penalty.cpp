@@ -4,6 +4,8 @@
 #include <cmath>
 #include <string>
 
+#include "engine/objective/config/ppo_config.h"
+
 namespace fulcrum {
 
 Needs with_kl_penalty(Needs needs, double beta) {

@@ -51,7 +51,4 @@ struct KlController {
   double next(double beta, double kl, double n) const;
 };
 
-// The largest step of the controller, as a share of beta n / horizon.
-inline constexpr double kMaxKlError = 0.2;
-
 }  // namespace fulcrum

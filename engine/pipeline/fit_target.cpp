@@ -121,7 +121,7 @@ Result<std::vector<double>> lambda_of(const Path& file, const EnergyTarget& targ
 }  // namespace
 
 Status fit_target(BuiltJob& job) {
-  TRY(target, EnergyTarget::create(job.config.objective.f_dpg, job.config.objective.beta));
+  const EnergyTarget target(job.config.objective.f_dpg, job.config.objective.beta);
   if (target.tilted().empty()) return ok_status();
   const Path file = job.journal->folder() / "target.json";
   std::error_code ignored;

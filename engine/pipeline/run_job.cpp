@@ -64,14 +64,12 @@ bool evaluation_due(const BuiltJob& job, int64_t step) {
 // Stopped in the middle of a step, or short of something that may come back (a judge, room on a disk): the
 // learner stands at the end of the last step it did; keep that, and say in the run folder why it ends.
 Status end_early(BuiltJob& job, Status status) {
-  const Status reason = job.control.stop_reason();
+  const bool stopped = !job.control.stop_reason().ok();
+  if (stopped) status = job.control.stop_reason();
   const int64_t done = job.learner->steps_done();
-  if (done > job.first_step && (!reason.ok() || status.code() == Code::kResourceExhausted)) {
+  if (done > job.first_step && (stopped || status.code() == Code::kResourceExhausted)) {
     const Status saved = save_point(job, done);
-    if (!saved.ok() && !reason.ok()) status = saved.with_context("stopped, and the checkpoint failed");
-    if (saved.ok() && !reason.ok()) status = reason;
-  } else if (!reason.ok()) {
-    status = reason;
+    if (!saved.ok() && stopped) status = saved.with_context("stopped, and the checkpoint failed");
   }
   static_cast<void>(job.journal->warning("the run ends here: " + status.message()));
   return status;

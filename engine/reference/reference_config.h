@@ -93,13 +93,8 @@ inline std::vector<std::string> reference_complaints(const ReferenceConfig& c) {
     out.emplace_back(
         "'ref_model_mixup_alpha' and 'ref_model_sync_steps' do nothing without 'sync_ref_model'");
   }
-  const BemaConfig defaults;
-  if (!c.bema.update_ref_model &&
-      (c.bema.update_freq != defaults.update_freq || c.bema.ema_power != defaults.ema_power ||
-       c.bema.bias_power != defaults.bias_power || c.bema.lag != defaults.lag ||
-       c.bema.multiplier != defaults.multiplier)) {
+  if (!c.bema.update_ref_model && write_config(c.bema) != write_config(BemaConfig{}))
     out.emplace_back("the keys of 'bema' do nothing without its 'update_ref_model'");
-  }
   if (c.bema.update_ref_model && c.sync_ref_model)
     out.emplace_back("'bema.update_ref_model' and 'sync_ref_model' exclude each other: two ways to move");
   if (c.bema.update_ref_model && (!c.ref_model.empty() || !c.ref_soup.empty())) {

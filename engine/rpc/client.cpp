@@ -3,12 +3,12 @@
 #include <grpcpp/create_channel.h>
 #include <grpcpp/security/credentials.h>
 
+#include "engine/core/address.h"
 #include "engine/core/text.h"
 #include "engine/rpc/auth.h"
 #include "engine/rpc/convert.h"
 #include "engine/rpc/grpc_log.h"
 #include "engine/rpc/limits.h"
-#include "engine/rpc/server.h"
 
 namespace fulcrum {
 namespace {

@@ -11,12 +11,12 @@
 #include <utility>
 #include <vector>
 
+#include "engine/core/address.h"
 #include "engine/core/clock.h"
 #include "engine/core/log.h"
 #include "engine/core/text.h"
 #include "engine/jobs/store.h"
 #include "engine/rpc/job_counts.h"
-#include "engine/rpc/server.h"
 #include "engine/rpc/worker_service.h"
 
 namespace fulcrum {

@@ -24,15 +24,6 @@ struct ServerOptions {
   Path token_file;                         // see auth.h; empty: no tokens (loopback only)
 };
 
-struct Address {
-  std::string host;
-  int port = 0;
-};
-// "HOST:PORT", "[::1]:PORT". kInvalidArgument.
-Result<Address> parse_address(const std::string& text);
-// 127.0.0.0/8, ::1 and "localhost".
-bool is_loopback(const std::string& host);
-
 class RpcServer {
  public:
   // The services are not owned; they must live until stop() has returned. kInvalidArgument,

@@ -148,19 +148,19 @@ TEST(FDpgWorld, FittedLambdaGivesATargetWithTheWantedMomentAndThePolicyMeetsIt) 
   const Setting s;
   const std::vector<ConstraintConfig> constraints = {{"no_zero", 1}, {"three", 0.5}};
   const ObjectiveConfig config = constraint_config("js_divergence", constraints);
-  const auto target = EnergyTarget::create(config.f_dpg, std::nullopt);
+  const EnergyTarget target(config.f_dpg, std::nullopt);
   MomentProblem problem{.names_K = {"three"}, .targets_K = {0.5}, .features_NK = {}, .log_weights_N = {}};
   const at::Tensor log_a_S = s.world.sequence_logps_S(s.base_PV);
   for (int64_t i = 0; i < s.world.size(); ++i) {
     const Judgement judged{std::nullopt, s.parts[static_cast<size_t>(i)]};
-    problem.features_NK.push_back(*target->tilted_features(judged));
-    problem.log_weights_N.push_back(log_a_S[i].item<double>() + **target->log_filter(judged));
+    problem.features_NK.push_back(*target.tilted_features(judged));
+    problem.log_weights_N.push_back(log_a_S[i].item<double>() + **target.log_filter(judged));
   }
   const auto fit = fit_moments(problem);
   ASSERT_TRUE(fit.ok()) << fit.status().message();
   EXPECT_NEAR(fit->moments_after_K[0], 0.5, 1e-9);
   std::vector<double> scores;
-  for (const auto& p : s.parts) scores.push_back(**target->score({std::nullopt, p}, fit->lambda_K));
+  for (const auto& p : s.parts) scores.push_back(**target.score({std::nullopt, p}, fit->lambda_K));
   ObjectiveState state;
   state.values[kFDpgLambda] = fit->lambda_K;
   EXPECT_LT(distance_reached(s, config, s.target_S(scores), state), 1e-3);

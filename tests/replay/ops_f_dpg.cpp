@@ -144,7 +144,7 @@ void rlhf_equivalence(const Json& item, Precision precision, Tally& tally) {
   const double log_pi = number(item.at("log_pi")), log_z = number(item.at("log_Z"));
   FDpgConfig config;
   config.target = "reward";
-  const EnergyTarget target = value_of(EnergyTarget::create(config, beta));
+  const EnergyTarget target(config, beta);
   const double score = value_of(target.score({reward, {}}, {})).value();
   const PseudoReward rkl(value_of(make_divergence("reverse_kl")), std::nullopt);
   const GradientRule rule{rkl, {.kind = Baseline::Kind::kNone}};

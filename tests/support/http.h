@@ -9,7 +9,7 @@
 
 #include <string>
 
-#include "engine/rpc/server.h"
+#include "engine/core/address.h"
 
 namespace fulcrum::testing {
 

@@ -10,6 +10,7 @@
 
 #include "engine/core/files.h"
 #include "engine/core/json.h"
+#include "engine/objective/config/trainers.h"
 #include "tests/support/process.h"
 #include "tests/support/test_data.h"
 
@@ -63,8 +64,7 @@ class Tools : public ::testing::Test {
                 {"train_files", {"train.jsonl"}},
                 {"max_steps", 2},
                 {"prompts_per_step", 2}};
-    const std::string trainer = replaced.value("trainer", "grpo");
-    if (trainer != "sft" && trainer != "dpo" && trainer != "tdpo" && trainer != "reward") {
+    if (trainer_rows(replaced.value("trainer", "grpo")) == RowFormat::kPrompt) {
       job.update({{"num_generations", 2},
                   {"max_completion_length", 8},
                   {"max_prompt_length", 16},

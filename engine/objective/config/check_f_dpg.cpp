@@ -61,7 +61,7 @@ void check_f_dpg(const ObjectiveConfig& c, Complaints& out) {
   } else {
     check_slope(c, out);
   }
-  out.unless(c.f_dpg.target != "reward" || c.strength() > 0,
+  out.unless(c.f_dpg.target != "reward" || (c.strength() > 0 && std::isfinite(c.strength())),
              "the target exp(reward / beta) needs 'beta' above 0");
   out.unless(c.f_dpg.target != "constraints" || !c.beta,
              "beta does nothing with f_dpg's constraints: leave it out, or use \"target\": \"reward\"");

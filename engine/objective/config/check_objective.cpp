@@ -1,14 +1,9 @@
 #include "engine/objective/config/check_objective.h"
 
-#include <algorithm>
 #include <cmath>
 
 namespace fulcrum {
 namespace {
-
-bool contains(const std::vector<std::string>& names, const std::string& name) {
-  return std::find(names.begin(), names.end(), name) != names.end();
-}
 
 Status check_trainer(const std::string& trainer) {
   const std::vector<std::string> names = trainer_names();
@@ -90,9 +85,7 @@ Status check_dpo_link(std::string_view divergence, const generators::GeneratorFa
 
 bool uses_reference(const ObjectiveConfig& c) {
   if (c.trainer == "sft" || c.trainer == "reward") return false;
-  const bool always =
-      c.trainer == "dpo" || c.trainer == "tdpo" || c.trainer == "f_dpg" || c.trainer == "alpha_dpg";
-  return always || c.strength() > 0;
+  return c.trainer == "dpo" || c.trainer == "tdpo" || is_dpg(c.trainer) || c.strength() > 0;
 }
 
 Status check_objective(const ObjectiveConfig& config) {
@@ -102,7 +95,7 @@ Status check_objective(const ObjectiveConfig& config) {
   Complaints out;
   check_loss_type(c, out);
   out.unless(check_divergence(c.divergence(), c.divergence_options()));
-  const bool dpg = c.trainer == "f_dpg" || c.trainer == "alpha_dpg";
+  const bool dpg = is_dpg(c.trainer);
   if (trainer_rows(c.trainer) == RowFormat::kPrompt && !dpg) check_surrogate(c, out);
   if (c.trainer == "dpo") check_dpo(c, out);
   if (c.trainer == "tdpo") check_tdpo(c, out);

@@ -21,7 +21,7 @@ inline std::vector<std::string> loss_types(std::string_view trainer) {
   if (trainer == "sft") return {"nll"};
   if (trainer == "reward") return {"sigmoid"};
   if (trainer == "rloo") return {"dapo"};
-  if (trainer == "f_dpg" || trainer == "alpha_dpg") return {"reinforce"};
+  if (is_dpg(trainer)) return {"reinforce"};
   if (trainer == "dpo") return {"sigmoid", "hinge", "ipo", "robust"};
   if (trainer == "tdpo") return {"tdpo2", "tdpo1"};
   return {"dapo", "grpo", "bnpo", "dr_grpo", "cispo", "dppo_tv"};

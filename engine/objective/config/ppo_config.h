@@ -8,6 +8,9 @@
 
 namespace fulcrum {
 
+// The largest step of PPO's controller of beta, as a share of beta n / horizon (KlController).
+inline constexpr double kMaxKlError = 0.2;
+
 struct PpoConfig {
   double lam = 0.95;
   double vf_coef = 0.1;

@@ -27,4 +27,7 @@ inline RowFormat trainer_rows(std::string_view trainer) {
   return RowFormat::kPrompt;
 }
 
+// f-DPG and alpha-DPG: a target distribution, not a reward to be maximised.
+inline bool is_dpg(std::string_view trainer) { return trainer == "f_dpg" || trainer == "alpha_dpg"; }
+
 }  // namespace fulcrum

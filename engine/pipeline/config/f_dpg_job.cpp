@@ -1,7 +1,5 @@
 #include "engine/pipeline/config/f_dpg_job.h"
 
-#include <algorithm>
-
 #include "engine/core/text.h"
 #include "reward/make_rewards.h"
 
@@ -15,10 +13,6 @@ bool filtered(const SamplingConfig& s) {
 
 }  // namespace
 
-bool is_dpg(const JobConfig& config) {
-  return config.objective.trainer == "f_dpg" || config.objective.trainer == "alpha_dpg";
-}
-
 std::vector<std::string> f_dpg_complaints(const JobConfig& config) {
   std::vector<std::string> out;
   const ObjectiveConfig& o = config.objective;
@@ -31,7 +25,7 @@ std::vector<std::string> f_dpg_complaints(const JobConfig& config) {
     out.push_back("'dynamic_sampling' would choose samples by their reward, and Z with them: leave it off");
   const std::vector<std::string> names = reward_names(config.reward_funcs);
   for (const ConstraintConfig& c : o.f_dpg.constraints) {
-    if (std::find(names.begin(), names.end(), c.feature) != names.end()) continue;
+    if (contains(names, c.feature)) continue;
     out.push_back("no reward of 'reward_funcs' is called " + in_quotes(c.feature) +
                   ", as a constraint asks (there is " + join(names, ", ") + ")");
   }

@@ -9,9 +9,6 @@
 
 namespace fulcrum {
 
-// Whether the job's trainer is one of the two.
-bool is_dpg(const JobConfig& config);
-
 // One sentence each; empty: the job fits.
 std::vector<std::string> f_dpg_complaints(const JobConfig& config);
 

@@ -7,7 +7,6 @@
 #include "engine/core/hash.h"
 #include "engine/core/text.h"
 #include "engine/objective/config/check_objective.h"
-#include "engine/objective/kl_penalty.h"
 #include "engine/pipeline/config/f_dpg_job.h"
 #include "engine/pipeline/config/unused_keys.h"
 #include "reward/make_rewards.h"
@@ -30,7 +29,7 @@ void check_best_metric(const EvalConfig& c, Complaints& out) {
     for (const char* what : {"eval_pass@", "eval_maj@"}) names.push_back(what + std::to_string(k));
   }
   const std::string& chosen = c.metric_for_best_model;
-  out.unless(chosen.empty() || std::find(names.begin(), names.end(), chosen) != names.end(),
+  out.unless(chosen.empty() || contains(names, chosen),
              "'metric_for_best_model' is " + in_quotes(chosen) + "; evaluation gives " + join(names, ", "));
 }
 
@@ -54,13 +53,13 @@ void check_online(const JobConfig& c, Complaints& out) {
       c.objective.num_mini_batches <= c.data.prompts_per_step,
       "'num_mini_batches' is above 'prompts_per_step': a minibatch is made of whole prompts with their "
       "completions");
-  out.unless(std::find(c.sampling.stop.begin(), c.sampling.stop.end(), "") == c.sampling.stop.end(),
+  out.unless(!contains(c.sampling.stop, ""),
              "'stop' has an empty text, which would end every completion at once");
   out.unless(c.sampling.temperature > 0,
              "'temperature' must be > 0 for training; greedy samples cannot be compared");
   out.unless(c.dynamic_sampling == "off" || c.sampling.num_generations >= 2,
              "'dynamic_sampling' compares the completions of a prompt: 'num_generations' must be at least 2");
-  if (is_dpg(c)) {
+  if (is_dpg(trainer)) {
     for (std::string& complaint : f_dpg_complaints(c)) out.unless(false, std::move(complaint));
   }
   if (trainer == "dph_rl") {

@@ -1,7 +1,5 @@
 #include "engine/pipeline/config/unused_keys.h"
 
-#include <algorithm>
-
 #include "engine/objective/config/check_objective.h"
 
 namespace fulcrum {
@@ -179,7 +177,7 @@ void check_unused_keys(const JobConfig& config, Complaints& out) {
     unused.push_back("'" + key + "'" + (readers.size() <= kFew ? " (of " + join(readers, ", ") + ")" : ""));
   };
   for (const auto& [key, readers] : key_readers()) {
-    if (std::find(readers.begin(), readers.end(), trainer) != readers.end()) continue;
+    if (contains(readers, trainer)) continue;
     if (!key.ends_with('.')) {
       note(key, readers);
       continue;

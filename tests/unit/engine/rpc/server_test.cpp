@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <grpcpp/grpcpp.h>
 
+#include "engine/core/address.h"
 #include "engine/rpc/reactor.h"
 #include "fulcrum/v1/reward.grpc.pb.h"
 #include "tests/support/rpc_test.h"
