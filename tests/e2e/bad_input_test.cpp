@@ -72,7 +72,7 @@ TEST_F(BadInput, KeyOutOfRangeNamesKeyAndRange) {
 TEST_F(BadInput, ABestMetricThatNoEvaluationGivesIsRefused) {
   small_model();
   expect_error({"run", small_job("job.json", {{"metric_for_best_model", "eval_reward"}})}, kBadInput,
-               {"'metric_for_best_model' needs 'eval_steps'"});
+               {"'metric_for_best_model' does nothing without 'eval_steps'"});
   const Json eval = {
       {"metric_for_best_model", "eval_rewrad"}, {"eval_steps", 1}, {"val_files", {"train.jsonl"}}};
   expect_error({"run", small_job("job.json", eval)}, kBadInput,

@@ -7,6 +7,7 @@
 #include "engine/cli/engine/verbs.h"
 #include "engine/cli/table.h"
 #include "engine/core/signals.h"
+#include "reward/pass_at_k.h"
 #include "reward/win_rate.h"
 
 namespace fulcrum::cli {
@@ -94,12 +95,7 @@ Result<BadRows> evaluate_model(Options o, std::stop_token stop) {
   TRY(reward, read_config<RewardConfig>(item));
   o.measure.rewards = {reward};
   if (!o.k_given) std::erase_if(o.measure.k, [&](int64_t k) { return k > o.measure.num_generations; });
-  for (const int64_t k : o.measure.k) {
-    if (k > o.measure.num_generations) {
-      return invalid_argument("--k has " + std::to_string(k) + " but --num-generations is " +
-                              std::to_string(o.measure.num_generations));
-    }
-  }
+  TRY_DO(check_ks(o.measure.k, o.measure.num_generations, {"--k", "--num-generations"}));
   TRY(result, measure(o.measure, stop));
   TRY(unscored, count_unscored(result));
   Table table{{"metric", "mean", "low", "high", "problems"}, {}};
