@@ -43,7 +43,7 @@ Result<RolloutRequest> request_for(const Options& o, const Tokenizer& tokenizer,
                    .index = index,
                    .num_generations = o.num_generations,
                    .sampling = o.sampling};
-  r.prompt.row = index;
+  r.prompt.row = -1;  // a message stands in its row already
   r.prompt.text = text;
   r.prompt.ids = std::move(ids);
   if (o.greedy) r.sampling.temperature = 0;

@@ -160,6 +160,17 @@ TEST_F(ModelTools, OneBadRowIsAnErrorFieldAndTheOthersAreGenerated) {
   EXPECT_TRUE(made[3].contains("completion"));
 }
 
+TEST_F(Tools, ThatAPromptIsTooLongIsSaidInItsRowWithoutANumber) {
+  const std::string model = small_model();
+  const std::string file =
+      write("long.jsonl", "not json\n{\"prompt\": \"1+1=\"}\n" +
+                              dump_json({{"prompt", std::string(80, '1')}}) + "\n");
+  const auto made = rows({"generate", "-m", model, "--max-new-tokens", "4", "-i", file}, 1);
+  ASSERT_EQ(made.size(), 3u);
+  EXPECT_TRUE(made[1].contains("completion"));
+  EXPECT_EQ(made[2]["error"].get<std::string>().find("the prompt's 8"), 0u) << made[2];
+}
+
 TEST_F(ModelTools, LogpsAreThoseOfGenerate) {
   // Two forward passes: `logps` runs the learner's, `generate` the decoder's.
   const auto made =
