@@ -162,9 +162,8 @@ TEST_F(ModelTools, OneBadRowIsAnErrorFieldAndTheOthersAreGenerated) {
 
 TEST_F(Tools, ThatAPromptIsTooLongIsSaidInItsRowWithoutANumber) {
   const std::string model = small_model();
-  const std::string file =
-      write("long.jsonl", "not json\n{\"prompt\": \"1+1=\"}\n" +
-                              dump_json({{"prompt", std::string(80, '1')}}) + "\n");
+  const std::string file = write("long.jsonl", "not json\n{\"prompt\": \"1+1=\"}\n" +
+                                                   dump_json({{"prompt", std::string(80, '1')}}) + "\n");
   const auto made = rows({"generate", "-m", model, "--max-new-tokens", "4", "-i", file}, 1);
   ASSERT_EQ(made.size(), 3u);
   EXPECT_TRUE(made[1].contains("completion"));
