@@ -325,6 +325,49 @@ TEST_F(BadInput, AFullDiskIsSixAndKeepsWhatIsThere) {
   expect_error(f, kFull, {"standard output"});
 }
 
+TEST_F(BadInput, AFullStandardOutputIsSixForEverythingThatIsPrinted) {
+  for (const std::vector<std::string>& arguments :
+       {std::vector<std::string>{"--help"},
+        {"run", "--help"},
+        {"config", "schema"},
+        {"explain", "-o", "json"},
+        {"score", "--reward", "exact", "-i",
+         write("row.jsonl", "{\"completion\": \"1\", \"solution\": \"1\"}\n")}}) {
+    SCOPED_TRACE(::testing::PrintToString(arguments));
+    expect_error(after("exec >/dev/full; ", arguments), kFull, {"cannot write 'standard output'"});
+  }
+}
+
+TEST_F(BadInput, ARunFolderThatCannotBeMadeIsNamedWithAdvice) {
+  small_model();
+  expect_error({"run", small_job("job.json"), "--output-dir", "/proc/run"}, kMissing,
+               {"run folder: cannot create folder '/proc/run", "choose one that can be written"});
+}
+
+TEST_F(BadInput, AWrongSplitterIsNamedAsItWasGiven) {
+  small_model();
+  expect_error({"config", "check", small_job("job.json", {{"splitter", "gpt3"}})}, kBadInput,
+               {"key 'splitter'", "'gpt3'", "gpt2, cl100k, llama3, qwen2"});
+  expect_error({"run", small_job("job.json", {{"splitter", "gpt2"}})}, kBadInput,
+               {"in a job 'splitter'", "leave it out"});
+  expect_error({"generate", "-m", path("model"), "--splitter", "gpt3", "1+1="}, kBadInput,
+               {"--splitter", "gpt3"});
+}
+
+TEST_F(BadInput, ATemperatureThatNoLogitCanBeDividedByIsRefused) {
+  small_model();
+  const char* given = "1e-30";
+  expect_error({"generate", "-m", path("model"), "--temperature", given, "1+1="}, kBadInput,
+               {"--temperature", "'1e-30' is not a number >= 1e-6, or 0 for greedy"});
+  expect_error({"logps", "-m", path("model"), "--temperature", given}, kBadInput,
+               {"--temperature", "'1e-30' is not a number >= 1e-6"});
+  expect_error({"config", "check", small_job("job.json", {{"temperature", 1e-30}})}, kBadInput,
+               {"'temperature' must be at least 1e-6"});
+  const Json eval = {{"eval_steps", 1}, {"val_files", {"train.jsonl"}}, {"eval_temperature", 1e-30}};
+  expect_error({"config", "check", small_job("job.json", eval)}, kBadInput,
+               {"'eval_temperature' must be 0 (greedy) or at least 1e-6"});
+}
+
 TEST_F(BadInput, AFolderThatMayNotBeWrittenIsEight) {
   small_model();
   const std::string job = small_job("job.json");

@@ -101,6 +101,19 @@ TEST_F(RewardModelTools, AJobWhoseServiceIsGonePausesAtItsStepAndGoesOnWithTheSa
   EXPECT_TRUE(numbers(metrics_of(id)) == expected) << "see " << metrics_of(id);
 }
 
+TEST_F(RewardModelTools, ATokenizerThatDoesNotFitItIsRefused) {
+  const std::string model = trained();
+  out({"init-model", path("other"), "--characters", "0123456789+=abcdefghij", "--hidden-size", "32"});
+  for (const auto& file : std::filesystem::directory_iterator(path("other"))) {
+    const Path name = file.path().filename();
+    if (name.string().find("token") != std::string::npos)
+      std::filesystem::copy(file, model / name, std::filesystem::copy_options::overwrite_existing);
+  }
+  const Finished f = fulcrum({"score", "--reward", "model", "--set", "path=" + model});
+  EXPECT_EQ(f.code, 2);
+  EXPECT_NE(f.err.find("has 26 tokens, the model only 16"), std::string::npos) << f.err;
+}
+
 TEST_F(RewardModelTools, ItCannotGenerate) {
   const std::string model = trained();
   const Finished f = fulcrum({"generate", "-m", model, "1+1="});

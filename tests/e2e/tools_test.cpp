@@ -73,6 +73,16 @@ TEST_F(ModelTools, TokenizeNamesIdsThatAreNone) {
   EXPECT_FALSE(bad[2].contains("error"));
   EXPECT_NE(bad[3]["error"].get<std::string>().find("no id 70000"), std::string::npos) << bad[3];
   EXPECT_EQ(fulcrum({"tokenize", "-m", tokenizer_, "--decode", "[1, 70000]"}).code, 2);
+  for (const char* id : {"-5", "2.5", "18446744073709551615"}) {
+    const Finished f = fulcrum({"tokenize", "-m", tokenizer_, "--decode", "[1, " + std::string(id) + "]"});
+    EXPECT_EQ(f.code, 2);
+    EXPECT_NE(f.err.find("no id " + std::string(id) + ", only 0 to "), std::string::npos) << f.err;
+  }
+  const auto huge = fulcrum({"tokenize", "-m", tokenizer_, "--decode", "[99999999999999999999]"});
+  EXPECT_NE(huge.err.find("no id 1e+20, only 0 to "), std::string::npos) << huge.err;
+  const auto bare = fulcrum({"tokenize", "-m", tokenizer_, "--decode", "99999999999999999999"});
+  EXPECT_NE(bare.err.find("ids as a list, [1, 2, 3], not 99999999999999999999"), std::string::npos)
+      << bare.err;
 }
 
 TEST_F(ModelTools, GreedyIsTheSameForAPromptOnTheCommandLineAndInARow) {

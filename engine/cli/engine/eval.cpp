@@ -148,7 +148,7 @@ void add_eval(CLI::App& app, Action& action) {
         v.add_option("--against", o.against,
                      "another model on the same prompts: wins, ties and losses by mean reward");
         v.add_option("--tokenizer", m.tokenizer, "tokenizer folder or file (default: the model's)");
-        v.add_option("--splitter", m.splitter, "pre-tokenisation where the files do not say");
+        add_splitter_option(v, m.splitter);
         v.add_option("--data", m.files,
                      "JSONL files with prompt and solution; a reward model: prompt, chosen, rejected")
             ->required();
@@ -163,7 +163,9 @@ void add_eval(CLI::App& app, Action& action) {
             ->delimiter(',')
             ->check(CLI::Range(1, 4096))
             ->each([&o](const std::string&) { o.k_given = true; });
-        v.add_option("--temperature", m.sampling.temperature)->check(not_negative())->capture_default_str();
+        v.add_option("--temperature", m.sampling.temperature)
+            ->check(temperature_or_greedy())
+            ->capture_default_str();
         v.add_option("--top-k", m.sampling.top_k)->check(not_negative());
         v.add_option("--top-p", m.sampling.top_p)->check(CLI::Range(1e-6, 1.0));
         v.add_option("--min-p", m.sampling.min_p)->check(CLI::Range(0.0, 1.0));

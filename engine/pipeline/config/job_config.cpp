@@ -34,6 +34,7 @@ void check_best_metric(const EvalConfig& c, Complaints& out) {
 }
 
 void check_evaluation(const EvalConfig& c, Complaints& out) {
+  out.unless(is_temperature(c.eval_temperature), "'eval_temperature' must be 0 (greedy) or at least 1e-6");
   check_best_metric(c, out);
   out.unless(check_ks(c.eval_k, c.eval_num_generations, {"'eval_k'", "'eval_num_generations'"}));
 }
@@ -60,8 +61,8 @@ void check_online(const JobConfig& c, Complaints& out) {
       "completions");
   out.unless(!contains(c.sampling.stop, ""),
              "'stop' has an empty text, which would end every completion at once");
-  out.unless(c.sampling.temperature > 0,
-             "'temperature' must be > 0 for training; greedy samples cannot be compared");
+  out.unless(c.sampling.temperature >= kMinTemperature,
+             "'temperature' must be at least 1e-6 for training; greedy samples cannot be compared");
   out.unless(c.dynamic_sampling == "off" || c.sampling.num_generations >= 2,
              "'dynamic_sampling' compares the completions of a prompt: 'num_generations' must be at least 2");
   if (is_dpg(trainer)) {
