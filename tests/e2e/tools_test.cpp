@@ -250,10 +250,14 @@ TEST_F(Tools, EvalPrintsPassAtKWithIntervals) {
   EXPECT_EQ(by_name["pass@1"]["problems"], 1);
   EXPECT_LE(by_name["pass@1"]["mean"], by_name["pass@8"]["mean"]);
   EXPECT_EQ(by_name["rewards/missing"]["mean"], 0);
-  EXPECT_EQ(
-      fulcrum({"eval", "-m", model, "--data", data, "--reward", "math", "--num-generations", "4", "--k", "8"})
-          .code,
-      2);
+  const auto refused = [&](const std::string& k) {
+    const Finished f = fulcrum(
+        {"eval", "-m", model, "--data", data, "--reward", "math", "--num-generations", "4", "--k", k});
+    EXPECT_EQ(f.code, 2);
+    return f.err;
+  };
+  EXPECT_EQ(refused("8"), "fulcrum: --k has 8 but --num-generations is 4\n");
+  EXPECT_EQ(refused("2,2"), "fulcrum: --k has 2 twice: leave one out\n");
 }
 
 TEST_F(Tools, EvalGoesOnAfterABadRowAndTellsOfItAtTheEnd) {
