@@ -173,7 +173,7 @@ void split_words(Splitter splitter, std::string_view text, std::vector<std::stri
 
 std::vector<std::string> splitter_names() {
   std::vector<std::string> out;
-  for (const Named& named : kNames) out.emplace_back(named.name);
+  for (const auto& [name, splitter] : kNames) out.emplace_back(name);
   return out;
 }
 
