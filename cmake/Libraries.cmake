@@ -8,9 +8,13 @@ fulcrum_library(engine/types LAYER 0 DEPENDS engine/core)
 # Layer 1: one third-party library behind one .cpp each; no torch, no protobuf of our own.
 fulcrum_library(policy/weights LAYER 1 DEPENDS engine/types)
 fulcrum_library(policy/text LAYER 1 DEPENDS policy/weights LINK fulcrum_sentencepiece PkgConfig::UTF8PROC)
-fulcrum_library(engine/kernels LAYER 1 SUBDIRS DEPENDS engine/core LINK PkgConfig::HWY)
-target_compile_options(engine_kernels PRIVATE $<$<CONFIG:Release>:-O3>)  # sums must live in registers: full unrolling
 fulcrum_library(engine/divergence/generators LAYER 1 DEPENDS engine/core)
+fulcrum_library(engine/kernels LAYER 1 SUBDIRS DEPENDS engine/core engine/divergence/generators LINK PkgConfig::HWY)
+target_compile_options(engine_kernels PRIVATE $<$<CONFIG:Release>:-O3>)  # sums must live in registers: full unrolling
+set_source_files_properties(${PROJECT_SOURCE_DIR}/engine/kernels/row_divergence/op_avx2.cpp PROPERTIES
+                            COMPILE_OPTIONS "-march=haswell;-maes")
+set_source_files_properties(${PROJECT_SOURCE_DIR}/engine/kernels/row_divergence/op_avx512.cpp PROPERTIES
+                            COMPILE_OPTIONS "-march=skylake-avx512;-maes")
 fulcrum_library(engine/objective/config LAYER 1 DEPENDS engine/types engine/divergence/generators)
 fulcrum_library(engine/data LAYER 1 DEPENDS engine/types policy/text)
 fulcrum_library(reward/math LAYER 1 DEPENDS engine/core LINK ${FULCRUM_GMP})
