@@ -5,6 +5,18 @@ if(NOT FULCRUM_SANITIZE STREQUAL "thread")  # they have one thread
   include(cmake/Fuzz.cmake)
 endif()
 
+# Instructions of the hot paths under valgrind, against tests/instructions/baseline.json. Only the release build has
+# numbers that mean something.
+if(NOT FULCRUM_SANITIZE AND CMAKE_BUILD_TYPE STREQUAL "Release")
+  fulcrum_program(instructions tests/instructions/main.cpp policy_decode engine_data)
+  set_property(GLOBAL APPEND PROPERTY FULCRUM_TEST_TARGETS instructions)
+  foreach(case decode_b1 decode_b16 pack softmax)
+    add_test(NAME instructions.${case} COMMAND python3 ${PROJECT_SOURCE_DIR}/tests/instructions/check.py
+             $<TARGET_FILE:instructions> ${case})
+    set_tests_properties(instructions.${case} PROPERTIES LABELS instructions SKIP_RETURN_CODE 77 TIMEOUT 300)
+  endforeach()
+endif()
+
 if(FULCRUM_TORCH)
   fulcrum_test(laws_divergence SOURCES ${PROJECT_SOURCE_DIR}/tests/laws/divergence_laws_test.cpp
                LINK engine_divergence LABEL laws)
