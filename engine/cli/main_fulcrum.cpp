@@ -23,6 +23,7 @@ struct EngineVerb {
 
 constexpr std::array kEngineVerbs = {
     EngineVerb{"run", "run a job in this process"},
+    EngineVerb{"plan", "predict a job's peak memory and the time of a step"},
     EngineVerb{"learner", "serve jobs: the learner of a cluster"},
     EngineVerb{"logps", "log-probs of completions under a model"},
     EngineVerb{"eval", "pass@k, maj@k and win rates of a model on a data file; accuracy of a reward model"},

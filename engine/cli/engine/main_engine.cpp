@@ -19,5 +19,6 @@ int main(int argc, char** argv) {
   fulcrum::cli::add_score(app, action, fulcrum::make_model_reward);
   fulcrum::cli::add_demo(app, action);
   fulcrum::cli::add_study(app, action);
+  fulcrum::cli::add_plan(app, action);
   return fulcrum::cli::run_program(app, action, argc, argv);
 }
