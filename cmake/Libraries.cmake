@@ -30,6 +30,8 @@ fulcrum_library(rollout LAYER 3 DEPENDS policy/decode policy/text engine/publish
 # Layer 4, the part a client needs: a job file and its checks.
 fulcrum_library(engine/pipeline/config LAYER 4 DEPENDS engine/objective/config engine/data reward rollout)
 
+fulcrum_library(engine/pipeline/plan LAYER 4 DEPENDS engine/pipeline/config policy/decode)
+
 # Layer 5: the only rooms with protobuf and gRPC.
 include(cmake/Protos.cmake)
 fulcrum_protos()
@@ -62,7 +64,7 @@ fulcrum_library(engine/learner LAYER 3 DEPENDS engine/objective engine/reference
 fulcrum_library(engine/pipeline LAYER 4 DEPENDS engine/pipeline/config engine/learner engine/jobs rollout reward/model)
 
 # Layer 6: the verbs that need LibTorch.
-fulcrum_library(engine/cli/engine LAYER 6 SUBDIRS DEPENDS engine/cli engine/pipeline reward/rpc)
+fulcrum_library(engine/cli/engine LAYER 6 SUBDIRS DEPENDS engine/cli engine/pipeline engine/pipeline/plan reward/rpc)
 fulcrum_program(fulcrum-engine engine/cli/engine/main_engine.cpp engine_cli_engine)
 
 # Our side of `./dev bench` where the start of a process must not be timed.
