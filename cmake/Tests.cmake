@@ -10,7 +10,7 @@ endif()
 if(NOT FULCRUM_SANITIZE AND CMAKE_BUILD_TYPE STREQUAL "Release")
   fulcrum_program(instructions tests/instructions/main.cpp policy_decode engine_data)
   set_property(GLOBAL APPEND PROPERTY FULCRUM_TEST_TARGETS instructions)
-  foreach(case decode_b1 decode_b16 pack softmax)
+  foreach(case decode_b1 decode_b16 pack softmax token_loss)
     add_test(NAME instructions.${case} COMMAND python3 ${PROJECT_SOURCE_DIR}/tests/instructions/check.py
              $<TARGET_FILE:instructions> ${case})
     set_tests_properties(instructions.${case} PROPERTIES LABELS instructions SKIP_RETURN_CODE 77 TIMEOUT 300)

@@ -17,6 +17,7 @@
 #include "engine/data/slice.h"
 #include "engine/kernels/simd.h"
 #include "engine/kernels/softmax/op.h"
+#include "engine/kernels/token_loss/op.h"
 #include "policy/decode/decoder.h"
 
 // One call of `body`: the function whose instructions are collected. Its name is not mangled and it stays a
@@ -97,6 +98,20 @@ int softmax() {
   return 0;
 }
 
+// The log-prob of a token from its row of 32,000 logits, the row's entropy, and the gradient.
+int token_loss() {
+  constexpr int64_t kVocabulary = 32000;
+  const Rng rng(1, Purpose::kTest);
+  std::vector<float> logits(kVocabulary);
+  for (size_t i = 0; i < logits.size(); ++i) logits[i] = 8 * rng.uniform_at(i);
+  run_twice([&] {
+    const kernels::LogitsRow row{logits.data(), kVocabulary, 0.7f, 17};
+    const kernels::TokenLoss loss = kernels::token_loss(row, /*with_entropy=*/true);
+    kernels::token_loss_backward(row, loss.lse, 0.5f);
+  });
+  return 0;
+}
+
 // 32 groups of eight completions into a batch, and that into micro-batches.
 int pack() {
   std::vector<RolloutGroup> groups(32);
@@ -124,6 +139,7 @@ const std::map<std::string, std::function<int()>> kCases = {
     {"decode_b16", [] { return decode(16); }},
     {"pack", pack},
     {"softmax", softmax},
+    {"token_loss", token_loss},
 };
 
 int run(int argc, char** argv) {

@@ -41,6 +41,7 @@ Result<Plan> make_plan(const Options& o) {
   TRY(data, Dataset::open(train_data(config), *tokenizer, model.spec.vocab_size));
   const ProcessMemory read = process_memory();
   const Needs needs = objective->needs();
+  if (needs.scores) model = as_score_model(std::move(model));
   const int64_t length =
       o.completion_length > 0 ? o.completion_length : config.sampling.max_completion_length;
   const auto work_of = [&](const std::vector<const DataRow*>& rows, int64_t completion) {

@@ -76,18 +76,18 @@ int64_t decoder_buffer_bytes(const Workload& w, int64_t at_a_time) {
   return kFloat * (rows + logits);
 }
 
-// What autograd keeps of a token in one layer (policy/nn: what each node saves for its backward pass): the
-// residual stream twice, two normed rows, q, k and v, the attention's output, gate and up, their product.
-int64_t saved_in_layer(const ModelSpec& spec, int64_t width) {
+// What a layer keeps of a token for its backward pass (policy/nn/layer.cpp, Kept): its input, q, k and v,
+// what was attended with a log-sum-exp a head, the middle of the residual stream, gate and up. Always fp32.
+int64_t kept_in_layer(const ModelSpec& spec) {
   const Widths w(spec);
-  return 2 * kFloat * w.hidden + width * (2 * w.hidden + w.qkv + w.query + 3 * w.inner) +
-         kFloat * (spec.num_attention_heads + 2);
+  return kFloat * (2 * w.hidden + w.qkv + w.query + spec.num_attention_heads + 2 * w.inner);
 }
 
-// Beside it while one layer's gradient is made: SwiGLU's, and the residual stream's.
-int64_t temporary_in_layer(const ModelSpec& spec, int64_t width) {
+// Beside it while one layer's gradient is made: those of the MLP and of q, k and v, the normed rows of both
+// halves, three of the residual stream; with bf16 the operands of the largest product, rounded.
+int64_t temporary_in_layer(const ModelSpec& spec, bool bf16) {
   const Widths w(spec);
-  return width * 4 * w.inner + 2 * kFloat * w.hidden;
+  return kFloat * (3 * w.inner + w.qkv + 5 * w.hidden) + (bf16 ? 2 * (2 * w.inner + w.hidden) : 0);
 }
 
 struct Activations {
@@ -98,19 +98,17 @@ struct Activations {
 Activations activations_of(const Workload& w) {
   const LearnerConfig& c = w.config.learner;
   const MicroBatch m = w.largest();
-  const int64_t width = c.dtype == "bfloat16" ? 2 : kFloat, layers = w.spec.num_hidden_layers;
-  const int64_t layer = saved_in_layer(w.spec, width), hidden = kFloat * w.spec.hidden_size;
+  const int64_t layers = w.spec.num_hidden_layers;
+  const int64_t layer = kept_in_layer(w.spec), hidden = kFloat * w.spec.hidden_size;
   const int64_t models = w.separate_critic ? 2 : 1;
   Activations out;
   out.saved = models * m.tokens * (c.gradient_checkpointing ? layers * hidden : layers * layer) +
               m.tokens * 2 * hidden + m.targets * hidden;
-  out.temporary = m.tokens * (temporary_in_layer(w.spec, width) + (c.gradient_checkpointing ? layer : 0));
+  out.temporary =
+      m.tokens * (temporary_in_layer(w.spec, c.dtype == "bfloat16") + (c.gradient_checkpointing ? layer : 0));
   if (w.needs.scores) return out;
-  // Buffers of [chunk, V]; the log-prob has one, its entropy one more, an exact divergence those of two
-  // models and what it is made of, in double but for the KLs.
-  const std::string divergence = w.config.objective.divergence();
-  const bool kl = divergence == "forward_kl" || divergence == "reverse_kl";
-  const int64_t buffers = w.needs.divergence ? (kl ? 5 : 10) : w.needs.entropy ? 2 : 1;
+  // Buffers of [chunk, V]: the log-prob has one, an exact divergence those of two models.
+  const int64_t buffers = w.needs.divergence ? 2 : 1;
   out.logits =
       buffers * kFloat * std::min(c.logits_chunk, m.targets) * w.spec.vocab_size + m.targets * hidden;
   return out;
@@ -121,11 +119,9 @@ Activations activations_of(const Workload& w) {
 double heap_share(const Workload& w) {
   constexpr int64_t kMappedFrom = int64_t{32} << 20;
   const Widths x(w.spec);
-  const int64_t width = w.config.learner.dtype == "bfloat16" ? 2 : kFloat;
   int64_t all = 0, heap = 0;
-  for (const int64_t columns :
-       {x.hidden, x.hidden, x.hidden, x.hidden, x.qkv, x.query, 2 * x.inner, x.inner}) {
-    const int64_t bytes = w.largest().tokens * width * columns;
+  for (const int64_t columns : {x.hidden, x.hidden, x.qkv, x.query, 2 * x.inner}) {
+    const int64_t bytes = w.largest().tokens * kFloat * columns;
     all += bytes;
     heap += bytes < kMappedFrom ? bytes : 0;
   }
@@ -134,8 +130,9 @@ double heap_share(const Workload& w) {
 
 // What the heap holds beside the tensors in it: blocks of other sizes that were freed and fit none that came
 // later, above all where gradients, which stay, are made among activations, which go. Measured with
-// glibc 2.36 over eleven shapes (0.18 to 0.38 in one micro-batch, to 0.6 in several, 0.7 to 1.8 where each
-// layer is computed again); with a fixed M_MMAP_THRESHOLD it is gone, and so is a third of the speed.
+// glibc 2.36 over seven shapes: 0.2 of the tensors in one micro-batch, 0.3 in several, 0.3 to 1.6 where each
+// layer is computed again; the factors lie above that, for shapes that do worse. With a fixed
+// M_MMAP_THRESHOLD it is gone, and so is a third of the speed.
 double heap_waste(const Workload& w) {
   const bool several = w.micro_batches.size() > 1 || w.config.objective.several_updates();
   const double again = 0.7 + 0.06 * static_cast<double>(w.spec.num_hidden_layers);
