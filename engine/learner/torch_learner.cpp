@@ -193,7 +193,6 @@ Status TorchLearner::compare_before(const TrainBatch& batch, std::span<const flo
 // spread of rewards, every row masked), where AdamW's momentum would go on moving the weights.
 Status TorchLearner::apply(const StepLoss& loss, HostState& next, Metrics& metrics) {
   const TrainedModels::Norms norms = trained_.gradient_norms();
-  TRY_DO(agree_on_update());
   add_metric(metrics, "learning_rate",
              scheduled_learning_rate(options_.config, next.steps_done, options_.max_steps));
   const bool finite = std::isfinite(loss.value) && norms.finite();
@@ -208,9 +207,11 @@ Status TorchLearner::apply(const StepLoss& loss, HostState& next, Metrics& metri
                        " such steps in a row (max_skipped_steps): lower learning_rate or look at the data; "
                        "none of them was taken");
     }
+    TRY_DO(agree_on_update());
     log_warn(what + "; the step is skipped");
     return ok_status();
   }
+  TRY_DO(agree_on_update());
   add_metric(metrics, "loss", loss.value);
   add_metric(metrics, "grad_norm", norms.policy);
   if (trained_.has_critic()) add_metric(metrics, "critic/grad_norm", norms.critic);

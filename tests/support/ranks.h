@@ -17,14 +17,16 @@ namespace fulcrum::testing {
 
 using RankWork = std::function<void(const std::shared_ptr<Collective>& group)>;
 
-// `work` on each rank.
+// `work` on each rank of a launch like `base`.
 inline void on_ranks(int64_t size, const RankWork& work,
-                     std::chrono::milliseconds deadline = std::chrono::seconds(30)) {
-  const int64_t port = free_port();
+                     std::chrono::milliseconds deadline = std::chrono::seconds(30),
+                     const Launch& base = {.master_addr = "127.0.0.1", .master_port = free_port()}) {
   std::vector<std::thread> threads;
   for (int64_t rank = 0; rank < size; ++rank) {
     threads.emplace_back([=] {
-      const Launch launch{.master_addr = "127.0.0.1", .master_port = port, .rank = rank, .size = size};
+      Launch launch = base;
+      launch.rank = rank;
+      launch.size = size;
       const auto group = connect(launch, deadline, {});
       ASSERT_TRUE(group.ok()) << group.status().message();
       work(*group);

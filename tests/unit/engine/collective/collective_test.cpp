@@ -5,6 +5,7 @@
 #include <array>
 #include <atomic>
 #include <mutex>
+#include <torch/csrc/distributed/c10d/TCPStore.hpp>
 
 #include "tests/support/ranks.h"
 
@@ -141,6 +142,30 @@ TEST(Collective, AfterAFailureEveryCallSaysTheSame) {
         EXPECT_EQ(broadcast_text(*group, "", "another").status().message(), first.message());
       },
       seconds(60));
+}
+
+TEST(Collective, MeetsInTheLaunchersStoreAndThereRank0IsARankLikeAnyOther) {
+  c10d::TCPStoreOptions options;
+  options.port = static_cast<uint16_t>(free_port());
+  options.isServer = true;
+  options.waitWorkers = false;
+  const auto store = c10::make_intrusive<c10d::TCPStore>("127.0.0.1", options);
+  for (const int64_t restarts : {0, 1}) {  // torchrun keeps the store when it starts the ranks again
+    const Launch base{.master_addr = "127.0.0.1",
+                      .master_port = options.port,
+                      .launcher_store = true,
+                      .restarts = restarts};
+    on_ranks(
+        2,
+        [&](const Group& group) {
+          const auto all = group->gather("x", "a call");
+          ASSERT_TRUE(all.ok()) << all.status().message();
+          EXPECT_EQ(*all, (std::vector<std::string>{"x", "x"}));
+          if (group->rank() == 0) return;
+          expect_named(group->gather("", "the next").status(), Code::kUnavailable, "rank 0 of 2 ended");
+        },
+        seconds(60), base);
+  }
 }
 
 TEST(Collective, TheRanksThatAreNotThereAtTheStartAreNamed) {
