@@ -13,6 +13,7 @@ import bench_start
 import bench_step
 import bench_tokenize
 import bench_verify
+import ceiling
 import machine
 import peer_env
 import report
@@ -72,6 +73,7 @@ def measure(given: argparse.Namespace) -> int:
     setting.work.mkdir(parents=True, exist_ok=True)
     described = machine.describe(fulcrum)
     lines = [report.judged(line) for name in given.names or BENCHES for line in BENCHES[name](setting)]
+    described["ceilings"] = [ceiling.note(setting, threads) for threads in sorted(setting.peaks)]
     report.write_json(setting.out / "bench.jsonl", [line | {"machine": described} for line in lines])
     if lines:
         print(report.table(lines), *report.notes(described, lines), sep="\n")
