@@ -36,10 +36,10 @@ class DataParallel : public Services {
   }
 
   // Two ranks; `number` is sent to `victim` in the middle of the run. The other one ends by the deadline, and
-  // names it; the run goes on, in one process.
+  // names it; the run goes on with the same bits.
   void lose(int victim, int number, const std::string& named) {
     const std::string job = endless_job();
-    const Ranks ranks = run_on(2, job, "out", {"--ddp-timeout", "3"});
+    const Ranks ranks = run_on(2, job, "out", {"--ddp-timeout", "10"});
     wait_for_lines("out", 7, ranks);
     ranks[static_cast<size_t>(victim)]->signal(number);
     Process& other = *ranks[static_cast<size_t>(1 - victim)];
@@ -47,16 +47,21 @@ class DataParallel : public Services {
     EXPECT_NE(other.err().find(named), std::string::npos) << other.err();
     ranks[static_cast<size_t>(victim)]->signal(SIGKILL);
     ranks[static_cast<size_t>(victim)]->wait(seconds(10));
+    const int64_t done = lines("out");
     expect_goes_on(job);
+    if (victim == 0) return;
+    // Rank 0 has kept what it had.
+    const std::string kept = "resumed from checkpoint-" + std::to_string(done) + "\"";
+    EXPECT_NE(slurp(path("out/events.jsonl")).find(kept), std::string::npos) << kept;
   }
   void expect_goes_on(const std::string& job) {
-    const Ranks one = run_on(1, job, "out");
+    const Ranks again = run_on(2, job, "out");
     const std::string events = path("out/events.jsonl");
     EXPECT_TRUE(eventually([&] {
       return slurp(events).find("resumed from checkpoint-") != std::string::npos;
-    })) << one[0]->err();
+    })) << again[0]->err();
     const int64_t before = lines("out");
-    wait_for_lines("out", before + 2, one);
+    wait_for_lines("out", before + 10, again);
     EXPECT_EQ(slurp(events).find("is not the run before it"), std::string::npos);
   }
 

@@ -44,7 +44,8 @@ int on_all_ranks(const RankOptions& options, const SignalStop& signals,
   const auto deadline =
       std::chrono::duration_cast<milliseconds>(std::chrono::duration<double>(options.timeout_s));
   const auto group = connect(*launch, deadline, signals.token());
-  if (!group.ok()) return report(group.status().with_context(name_of(*launch)));
+  if (!group.ok())
+    return report(launch->rank == 0 ? group.status() : group.status().with_context(name_of(*launch)));
   if (launch->rank > 0) return follow_leader(*launch, *group, signals.token());
   const auto leader = std::make_shared<Leader>(*group, std::min(kIdleEvery, deadline / 4));
   const int code = lead(leader);
