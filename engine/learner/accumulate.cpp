@@ -39,7 +39,7 @@ Share share_of(const Json& message) {
 // Rank after rank, so that every rank adds in the same order.
 Result<Share> add_shares(Agreement& ranks, Share mine) {
   if (ranks.alone()) return mine;
-  TRY(messages, ranks.exchange(message_of(mine), "the loss of each rank's share"));
+  TRY(messages, ranks.exchange(message_of(mine), "the losses"));
   Share out;
   for (const Json& message : messages) {
     const Share share = share_of(message);
@@ -82,7 +82,7 @@ Result<StepLoss> accumulate(const LossPass& pass, const TrainBatch& batch, Metri
   if (stop.stop_requested()) return cancelled();
   TRY(all, add_shares(pass.ranks, std::move(mine)));
   const std::array values = {&out.logps, &out.reference_logps};
-  TRY_DO(sum_values(pass.ranks.group(), values, "the log-probs of each rank's share"));
+  TRY_DO(sum_values(pass.ranks.group(), values, "the log-probs after the losses"));
   out.value = all.loss;
   out.not_finite = std::move(all.not_finite);
   merge_metrics(metrics, all.metrics);

@@ -18,7 +18,7 @@ Status Agreement::tell(const Status& fault) {
     group_->leave(fault);
     return fault;
   }
-  const auto told = exchange(fault, nullptr, "a rank's fault");
+  const auto told = exchange(fault, nullptr, "the news of a fault");
   known_ = false;
   return told.ok() ? fault : told.status();
 }

@@ -5,7 +5,7 @@
 namespace fulcrum {
 namespace {
 
-constexpr const char* kPurpose = "rank 0's next command";
+constexpr const char* kPurpose = "the next command";
 
 }  // namespace
 

@@ -71,7 +71,7 @@ Result<JobLearner> make_job_learner(const JobConfig& config, const Model& model,
   Agreement ranks(group);
   ranks.begin();
   TRY(made, ranks.settle(make_alone(config, model, group)));
-  TRY(fingerprints, ranks.exchange(fingerprint(*made.learner), "the job's learner"));
+  TRY(fingerprints, ranks.exchange(fingerprint(*made.learner), "the making of the learner"));
   TRY_DO(check_same(fingerprints));
   return made;
 }

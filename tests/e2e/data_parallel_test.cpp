@@ -119,6 +119,29 @@ TEST_F(DataParallel, OneProcessAndTwoGoOnFromEachOthersCheckpoints) {
   }
 }
 
+// What only rank 0 has: the reference's log-probs, computed in advance.
+TEST_F(DataParallel, AReferenceThatRank0AloneHasServesAllRanks) {
+  std::string pairs;
+  for (int i = 10; i < 40; ++i) {
+    const std::string prompt = std::to_string(i) + "+1=", good = std::to_string(i + 1);
+    pairs += dump_json({{"prompt", prompt}, {"chosen", good}, {"rejected", "7"}}) + "\n";
+  }
+  write("pairs.jsonl", pairs);
+  const std::string job = rollout_job({{"trainer", "dpo"},
+                                       {"train_files", {"pairs.jsonl"}},
+                                       {"val_files", {"pairs.jsonl"}},
+                                       {"eval_steps", 2},
+                                       {"max_steps", 4},
+                                       {"learning_rate", 1e-4},
+                                       {"precompute_ref_log_probs", true},
+                                       {"num_generations", nullptr},
+                                       {"max_completion_length", nullptr},
+                                       {"reward_funcs", nullptr}});
+  const std::vector<std::string> expected = alone(job);
+  expect_end(run_on(2, job, "out"), 0);
+  expect_close_metrics(numbers(path("out/metrics.jsonl")), expected, 1e-6);
+}
+
 TEST_F(DataParallel, ASignalToOneRankStopsAllAndTheRunGoesOn) {
   const std::string job = endless_job();
   for (const int victim : {0, 1}) {
