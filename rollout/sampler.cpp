@@ -6,6 +6,7 @@
 
 #include "engine/kernels/aligned.h"
 #include "engine/kernels/softmax/op.h"
+#include "rollout/sampling_config.h"
 
 namespace fulcrum {
 
