@@ -52,6 +52,9 @@ struct BuiltJob {
 Result<std::unique_ptr<BuiltJob>> build_job(const JobConfig& config, const Path& run_folder,
                                             const Backends& backends, JobControl& control);
 
+// How a job reads the rows it trains on.
+DatasetOptions train_data(const JobConfig& config);
+
 // Finishes a step that the learner has done, whose numbers are in `unrecorded`: evaluation when it is due,
 // the step's one line of metrics, a checkpoint when it is due.
 Status finish_step(BuiltJob& job, int64_t step);

@@ -5,6 +5,7 @@
 
 #include "engine/cli/engine/ranks.h"
 #include "engine/cli/engine/verbs.h"
+#include "engine/cli/threads.h"
 #include "engine/core/log.h"
 #include "engine/core/signals.h"
 #include "engine/core/text.h"
@@ -22,6 +23,7 @@ struct Options {
   ServerOptions server;
   MetricsEndpointOptions metrics;
   RankOptions ranks;
+  int64_t threads = 0;  // 0: as the jobs say
 };
 
 Path run_folder_of(const Options& o, const Job& job) { return Path(o.state) / "runs" / job.id; }
@@ -58,6 +60,7 @@ void wait_for(std::stop_token stop) {
 Status run_one(const Options& o, LearnerServices& services, const std::shared_ptr<Leader>& leader,
                const Job& job, JobControl& control) {
   TRY(config, parse_job(job.config, {}));
+  if (o.threads > 0) config.learner.threads = o.threads;
   const Backends backends{
       .rollouts =
           [&](const JobConfig& c, const ModelSpec& spec, std::shared_ptr<const Tokenizer> tokenizer) {
@@ -125,6 +128,7 @@ void add_learner(CLI::App& app, Action& action) {
                  "file of access tokens, lines \"viewer|worker|operator TOKEN\"; needed off the loopback");
     v.add_option("--metrics", o.metrics.listen,
                  "HOST:PORT to show /metrics on, for Prometheus (default: none)");
+    add_threads_option(v, o.threads, "every job's 'threads' (default: as the job says, else 1)");
     v.add_flag("--metrics-other-machines", o.metrics.other_machines,
                "let --metrics listen off the loopback: plain HTTP without a token");
     add_rank_options(v, o.ranks);

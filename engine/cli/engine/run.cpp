@@ -4,6 +4,7 @@
 #include "engine/cli/engine/local_run.h"
 #include "engine/cli/engine/ranks.h"
 #include "engine/cli/engine/verbs.h"
+#include "engine/cli/threads.h"
 #include "engine/core/text.h"
 #include "engine/pipeline/run_job.h"
 
@@ -14,11 +15,13 @@ struct Options {
   std::string job, output_dir;
   std::vector<std::string> set;
   RankOptions ranks;
+  int64_t threads = 0;  // 0: as the job says
 };
 
 int run_here(const Options& o, const SignalStop& signals, const std::shared_ptr<Leader>& leader) {
   Result<JobConfig> config = load_job(o.job, o.set);
   if (!config.ok()) return report(config.status());
+  use_threads(*config, o.threads);
   const std::string folder = !o.output_dir.empty()         ? o.output_dir
                              : !config->output_dir.empty() ? config->output_dir
                                                            : "runs/" + Path(o.job).stem().string();
@@ -49,6 +52,10 @@ void add_run(CLI::App& app, Action& action) {
                                    "the run folder (default: the job's output_dir, else runs/<job>)");
                       v.add_option("--set", o.set, "override a key: a.b=value");
                       add_rank_options(v, o.ranks);
+                      add_threads_option(
+                          v, o.threads,
+                          "for both 'threads' and 'rollout_threads' (default: as the job says, "
+                          "else 1)");
                     });
 }
 
