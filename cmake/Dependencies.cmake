@@ -41,6 +41,8 @@ if(FULCRUM_TORCH)
     message(FATAL_ERROR "LibTorch is not in ${FULCRUM_TORCH_ROOT}: run ./dev setup, or set FULCRUM_TORCH_ROOT")
   endif()
   file(GLOB FULCRUM_NVIDIA_LIBS LIST_DIRECTORIES true "${FULCRUM_TORCH_ROOT}/../nvidia/*/lib")
+  # LibTorch has Gloo, but not its headers.
+  find_path(FULCRUM_GLOO_INCLUDE gloo/context.h REQUIRED)
   add_library(fulcrum_torch INTERFACE)
   target_include_directories(fulcrum_torch SYSTEM INTERFACE
                              ${FULCRUM_TORCH_ROOT}/include ${FULCRUM_TORCH_ROOT}/include/torch/csrc/api/include)

@@ -49,6 +49,8 @@ if(NOT FULCRUM_TORCH)
 endif()
 
 # Layer 2: tensors.
+fulcrum_library(engine/collective LAYER 2 DEPENDS engine/core LINK fulcrum_torch)
+set_source_files_properties(engine/collective/connect.cpp PROPERTIES COMPILE_DEFINITIONS USE_C10D_GLOO)
 fulcrum_library(engine/divergence LAYER 2 DEPENDS engine/divergence/generators LINK fulcrum_torch)
 fulcrum_library(policy/nn LAYER 2 DEPENDS policy/weights engine/data engine/kernels engine/divergence LINK fulcrum_torch)
 set_source_files_properties(${PROJECT_SOURCE_DIR}/policy/nn/parallel.cpp PROPERTIES COMPILE_OPTIONS -fopenmp)
@@ -58,7 +60,7 @@ fulcrum_library(engine/reference LAYER 2 DEPENDS policy/nn)
 
 # Layer 3: who learns, and who judges with a model.
 fulcrum_library(reward/model LAYER 3 DEPENDS reward policy/nn)
-fulcrum_library(engine/learner LAYER 3 DEPENDS engine/objective engine/reference)
+fulcrum_library(engine/learner LAYER 3 DEPENDS engine/objective engine/reference engine/collective)
 
 # Layer 4: the wiring.
 fulcrum_library(engine/pipeline LAYER 4 DEPENDS engine/pipeline/config engine/learner engine/jobs rollout reward/model)

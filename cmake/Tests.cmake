@@ -68,8 +68,9 @@ if(FULCRUM_TORCH)
 endif()
 
 if(FULCRUM_TORCH)
-  foreach(name resume digit_completion every_method reward_model)
-    fulcrum_test(e2e_${name} SOURCES ${PROJECT_SOURCE_DIR}/tests/e2e/${name}_test.cpp LINK engine_core LABEL e2e SERIAL)
+  foreach(name resume digit_completion every_method reward_model data_parallel)
+    fulcrum_test(e2e_${name} SOURCES ${PROJECT_SOURCE_DIR}/tests/e2e/${name}_test.cpp LINK policy_weights LABEL e2e
+                 TIMEOUT 300 SERIAL)
     add_dependencies(e2e_${name} fulcrum fulcrum-engine)
   endforeach()
 endif()

@@ -13,6 +13,7 @@ INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^">]+)[">]', re.M)
 # Headers that only some folders may see: pattern -> predicate over (folder, file name).
 GUARDED = [
     (re.compile(r"^(torch|ATen|c10)/"), lambda folder, file, torch: folder in torch, "LibTorch"),
+    (re.compile(r"^torch/csrc/distributed/|^gloo/"), lambda folder, file, torch: folder == "engine/collective", "c10d"),
     (re.compile(r"^(grpc|grpcpp|google/protobuf)/|\.(grpc\.)?pb\.h$"),
      lambda folder, file, torch: folder.endswith("/rpc") or folder == "proto" or folder.startswith("engine/cli"),
      "gRPC and protobuf"),

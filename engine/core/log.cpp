@@ -45,6 +45,10 @@ void log_line(LogLevel level, std::string_view message) {
   }
 }
 
+void set_log_name(std::string_view name) {
+  logger().set_pattern("%Y-%m-%dT%H:%M:%S.%e %^%l%$ " + std::string(name) + ": %v");
+}
+
 void set_log_level(std::string_view name) {
   if (name == "debug") logger().set_level(spdlog::level::debug);
   if (name == "info") logger().set_level(spdlog::level::info);

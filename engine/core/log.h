@@ -31,6 +31,9 @@ class LogTee {
   friend void log_line(LogLevel level, std::string_view message);
 };
 
+// Stands in every line, where several processes write to one terminal.
+void set_log_name(std::string_view name);
+
 // "debug", "info", "warn" or "error"; anything else leaves the level as it is. Default: info.
 void set_log_level(std::string_view name);
 

@@ -14,20 +14,32 @@ std::span<const T> part(const std::vector<T>& values, int64_t begin, int64_t end
   return std::span(values).subspan(static_cast<size_t>(begin), static_cast<size_t>(end - begin));
 }
 
+// What rows [from, to) add to a range that begins at `begin`.
+int64_t cost(const TrainBatch& batch, int64_t begin, int64_t from, int64_t to) {
+  int64_t tokens = 0;
+  for (int64_t r = from; r < to; ++r) {
+    const BatchRow& row = batch.rows[static_cast<size_t>(r)];
+    const BatchGroup& group = batch.groups[static_cast<size_t>(row.group)];
+    if (r == begin || r == group.row_begin) tokens += group.prompt_end - group.prompt_begin;
+    tokens += row.token_end - row.token_begin;
+  }
+  return tokens;
+}
+
 // Grows the current range by what fits and closes it where nothing does.
 class Cutter {
  public:
   Cutter(const TrainBatch& batch, int64_t max_tokens) : batch_(batch), max_tokens_(max_tokens) {}
 
   // Whether rows up to `end` fit into an empty range.
-  bool fits_alone(int64_t begin, int64_t end) const { return cost(begin, begin, end) <= max_tokens_; }
+  bool fits_alone(int64_t begin, int64_t end) const { return cost(batch_, begin, begin, end) <= max_tokens_; }
 
   // Puts the next rows, up to `end`, into the current range if they fit, else into a new one.
   void add(int64_t end) {
-    int64_t more = cost(current_.begin, current_.end, end);
+    int64_t more = cost(batch_, current_.begin, current_.end, end);
     if (current_.begin < current_.end && tokens_ + more > max_tokens_) {
       close();
-      more = cost(current_.begin, current_.end, end);
+      more = cost(batch_, current_.begin, current_.end, end);
     }
     tokens_ += more;
     current_.end = end;
@@ -43,18 +55,6 @@ class Cutter {
     ranges_.push_back(current_);
     current_ = {current_.end, current_.end};
     tokens_ = 0;
-  }
-
-  // What rows [from, to) add to a range that begins at `begin`.
-  int64_t cost(int64_t begin, int64_t from, int64_t to) const {
-    int64_t tokens = 0;
-    for (int64_t r = from; r < to; ++r) {
-      const BatchRow& row = batch_.rows[static_cast<size_t>(r)];
-      const BatchGroup& group = batch_.groups[static_cast<size_t>(row.group)];
-      if (r == begin || r == group.row_begin) tokens += group.prompt_end - group.prompt_begin;
-      tokens += row.token_end - row.token_begin;
-    }
-    return tokens;
   }
 
   const TrainBatch& batch_;
@@ -117,6 +117,10 @@ std::vector<RowRange> micro_batches(const TrainBatch& batch, int64_t max_tokens,
     begin = group.row_end;
   }
   return cutter.finish();
+}
+
+int64_t range_tokens(const TrainBatch& batch, RowRange range) {
+  return cost(batch, range.begin, range.begin, range.end);
 }
 
 TrainBatch slice(const TrainBatch& batch, RowRange range) { return copy_rows(batch, {&range, 1}); }

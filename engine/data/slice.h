@@ -20,6 +20,9 @@ struct RowRange {
 // limit by itself (a row, a pair) gets a range of its own.
 std::vector<RowRange> micro_batches(const TrainBatch& batch, int64_t max_tokens, bool pairs);
 
+// Tokens that a forward pass over the range holds: a shared prompt counts once.
+int64_t range_tokens(const TrainBatch& batch, RowRange range);
+
 // The rows of a range as a batch of their own: prompts of the touched groups copied, indices renumbered,
 // per-target arrays cut, denominators kept.
 TrainBatch slice(const TrainBatch& batch, RowRange range);

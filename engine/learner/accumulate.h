@@ -1,10 +1,12 @@
-// The gradient of one optimizer step, added up over micro-batches. Called by the learner.
+// The gradient of one optimizer step, added up over micro-batches; the numbers over the ranks too. Called by
+// the learner.
 #pragma once
 
 #include <stop_token>
 #include <string>
 #include <vector>
 
+#include "engine/learner/agreement.h"
 #include "engine/learner/micro_batch.h"
 
 namespace fulcrum {
@@ -14,6 +16,7 @@ struct LossPass {
   Models models;
   const Objective& objective;
   ForwardOptions options;
+  Agreement& ranks;
   bool old_is_current = false;  // as run_micro_batch() has it
 };
 
@@ -26,7 +29,8 @@ struct StepLoss {
 };
 
 // Adds to the parameters' gradients, unless under at::NoGradGuard, and the objective's metrics to `metrics`.
-// kCancelled within a micro-batch of a stop request. Throws torch's exceptions.
+// Of several ranks each runs its share of the micro-batches: the gradients are those of its share, all else
+// is the same on every rank. kCancelled within a micro-batch of a stop request. Throws torch's exceptions.
 Result<StepLoss> accumulate(const LossPass& pass, const TrainBatch& batch, Metrics& metrics,
                             const std::stop_token& stop);
 

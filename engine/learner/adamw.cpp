@@ -28,19 +28,27 @@ std::vector<at::Tensor> clones(const std::vector<at::Tensor>& tensors) {
   return out;
 }
 
+double norm_of(const std::vector<at::Tensor>& tensors) {
+  double sum = 0;
+  for (const at::Tensor& t : tensors) {
+    const double norm = at::linalg_vector_norm(t).item().toDouble();
+    sum += norm * norm;
+  }
+  return std::sqrt(sum);
+}
+
 }  // namespace
 
 void clear_gradients(const NamedTensors& parameters) {
   for (const auto& [name, leaf] : parameters) leaf.mutable_grad().reset();
 }
 
-double gradient_norm(const NamedTensors& parameters) {
-  double sum = 0;
-  for (const at::Tensor& gradient : gradients(parameters)) {
-    const double norm = at::linalg_vector_norm(gradient).item().toDouble();
-    sum += norm * norm;
-  }
-  return std::sqrt(sum);
+double gradient_norm(const NamedTensors& parameters) { return norm_of(gradients(parameters)); }
+
+double weight_norm(const NamedTensors& parameters) {
+  std::vector<at::Tensor> weights;
+  for (const auto& [name, leaf] : parameters) weights.push_back(leaf.detach());
+  return norm_of(weights);
 }
 
 // The factor is torch's (clip_grad_norm_), so that runs compare.

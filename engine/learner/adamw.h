@@ -16,6 +16,8 @@ namespace fulcrum {
 void clear_gradients(const NamedTensors& parameters);
 // The norm of all gradients together; NaN or infinite if any of them is.
 double gradient_norm(const NamedTensors& parameters);
+// The norm of all weights together.
+double weight_norm(const NamedTensors& parameters);
 // Scales the gradients so that their norm, which is `norm`, becomes at most `max_norm`; 0: leaves them.
 void clip_gradients(const NamedTensors& parameters, double norm, double max_norm);
 

@@ -7,6 +7,7 @@
 #include <stop_token>
 #include <string>
 
+#include "engine/collective/collective.h"
 #include "engine/core/json.h"
 #include "engine/core/metrics.h"
 #include "engine/core/status.h"
@@ -25,6 +26,8 @@ struct LearnerOptions {
   int64_t num_mini_batches = 1;  // optimizer steps of each pass
   double temperature = 1.0;      // of the rollouts
   uint64_t seed = 0;             // of the minibatches' order
+  // The ranks that train together, each with a learner of its own that is given the same calls; null: alone.
+  std::shared_ptr<Collective> group;
 };
 
 // Everything a bit-equal resume needs besides the weights: optimizer moments and host-side counters.

@@ -13,6 +13,7 @@
 #include "engine/learner/first_pass.h"
 #include "engine/learner/guards.h"
 #include "engine/learner/old_outputs.h"
+#include "engine/learner/rank_share.h"
 #include "engine/learner/reference_metrics.h"
 #include "engine/learner/schedule.h"
 #include "engine/learner/tensors.h"
@@ -21,32 +22,52 @@
 #include "policy/nn/torch_errors.h"
 
 namespace fulcrum {
+namespace {
+
+constexpr double kSameNorm = 1e-5;  // relative: fp32 sums in any order
+
+}  // namespace
 
 Result<Metrics> TorchLearner::step(TrainBatch batch, std::stop_token stop) {
   at::set_num_threads(
       static_cast<int>(options_.config.threads));  // OpenMP's setting belongs to the calling thread
+  ranks_.begin();
   Result<Metrics> out = catch_torch("learner step", [&] { return train(batch, stop); });
   trained_.clear_gradients();
-  return out;
+  return ranks_.settle(std::move(out));
 }
 
 Result<Metrics> TorchLearner::evaluate(TrainBatch batch, std::stop_token stop) {
   at::set_num_threads(static_cast<int>(options_.config.threads));
-  return catch_torch("evaluation", [&] { return measure(batch, stop); });
+  ranks_.begin();
+  return ranks_.settle(catch_torch("evaluation", [&] { return measure(batch, stop); }));
 }
 
 Result<std::vector<float>> TorchLearner::logps(const TrainBatch& batch, std::stop_token stop) {
   at::set_num_threads(static_cast<int>(options_.config.threads));
-  return batch_logps(trained_.policy(), batch, options_.temperature,
-                     options_.config.max_tokens_per_micro_batch, options_.config.logits_chunk, stop);
+  ranks_.begin();
+  const int64_t most = options_.config.max_tokens_per_micro_batch;
+  return ranks_.settle(shared_logps(ranks_, batch, most, false, [&](const TrainBatch& part) {
+    return batch_logps(trained_.policy(), part, options_.temperature, most, options_.config.logits_chunk,
+                       stop);
+  }));
+}
+
+// Log-probs that were computed in advance are rank 0's.
+Result<std::vector<float>> TorchLearner::reference_logps(const TrainBatch& batch,
+                                                         const std::stop_token& stop) {
+  const int64_t most = options_.config.max_tokens_per_micro_batch;
+  return shared_logps(ranks_, batch, most, reference_->model() == nullptr, [&](const TrainBatch& part) {
+    return reference_->logps(part, options_.temperature, most, options_.config.logits_chunk, stop);
+  });
 }
 
 TensorMap TorchLearner::weights() const { return copy_parameters(trained_.policy()); }
 
-LossPass TorchLearner::pass(bool old_is_current) const {
+LossPass TorchLearner::pass(bool old_is_current) {
   Models models = trained_.models();
   if (objective_->needs().divergence) models.reference = reference_->model();
-  return {models, *objective_, forward_options(), old_is_current};
+  return {models, *objective_, forward_options(), ranks_, old_is_current};
 }
 
 // What the losses of a batch need: what the models say of it, then the objective's numbers.
@@ -57,10 +78,9 @@ Status TorchLearner::prepare(TrainBatch& batch, ObjectiveState& state, Metrics& 
   Needs needs = objective_->needs();
   // From the second minibatch on the policy is another one.
   if (mini_batches()) needs.policy_logps = true;
-  TRY_DO(fetch_old_outputs(trained_.models(), needs, forward_options(), batch, stop));
+  TRY_DO(fetch_old_outputs(trained_.models(), needs, forward_options(), ranks_, batch, stop));
   if (needs.reference_logps) {
-    TRY(constant, reference_->logps(batch, options_.temperature, options_.config.max_tokens_per_micro_batch,
-                                    options_.config.logits_chunk, stop));
+    TRY(constant, reference_logps(batch, stop));
     batch.reference_logps = std::move(constant);
   }
   return objective_->prepare(batch, state, metrics);
@@ -117,8 +137,7 @@ Status TorchLearner::move_reference(const TrainBatch& batch, Metrics& metrics) {
   if (reference_->version() == version) return ok_status();
   log_info("step " + std::to_string(host_.steps_done) + ": the reference moved to version " +
            std::to_string(reference_->version()) + ", content hash " + reference_->content_hash());
-  TRY(moved, reference_->logps(batch, options_.temperature, options_.config.max_tokens_per_micro_batch,
-                               options_.config.logits_chunk, {}));
+  TRY(moved, reference_logps(batch, {}));
   add_move_metrics(*reference_, batch, moved, metrics);
   return ok_status();
 }
@@ -151,6 +170,8 @@ Status TorchLearner::update_once(TrainBatch& batch, bool first, HostState& next,
                                  const std::stop_token& stop) {
   trained_.clear_gradients();
   TRY(loss, accumulate(pass(first), batch, metrics, stop));
+  TRY_DO(trained_.sum_gradients(ranks_.group()));
+  ranks_.begin();
   if (!loss.reference_logps.empty()) batch.reference_logps = std::move(loss.reference_logps);
   if (first && std::isfinite(loss.value)) TRY_DO(compare_before(batch, loss.logps, next, metrics));
   if (first && objective_->needs().old_logps && batch.old_logps.empty())
@@ -186,14 +207,33 @@ Status TorchLearner::apply(const StepLoss& loss, HostState& next, Metrics& metri
                        " such steps in a row (max_skipped_steps): lower learning_rate or look at the data; "
                        "none of them was taken");
     }
+    TRY_DO(agree_on_update());
     log_warn(what + "; the step is skipped");
     return ok_status();
   }
+  TRY_DO(agree_on_update());
   add_metric(metrics, "loss", loss.value);
   add_metric(metrics, "grad_norm", norms.policy);
   if (trained_.has_critic()) add_metric(metrics, "critic/grad_norm", norms.critic);
   add_metric(metrics, "guards/zero_gradient", norms.zero() ? 1 : 0);
   if (!norms.zero()) trained_.update(norms, next.steps_done, options_.max_steps);
+  return ok_status();
+}
+
+// Each rank steps its own copy of the models, once all are ready to. The gradients are equal to the bit; here
+// they see that the weights are too, as far as machines that may differ can tell.
+Status TorchLearner::agree_on_update() {
+  if (ranks_.alone()) return ok_status();
+  const double norm = trained_.weight_norm();
+  TRY(parts, ranks_.exchange({{"updates", trained_.updates()}, {"weights", norm}}, "the update"));
+  for (size_t r = 1; r < parts.size(); ++r) {
+    const double theirs = parts[r].at("weights").get<double>(), ours = parts[0].at("weights").get<double>();
+    if (parts[r].at("updates") == parts[0].at("updates") && !(std::abs(theirs - ours) > kSameNorm * ours))
+      continue;
+    return data_loss("step " + std::to_string(host_.steps_done) + ": rank " + std::to_string(r) +
+                     " has other weights than rank 0 (" + dump_json(parts[r]) + ", rank 0 has " +
+                     dump_json(parts[0]) + "); no step was taken");
+  }
   return ok_status();
 }
 

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "engine/learner/accumulate.h"
+#include "engine/learner/agreement.h"
 #include "engine/learner/host_state.h"
 #include "engine/learner/learner.h"
 #include "engine/learner/trained_models.h"
@@ -19,6 +20,7 @@ class TorchLearner final : public Learner {
   TorchLearner(const LearnerOptions& options, std::unique_ptr<Policy> policy, std::unique_ptr<Critic> critic,
                std::unique_ptr<Objective> objective, std::unique_ptr<Reference> reference)
       : options_(options),
+        ranks_(options.group),
         trained_(std::move(policy), std::move(critic), options.config),
         objective_(std::move(objective)),
         reference_(std::move(reference)) {}
@@ -43,7 +45,8 @@ class TorchLearner final : public Learner {
     return {options_.temperature, options_.config.max_tokens_per_micro_batch, options_.config.logits_chunk};
   }
   bool mini_batches() const { return options_.num_mini_batches > 1; }
-  LossPass pass(bool old_is_current) const;
+  LossPass pass(bool old_is_current);
+  Result<std::vector<float>> reference_logps(const TrainBatch& batch, const std::stop_token& stop);
   Result<Metrics> train(TrainBatch& batch, const std::stop_token& stop);
   Result<Metrics> measure(TrainBatch& batch, const std::stop_token& stop);
   Status prepare(TrainBatch& batch, ObjectiveState& state, Metrics& metrics, const std::stop_token& stop);
@@ -53,10 +56,12 @@ class TorchLearner final : public Learner {
   Status compare_before(const TrainBatch& batch, std::span<const float> logps, HostState& next,
                         Metrics& metrics);
   Status apply(const StepLoss& loss, HostState& next, Metrics& metrics);
+  Status agree_on_update();
   void note_idle(const Metrics& metrics);
   Status move_reference(const TrainBatch& batch, Metrics& metrics);
 
   LearnerOptions options_;
+  Agreement ranks_;
   TrainedModels trained_;
   std::unique_ptr<Objective> objective_;
   std::unique_ptr<Reference> reference_;

@@ -1,9 +1,19 @@
 #include "engine/learner/trained_models.h"
 
+#include <ATen/ops/zeros_like.h>
+
 namespace fulcrum {
 namespace {
 
 constexpr const char* kCriticPrefix = "critic/";
+
+// A rank whose share did not touch a leaf adds 0 to its gradient.
+void add_gradients(const NamedTensors& leaves, std::vector<at::Tensor>& to) {
+  for (const auto& [name, leaf] : leaves) {
+    if (!leaf.grad().defined()) leaf.mutable_grad() = at::zeros_like(leaf);
+    to.push_back(leaf.grad());
+  }
+}
 
 }  // namespace
 
@@ -14,6 +24,14 @@ TrainedModels::TrainedModels(std::unique_ptr<Policy> policy, std::unique_ptr<Cri
 void TrainedModels::clear_gradients() const {
   trained_.clear_gradients();
   if (critic_ != nullptr) critic_->trained().clear_gradients();
+}
+
+Status TrainedModels::sum_gradients(Collective& group) const {
+  if (group.alone()) return ok_status();
+  std::vector<at::Tensor> gradients;
+  add_gradients(trained_.leaves(), gradients);
+  if (critic_ != nullptr) add_gradients(critic_->trained().leaves(), gradients);
+  return group.sum(gradients, "the gradients");
 }
 
 TrainedModels::Norms TrainedModels::gradient_norms() const {

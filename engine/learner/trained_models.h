@@ -6,6 +6,7 @@
 #include <memory>
 #include <optional>
 
+#include "engine/collective/collective.h"
 #include "engine/learner/critic.h"
 #include "engine/learner/micro_batch.h"
 #include "engine/learner/trained_parameters.h"
@@ -22,6 +23,8 @@ class TrainedModels {
   Models models() const { return {*policy_, critic_.get()}; }
 
   void clear_gradients() const;
+  // Every gradient becomes the sum of the ranks' gradients.
+  Status sum_gradients(Collective& group) const;
   // The norms of the gradients, clipped each on its own; without a critic its norm is 0.
   struct Norms {
     double policy = 0, critic = 0;
@@ -29,6 +32,7 @@ class TrainedModels {
     bool zero() const { return policy == 0 && critic == 0; }
   };
   Norms gradient_norms() const;
+  double weight_norm() const { return fulcrum::weight_norm(trained_.leaves()); }
   // One clipped optimizer step of every model, at the rates of step `step` of `max_steps`.
   void update(const Norms& norms, int64_t step, int64_t max_steps);
 

@@ -3,11 +3,11 @@
 
 #include "engine/core/log.h"
 #include "engine/core/text.h"
-#include "engine/objective/objective.h"
+#include "engine/learner/leading_learner.h"
 #include "engine/pipeline/job.h"
+#include "engine/pipeline/make_learner.h"
 #include "engine/pipeline/one_at_a_time.h"
 #include "engine/reference/ingredient.h"
-#include "engine/reference/reference.h"
 #include "policy/text/model_tokenizer.h"
 #include "reward/model/model_reward.h"
 
@@ -28,31 +28,14 @@ Result<Dataset> open_data(const DatasetOptions& options, const Tokenizer& tokeni
   return data;
 }
 
-// What the objective compares with; null if with nothing.
-Result<std::unique_ptr<Reference>> make_job_reference(BuiltJob& job, const Needs& needs, const Model& model) {
-  const JobConfig& config = job.config;
-  if (!needs.reference_logps && !needs.divergence) return std::unique_ptr<Reference>();
-  if (config.reference.precompute_ref_log_probs) {
-    TRY(hash, reference_content_hash(config.reference, model));
-    auto cached = std::make_unique<CachedReference>(hash, !config.reference.ref_soup.empty());
-    job.cached_reference = cached.get();
-    return std::unique_ptr<Reference>(std::move(cached));
-  }
-  return make_reference(config.reference, model, reference_options(config.learner));
-}
-
-Result<std::unique_ptr<Learner>> make_learner(BuiltJob& job, const Model& model) {
-  const JobConfig& config = job.config;
-  TRY(objective, make_objective(config.objective));
-  TRY(reference, make_job_reference(job, objective->needs(), model));
-  const LearnerOptions options{.config = config.learner,
-                               .max_steps = config.max_steps,
-                               .num_iterations = config.objective.num_iterations,
-                               .num_mini_batches = config.objective.num_mini_batches,
-                               .temperature = config.online() ? config.sampling.temperature : 1.0,
-                               .seed = static_cast<uint64_t>(config.seed)};
-  const Model start = objective->needs().scores ? as_score_model(model) : model;
-  return Learner::create(start, options, std::move(objective), std::move(reference));
+// On this rank, and at the same time on those that follow it.
+Result<JobLearner> make_learner(const JobConfig& config, const Model& model,
+                                const std::shared_ptr<Leader>& leader) {
+  if (leader == nullptr) return make_job_learner(config, model, nullptr);
+  const Json message = {{"do", command::kBegin}, {"config", dump_json(write_config(config))}};
+  TRY(made, leader->lead(message, [&] { return make_job_learner(config, model, leader->group()); }));
+  made.learner = std::make_unique<LeadingLearner>(std::move(made.learner), leader);
+  return made;
 }
 
 Status attach_rollouts(BuiltJob& job, const Backends& backends) {
@@ -86,10 +69,6 @@ DatasetOptions train_data(const JobConfig& config) {
           .seed = static_cast<uint64_t>(config.seed)};
 }
 
-PolicyOptions reference_options(const LearnerConfig& config) {
-  return {.dtype = config.dtype == "bfloat16" ? at::kBFloat16 : at::kFloat};
-}
-
 Result<std::unique_ptr<BuiltJob>> build_job(const JobConfig& config, const Path& run_folder,
                                             const Backends& backends, JobControl& control) {
   TRY(model, load_model(config.model_name_or_path));
@@ -104,8 +83,9 @@ Result<std::unique_ptr<BuiltJob>> build_job(const JobConfig& config, const Path&
     TRY(validation, open_data(validation_data(config), *tokenizer, model.spec));
     job->validation = std::move(validation);
   }
-  TRY(learner, make_learner(*job, model));
-  job->learner = std::move(learner);
+  TRY(made, make_learner(config, model, backends.leader));
+  job->learner = std::move(made.learner);
+  job->cached_reference = made.cached_reference;
   job->base = base_of(model);
   if (config.online()) TRY_DO(attach_rollouts(*job, backends));
   // Last, so that a job that cannot start leaves no run folder behind.

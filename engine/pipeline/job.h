@@ -55,9 +55,6 @@ Result<std::unique_ptr<BuiltJob>> build_job(const JobConfig& config, const Path&
 // How a job reads the rows it trains on.
 DatasetOptions train_data(const JobConfig& config);
 
-// How a reference of this job computes.
-PolicyOptions reference_options(const LearnerConfig& config);
-
 // Finishes a step that the learner has done, whose numbers are in `unrecorded`: evaluation when it is due,
 // the step's one line of metrics, a checkpoint when it is due.
 Status finish_step(BuiltJob& job, int64_t step);

@@ -14,6 +14,7 @@
 #include "engine/core/text.h"
 #include "engine/data/pack.h"
 #include "engine/pipeline/job.h"
+#include "engine/pipeline/make_learner.h"
 #include "rollout/fingerprint.h"
 
 namespace fulcrum {

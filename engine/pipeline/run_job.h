@@ -7,6 +7,7 @@
 #include <memory>
 
 #include "engine/jobs/control.h"
+#include "engine/learner/leader.h"
 #include "engine/pipeline/config/job_config.h"
 #include "engine/publish/publisher.h"
 #include "policy/text/tokenizer.h"
@@ -26,6 +27,8 @@ struct Backends {
   std::function<Result<RolloutBackend>(const JobConfig&, const ModelSpec&, std::shared_ptr<const Tokenizer>)>
       rollouts;
   JudgeFactory reward_service;
+  // Of the ranks that train together; null: this process trains alone.
+  std::shared_ptr<Leader> leader;
 };
 
 // Generation in this process.

@@ -3,6 +3,7 @@
 #include <set>
 
 #include "engine/objective/config/trainers.h"
+#include "tests/support/rank_processes.h"
 #include "tests/support/services.h"
 
 namespace fulcrum::testing {
@@ -38,8 +39,9 @@ class EveryMethod : public Services {
             {"reward_funcs", nullptr}};
   }
 
-  std::string job_of(const std::string& trainer) {
+  std::string job_of(const std::string& trainer, const Json& more = Json::object()) {
     Json keys = keys_of(trainer);
+    keys.update(more);
     keys["trainer"] = trainer;
     keys["max_steps"] = 4;
     keys["save_steps"] = 2;
@@ -110,6 +112,22 @@ TEST_F(EveryMethod, GivesInOneProcessWhatItGivesOnACluster) {
     EXPECT_TRUE(numbers(metrics_of(id)) == expected) << "see " << metrics_of(id);
     const std::string model = "/checkpoints/checkpoint-4/model.safetensors";
     EXPECT_TRUE(slurp(run_folder(id) + model) == slurp(path("alone-" + trainer) + model));
+  }
+}
+
+TEST_F(EveryMethod, GivesOnTwoRanksTheLossesAndWeightsOfOneTo1e6) {
+  write_rows();
+  for (const std::string& trainer : trainer_names()) {
+    SCOPED_TRACE(trainer);
+    const std::string file = job_of(trainer, {{"learning_rate", 1e-5}});
+    const std::vector<std::string> expected = alone(file, "alone-" + trainer);
+    const std::string folder = path("ranks-" + trainer);
+    const auto ranks =
+        start_ranks(2, {program("fulcrum"), "run", file, "--output-dir", folder}, path("rank-" + trainer));
+    for (const auto& rank : ranks) EXPECT_EQ(rank->wait(std::chrono::seconds(60)), 0) << rank->err();
+    expect_close_metrics(numbers(folder + "/metrics.jsonl"), expected, 1e-6);
+    const std::string model = "/checkpoints/checkpoint-4/model.safetensors";
+    EXPECT_LT(largest_difference(folder + model, path("alone-" + trainer) + model), 1e-6);
   }
 }
 

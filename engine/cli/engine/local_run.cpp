@@ -21,7 +21,7 @@ Metrics from_json(const Json& numbers) {
 }  // namespace
 
 Status run_locally(const JobConfig& config, const Path& run_folder, const std::string& label,
-                   const SignalStop& signals) {
+                   const SignalStop& signals, const std::shared_ptr<Leader>& leader) {
   Progress progress(label, stderr_is_terminal());
   std::string note;
   LocalJobControl control({
@@ -34,8 +34,10 @@ Status run_locally(const JobConfig& config, const Path& run_folder, const std::s
   });
   const std::stop_callback stop(signals.token(),
                                 [&] { control.request_stop(cancelled("stopped by a signal")); });
-  const Backends backends{.rollouts = local_rollouts, .reward_service = service_rewards()};
+  if (leader != nullptr) leader->on_trouble([&](const Status& why) { control.request_stop(why); });
+  const Backends backends{.rollouts = local_rollouts, .reward_service = service_rewards(), .leader = leader};
   Status status = run_job(config, run_folder, backends, control);
+  if (leader != nullptr) leader->on_trouble(nullptr);
   progress.finish();
   return status;
 }

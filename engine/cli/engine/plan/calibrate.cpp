@@ -13,7 +13,7 @@
 
 #include "engine/data/slice.h"
 #include "engine/learner/adamw.h"
-#include "engine/pipeline/job.h"
+#include "engine/pipeline/make_learner.h"
 #include "engine/pipeline/timing.h"
 #include "engine/reference/parameters.h"
 #include "policy/decode/decoder.h"

@@ -65,7 +65,7 @@ class FakeObjective final : public Objective {
   std::shared_ptr<Fake> fake_;
 };
 
-class FakeReference final : public Reference {
+class FakeReference : public Reference {
  public:
   FakeReference(const Model& model, float shift)
       : hash_(fulcrum::content_hash(model.tensors)), shift_(shift) {
@@ -74,7 +74,7 @@ class FakeReference final : public Reference {
   Result<std::vector<float>> logps(const TrainBatch& batch, double temperature, int64_t max_tokens,
                                    int64_t chunk, std::stop_token stop) override {
     TRY(out, batch_logps(*policy_, batch, temperature, max_tokens, chunk, stop));
-    out[4] += shift_;
+    if (shift_ != 0) out[4] += shift_;
     return out;
   }
   Status after_step(int64_t step, const Policy&) override {
