@@ -60,6 +60,7 @@ int run(const Options& o) {
       {"version", "ok", FULCRUM_VERSION},
       {"decoder", "ok", describe_decoder(1)},
       {"fingerprint", "ok", numeric_fingerprint()},
+      {"fingerprint in bf16", "ok", numeric_fingerprint(DType::kBF16)},
       {"cores", "ok",
        std::to_string(cores) + (omp != nullptr ? ", OMP_NUM_THREADS=" + std::string(omp) : "")},
       memory_check(),

@@ -1,6 +1,7 @@
 // `fulcrum generate`: continues prompts, from the command line (streaming) or from rows.
 #include <cstdio>
 
+#include "engine/cli/decode_options.h"
 #include "engine/cli/rows.h"
 #include "engine/cli/terminal_text.h"
 #include "engine/cli/verbs.h"
@@ -13,7 +14,7 @@ namespace fulcrum::cli {
 namespace {
 
 struct Options {
-  std::string model, tokenizer, splitter, prompt;
+  std::string model, tokenizer, splitter, prompt, dtype = "float32";
   bool has_prompt = false, greedy = false;
   SamplingParams sampling;
   int64_t num_generations = 1, max_batch = 32, threads = 1;
@@ -29,7 +30,7 @@ struct Loaded {
 Result<Loaded> load(const Options& o) {
   TRY(model, load_model(o.model));
   TRY(tokenizer, load_tokenizer_of(model, o.tokenizer, {.splitter = o.splitter}));
-  TRY(decode, DecodeModel::create(model.spec, model.tensors));
+  TRY(decode, DecodeModel::create(model.spec, model.tensors, decode_dtype(o.dtype)));
   return Loaded{std::move(decode), std::move(tokenizer)};
 }
 
@@ -173,6 +174,7 @@ void add_generate(CLI::App& app, Action& action) {
         v.add_option("--threads", o.threads, "changes no result")
             ->check(CLI::Range(1, 1024))
             ->capture_default_str();
+        add_dtype_option(v, o.dtype);
         add_row_options(v, o.files, prompt);
       });
 }

@@ -8,6 +8,7 @@
 #include "engine/core/hash.h"
 #include "engine/core/json.h"
 #include "engine/core/text.h"
+#include "engine/publish/flat_weights.h"
 #include "engine/rpc/convert.h"
 #include "engine/rpc/limits.h"
 
@@ -59,6 +60,12 @@ WeightImage::WeightImage(int64_t weights_id, std::shared_ptr<const WeightSet> we
   manifest_.set_tokenizer_entry(tokenizer_->entry);
   manifest_.set_chunk_bytes(kWeightChunkBytes);
   manifest_.set_num_chunks(round_up(size_, kWeightChunkBytes) / kWeightChunkBytes);
+}
+
+Result<std::shared_ptr<const WeightImage>> WeightImage::in_bf16(
+    int64_t weights_id, const WeightSet& weights, std::shared_ptr<const TokenizerFiles> tokenizer) {
+  TRY(flat, flatten_to_bf16(weights, {.alignment = kAlignment, .multiple = kWeightChunkBytes}));
+  return std::make_shared<const WeightImage>(weights_id, std::move(flat.weights), std::move(tokenizer));
 }
 
 int64_t WeightImage::add(std::span<const std::byte> bytes, int64_t offset) {

@@ -19,6 +19,9 @@ class WeightImage {
  public:
   WeightImage(int64_t weights_id, std::shared_ptr<const WeightSet> weights,
               std::shared_ptr<const TokenizerFiles> tokenizer);
+  // The same weights rounded to bf16, side by side in one buffer, which is what deltas are made of.
+  static Result<std::shared_ptr<const WeightImage>> in_bf16(int64_t weights_id, const WeightSet& weights,
+                                                            std::shared_ptr<const TokenizerFiles> tokenizer);
 
   const v1::Manifest& manifest() const { return manifest_; }
   // kOutOfRange beyond the last.

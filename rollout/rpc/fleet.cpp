@@ -21,8 +21,8 @@ int64_t random_start(int bits) {
 
 Status check_hello(const v1::Register& hello) {
   if (hello.name().empty() || hello.name().size() > kMaxNameBytes ||
-      hello.fingerprint().size() > kMaxFingerprintBytes) {
-    return invalid_argument("a worker's name has 1 to 200 bytes, its fingerprint at most 1000");
+      std::max(hello.fingerprint().size(), hello.bf16_fingerprint().size()) > kMaxFingerprintBytes) {
+    return invalid_argument("a worker's name has 1 to 200 bytes, a fingerprint at most 1000");
   }
   if (hello.capacity() < 1) return invalid_argument("a worker's capacity is at least 1");
   return ok_status();
@@ -55,6 +55,7 @@ Result<int64_t> Fleet::joined(const v1::Register& hello, std::shared_ptr<WorkerL
   peer.link = link;
   peer.name = hello.name();
   peer.fingerprint = hello.fingerprint();
+  peer.bf16_fingerprint = hello.bf16_fingerprint();
   peer.capacity = std::min(hello.capacity(), kMaxCapacity);
   peer.last_heard = clock_.now();
   Status status = check_hello(hello);
@@ -82,7 +83,8 @@ Result<int64_t> Fleet::joined(const v1::Register& hello, std::shared_ptr<WorkerL
 Status Fleet::enlist(Peer& peer) {
   peer.in_book = 0;
   if (!job_) return ok_status();
-  TRY(id, job_->book.join(peer.name, peer.fingerprint));
+  const bool in_bf16 = job_->options.dtype == DType::kBF16;
+  TRY(id, job_->book.join(peer.name, in_bf16 ? peer.bf16_fingerprint : peer.fingerprint));
   peer.in_book = id;
   return ok_status();
 }

@@ -61,7 +61,7 @@ class Fleet final : public WorkerHub, public WeightSource {
   };
   struct Peer {
     std::shared_ptr<WorkerLink> link;
-    std::string name, fingerprint;
+    std::string name, fingerprint, bf16_fingerprint;
     int64_t capacity = 1;
     WorkerId in_book = 0;  // 0: not a worker of the job at hand
     Instant last_heard;

@@ -54,7 +54,11 @@ Status Fleet::publish(const std::shared_ptr<Job>& job, std::shared_ptr<const Wei
   std::unique_lock lock(mutex_);
   const int64_t id = ++last_weights_id_;
   lock.unlock();
-  auto image = std::make_shared<const WeightImage>(id, std::move(weights), job->options.tokenizer);
+  auto image = std::make_shared<const WeightImage>(id, weights, job->options.tokenizer);
+  if (job->options.dtype == DType::kBF16) {
+    TRY(rounded, WeightImage::in_bf16(id, *weights, job->options.tokenizer));
+    image = std::move(rounded);
+  }
   lock.lock();
   std::erase_if(job->published, [&](const Published& p) { return p.version == version; });
   job->published.push_back({version, std::move(image)});

@@ -58,6 +58,7 @@ Status WorkerSession::introduce() {
   v1::WorkerMessage message;
   message.mutable_register_()->set_name(to_valid_utf8(options_.name));
   message.mutable_register_()->set_fingerprint(to_valid_utf8(options_.fingerprint));
+  message.mutable_register_()->set_bf16_fingerprint(to_valid_utf8(options_.bf16_fingerprint));
   message.mutable_register_()->set_capacity(options_.capacity);
   v1::LearnerMessage answer;
   if (!stream_->Write(message) || !stream_->Read(&answer))

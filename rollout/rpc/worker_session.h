@@ -23,6 +23,7 @@ struct RolloutWorkerOptions {
   ClientOptions learner;
   std::string name;                                         // for people; a good one holds the host
   std::string fingerprint;                                  // numeric_fingerprint()
+  std::string bf16_fingerprint;                             // numeric_fingerprint(DType::kBF16)
   int64_t capacity = 8;                                     // prompts at a time
   Duration first_backoff = std::chrono::milliseconds(200);  // doubles up to the longest
   Duration longest_backoff = std::chrono::seconds(3);

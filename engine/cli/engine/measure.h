@@ -26,6 +26,7 @@ struct MeasureOptions {
   std::vector<int64_t> k = {1, 4, 16};
   SamplingParams sampling;
   int64_t max_batch = 64;
+  std::string dtype = "float32";  // of decode_dtype_names()
   uint64_t seed = 0;
 };
 
