@@ -9,6 +9,7 @@ from typing import NoReturn
 
 import bench_decode
 import bench_head
+import bench_publish
 import bench_start
 import bench_step
 import bench_tokenize
@@ -22,9 +23,9 @@ from setting import Setting
 
 ROOT = peer_env.HERE.parent
 BENCHES = {"decode": bench_decode.lines, "loss": bench_head.loss_lines, "divergence": bench_head.divergence_lines,
-           "step": bench_step.lines, "tokenize": bench_tokenize.lines, "verify": bench_verify.lines,
+           "publish": bench_publish.lines, "step": bench_step.lines, "tokenize": bench_tokenize.lines, "verify": bench_verify.lines,
            "start": bench_start.lines}
-NEED_TORCH = {"decode", "loss", "divergence", "step"}
+NEED_TORCH = {"decode", "loss", "divergence", "publish", "step"}
 LEAST_REPEATS = 7
 MAX_FOREIGN_CORES = 0.2  # with more, times may agree with each other and still be too long
 

@@ -262,6 +262,20 @@ def wire() -> None:
         event=b"e" + event, weights=b"w" + manifest, status=b"s\x02Stream removed\n")
 
 
+# --- what changed between two versions of the weights (engine/publish/delta.cpp)
+
+def delta(weights: int, gaps: bytes, steps: list[int], others: list[int] = []) -> bytes:
+    packed = bytes(low & 15 | (high & 15) << 4 for low, high in zip(steps[::2], [*steps[1::2], 0]))
+    return struct.pack("<H4Q", weights, weights, len(steps), len(gaps), len(others)) + gaps + packed + struct.pack(
+        f"<{len(others)}H", *others)
+
+
+def deltas() -> None:
+    put("delta", none=delta(9, b"", []), ends=delta(400, bytes([0, 255, 143]), [1, -8]),
+        other=delta(300, bytes([5, 0, 1]), [0, 7, 0], [0x3F80, 0xBF80]), past=delta(4, bytes([4]), [1]),
+        endless=delta(600, bytes([255, 255, 255]), [1]), dense=delta(8, bytes(8), [1] * 8))
+
+
 # --- text, data, configs, rewards
 
 def texts() -> None:
@@ -298,7 +312,7 @@ def texts() -> None:
 
 
 def main() -> None:
-    for make in (models, tokenizers, jobs, wire, texts):
+    for make in (models, tokenizers, jobs, wire, deltas, texts):
         make()
     files = [f for f in CORPUS.rglob("*") if f.is_file()]
     print(f"{len(files)} files, {sum(f.stat().st_size for f in files)} bytes in {CORPUS.relative_to(ROOT)}")

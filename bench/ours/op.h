@@ -19,6 +19,9 @@ Status decode(const Json& options, const Serve& serve);
 // {job, folder}: each time one step of the job, rollouts and publishing included.
 Status job_steps(const Json& options, const Serve& serve);
 
+// {inputs, kind: encode or apply}: what has changed of bf16 weights, found, or applied and checked.
+Status publish(const Json& options, const Serve& serve);
+
 // {inputs, kind: loss or divergence, divergence, threads, chunk}: forward and backward of the output head.
 Status head(const Json& options, const Serve& serve);
 

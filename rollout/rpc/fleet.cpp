@@ -252,6 +252,7 @@ std::map<std::string, int64_t> Fleet::counters() const {
   const std::lock_guard lock(mutex_);
   std::map<std::string, int64_t> all = counters_;
   all["workers_connected"] = static_cast<int64_t>(peers_.size());
+  all["weight_bytes_sent"] = bytes_sent_;
   if (job_) {
     const BookCounts counts = job_->book.counts();
     all["requests_waiting"] = counts.waiting;
@@ -269,6 +270,28 @@ std::shared_ptr<const WeightImage> Fleet::image(int64_t weights_id) const {
     if (p.image->manifest().weights_id() == weights_id) return p.image;
   }
   return nullptr;
+}
+
+std::shared_ptr<const WeightUpdate> Fleet::update(int64_t base, int64_t weights_id) const {
+  std::vector<std::shared_ptr<const std::string>> deltas;
+  uint64_t base_hash = 0;
+  size_t bytes = 0;
+  {
+    const std::lock_guard lock(mutex_);
+    if (!job_ || job_->published.empty()) return nullptr;
+    const size_t whole = job_->published.back().image->values().size_bytes();
+    int64_t at = base;
+    for (const Change& change : job_->changes) {
+      if (at == weights_id) break;
+      if (change.from != at) continue;
+      if (at == base) base_hash = change.from_hash;
+      deltas.push_back(change.delta);
+      bytes += change.delta->size();
+      at = change.to;
+    }
+    if (deltas.empty() || at != weights_id || bytes > whole / 2) return nullptr;
+  }
+  return std::make_shared<WeightUpdate>(base, base_hash, deltas);
 }
 
 void Fleet::changed() {

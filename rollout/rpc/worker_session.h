@@ -15,6 +15,7 @@
 
 #include "engine/rpc/client.h"
 #include "fulcrum/v1/rollout.grpc.pb.h"
+#include "rollout/rpc/fetch_weights.h"
 #include "rollout/rpc/worker_model.h"
 
 namespace fulcrum {
@@ -29,8 +30,8 @@ struct RolloutWorkerOptions {
   Duration longest_backoff = std::chrono::seconds(3);
 };
 
-// The models a worker holds: the last two sets of weights, so that training and evaluation can take turns.
-// Used by one thread.
+// The models a worker holds: the last two sets of weights, so that training and evaluation can take turns. Of
+// bf16 weights also the newest as they came, so that the next come as what has changed. Used by one thread.
 class WorkerModels {
  public:
   explicit WorkerModels(WorkerModelFactory factory) : factory_(std::move(factory)) {}
@@ -41,6 +42,7 @@ class WorkerModels {
  private:
   WorkerModelFactory factory_;
   std::string tokenizer_hash_;
+  HeldWeights held_;
   std::deque<std::pair<int64_t, std::shared_ptr<WorkerModel>>> models_;  // oldest first
 };
 

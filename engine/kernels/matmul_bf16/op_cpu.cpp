@@ -93,7 +93,7 @@ void RoundRow(const float* x, int64_t n, uint16_t* y) {
     const auto lowest = hn::And(hn::ShiftRight<16>(bits), hn::Set(du, 1u));
     const auto rounded = hn::Add(bits, hn::Add(lowest, hn::Set(du, 0x7FFFu)));
     const auto quiet = hn::Or(bits, hn::Set(du, 0x00400000u));
-    const auto chosen = hn::IfThenElse(hn::RebindMask(du, hn::Ne(value, value)), quiet, rounded);
+    const auto chosen = hn::IfThenElse(hn::RebindMask(du, hn::IsNaN(value)), quiet, rounded);
     hn::StoreU(hn::DemoteTo(d16, hn::BitCast(di, hn::ShiftRight<16>(chosen))), d16, y + i);
   }
   for (; i < n; ++i) y[i] = float_to_bf16(x[i]);
