@@ -258,8 +258,9 @@ def wire() -> None:
         at += (end - begin + 63) // 64 * 64
     manifest += field(5, field(1, "tokenizer.json") + field(2, 1 << 20) + field(3, 9))
     manifest += field(6, "hash") + field(9, 1 << 20) + field(10, 2) + field(11, 1)
+    update = field(1, 8) + field(2, 0.5) + field(3, varint(10) + varint((1 << 20) + 5))
     put("wire", completion=b"c" + completion, lease=b"l" + lease, reward=b"r" + reward, job=b"j" + job,
-        event=b"e" + event, weights=b"w" + manifest, status=b"s\x02Stream removed\n")
+        event=b"e" + event, weights=b"w" + manifest, update=b"u" + update, status=b"s\x02Stream removed\n")
 
 
 # --- what changed between two versions of the weights (engine/publish/delta.cpp)
