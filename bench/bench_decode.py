@@ -4,12 +4,14 @@ from contextlib import ExitStack
 from typing import Iterator
 
 import shapes
+from ceiling import Work, body_parameters, floor_seconds, head_parameters
 from measure import alternate
 from peer_env import BenchError
 from served import both, peer_alone
 from setting import Setting
 
 THREADS = 2
+CACHE = 64 << 20  # bytes: weights larger than this come from memory in every step
 # type, shape, sequences, tokens of a prompt, tokens of a completion, goal
 LINES = (("fp32", "tiny", 1, 16, 256, 20.0), ("fp32", "tiny", 16, 16, 256, 8.0),
          ("fp32", "135m", 1, 64, 64, 3.0), ("fp32", "135m", 8, 64, 64, 3.0), ("fp32", "135m", 32, 64, 64, 1.8),
@@ -38,8 +40,17 @@ def _line(setting: Setting, dtype: str, shape: str, batch: int, prompt: int, new
     made = batch * new
     rates = [made / timing[side]["median_s"] for side in ("ours", "peer")]
     return {"bench": "decode", "line": f"{dtype} {shape} B{batch}", "peer_name": "transformers", "goal": goal,
+            "floor_s": floor_seconds(setting, THREADS, _work(dtype, shape, batch, prompt, new)),
             "data": f"{dtype}, {prompt} + {new} tokens, {THREADS} threads; tokens/s {rates[0]:.0f} / {rates[1]:.0f}",
             **timing}
+
+
+def _work(dtype: str, shape: str, batch: int, prompt: int, new: int) -> Work:
+    """Every token goes through the layers, the new ones through the head; what is too large for the caches is read
+    once for every step."""
+    body, head = body_parameters(shape), head_parameters(shape)
+    weights = {"fp32": 4, "bf16": 2}[dtype] * (body + head)
+    return Work(2 * batch * (body * (prompt + new) + head * new), weights * new if weights > CACHE else 0, dtype)
 
 
 def _greedy(setting: Setting, options: dict) -> tuple[dict, list, list]:

@@ -4,6 +4,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Iterator
 
+from ceiling import Work, floor_seconds
 from measure import alternate, run_once
 from peer_env import BenchError
 from served import Served, both
@@ -46,7 +47,9 @@ def _line(setting: Setting, kind: str, peer: str, name: str, goal: float | None)
         check = _same(ours, theirs)
         timing = alternate(setting.repeats, ours.once, theirs.once, lambda: {"check": check})
         above = [side.peak_above_ready_mib() for side in (ours, theirs)]
-    return {"bench": kind, "line": f"fp32 {peer}", "peer_name": name,
+    products = 3 if kind == "loss" else 4  # of T x H x V: the logits, two gradients, the reference's logits
+    floor = floor_seconds(setting, THREADS, Work(2.0 * products * TOKENS * HIDDEN * VOCABULARY))
+    return {"bench": kind, "line": f"fp32 {peer}", "peer_name": name, "floor_s": floor,
             "data": f"T {TOKENS}, H {HIDDEN}, V {VOCABULARY}, fp32, {THREADS} threads; MiB above the inputs, both "
                     f"gradients among them: {above[0]:.0f} / {above[1]:.0f}", **({"goal": goal} if goal else {}),
             **timing}

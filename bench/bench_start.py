@@ -10,7 +10,7 @@ import inputs
 from measure import Run, alternate, median_of, run_once, spawn, wait
 from setting import Setting
 
-HELP_GOAL_MS = 50.0
+HELP_GOAL_MS, FIRST_STEP_GOAL = 50.0, 10.0
 HELP_STARTS, JOB_STARTS = 10, 3  # starts a sample
 POLL_S = 0.0005
 
@@ -32,13 +32,19 @@ def _help(setting: Setting) -> dict:
 def _first_step(setting: Setting) -> dict:
     job = _make_job(setting)
 
-    def start() -> Run:
-        return _time_to_first_step(setting, job)
+    def ours() -> Run:
+        shutil.rmtree(job.parent / "run", ignore_errors=True)
+        return _time_to_first_step(setting, [str(setting.fulcrum), "run", str(job)], job.parent / "run" / "metrics.jsonl")
 
-    return {"bench": "start", "line": "first-step", "peer_name": None,
-            "check": "the peer, TRL, is not there yet",
-            "data": f"SFT, Llama L4 d128, 8 rows a step; a sample is the median of {JOB_STARTS} starts",
-            **alternate(setting.repeats, lambda: median_of(JOB_STARTS, start))}
+    def peer() -> Run:
+        metrics = setting.work / "trl.txt"
+        metrics.unlink(missing_ok=True)
+        return _time_to_first_step(setting, [*setting.peer("first_step.py"), str(job.parent / "model"),
+                                             str(job.parent / "sums.jsonl"), str(metrics)], metrics)
+
+    return {"bench": "start", "line": "first-step", "peer_name": "TRL", "goal": FIRST_STEP_GOAL, "check": "-",
+            "data": f"SFT, Llama L4 d128, 8 rows a step; a sample of ours is the median of {JOB_STARTS} starts",
+            **alternate(setting.repeats, lambda: median_of(JOB_STARTS, ours), peer)}
 
 
 def _make_job(setting: Setting) -> Path:
@@ -53,16 +59,13 @@ def _make_job(setting: Setting) -> Path:
     return job
 
 
-def _time_to_first_step(setting: Setting, job: Path) -> Run:
-    """From the start of the process to the step's line in metrics.jsonl; CPU and memory are the run's."""
-    folder = job.parent / "run"
-    shutil.rmtree(folder, ignore_errors=True)
-    command = [str(setting.fulcrum), "run", str(job)]
+def _time_to_first_step(setting: Setting, command: list[str], metrics: Path) -> Run:
+    """From the start of the process to the step's line in the file; CPU and memory are the run's."""
     begin = time.perf_counter()
     process = spawn(command, setting.log)
     first = None
     while first is None and os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
-        if _has_a_line(folder / "metrics.jsonl"):
+        if _has_a_line(metrics):
             first = time.perf_counter() - begin
         time.sleep(POLL_S)
     run = wait(process, begin, command, setting.log)

@@ -7,6 +7,7 @@ from typing import Iterator
 
 import inputs
 import shapes
+from ceiling import Work, body_parameters, floor_seconds, head_parameters
 from measure import alternate
 from peer_env import BenchError
 from served import Served, both
@@ -40,8 +41,15 @@ def _dpo(setting: Setting, shape: str) -> dict:
         ours, peer = _sides(setting, stack, shape, rows, job, {"kind": "dpo"})
         check = _same_losses(ours, peer)
         timing = alternate(setting.repeats, ours.once, peer.once, lambda: {"check": check})
-    return {"bench": "step", "line": f"dpo {shape}", "peer_name": "TRL", "goal": GOALS[shape],
+    tokens = PAIRS * (PROMPT + 2 * ANSWER)  # a prompt once
+    floor = floor_seconds(setting, THREADS, _training(shape, tokens, PAIRS * 2 * ANSWER, passes=4))
+    return {"bench": "step", "line": f"dpo {shape}", "peer_name": "TRL", "goal": GOALS[shape], "floor_s": floor,
             "data": f"{PAIRS} pairs of {PROMPT} + {ANSWER} tokens, fp32, {THREADS} threads", **timing}
+
+
+def _training(shape: str, tokens: float, targets: float, passes: int) -> Work:
+    """Passes over the model: forward, two for the gradients, one more with a reference."""
+    return Work(2.0 * passes * (body_parameters(shape) * tokens + head_parameters(shape) * targets))
 
 
 def _same_losses(ours: Served, peer: Served) -> str:
@@ -81,7 +89,9 @@ def _grpo(setting: Setting, shape: str) -> dict:
     shares = ours.said
     split = ", ".join(f"{what} {1e3 * shares[key]:.0f}" for what, key in
                       (("generate", "timing_s/gen"), ("reward", "timing_s/reward"), ("train", "timing_s/update_actor")))
-    return {"bench": "step", "line": f"grpo {shape}", "peer_name": "TRL", "goal": GOALS[shape],
+    made = PROMPTS * GENERATIONS * means[0]  # generating is one more pass
+    floor = floor_seconds(setting, THREADS, _training(shape, PROMPTS * PROMPT + made, made, passes=4))
+    return {"bench": "step", "line": f"grpo {shape}", "peer_name": "TRL", "goal": GOALS[shape], "floor_s": floor,
             "check": f"mean lengths {means[0]:.1f} / {means[1]:.1f}",
             "data": f"{PROMPTS} x {GENERATIONS}, {PROMPT} + at most {NEW} tokens, fp32, {THREADS} threads; ms of "
                     f"ours: {split}", **timing}

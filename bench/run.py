@@ -10,10 +10,12 @@ from typing import NoReturn
 import bench_decode
 import bench_head
 import bench_publish
+import bench_soup
 import bench_start
 import bench_step
 import bench_tokenize
 import bench_verify
+import ceiling
 import machine
 import peer_env
 import report
@@ -23,9 +25,9 @@ from setting import Setting
 
 ROOT = peer_env.HERE.parent
 BENCHES = {"decode": bench_decode.lines, "loss": bench_head.loss_lines, "divergence": bench_head.divergence_lines,
-           "publish": bench_publish.lines, "step": bench_step.lines, "tokenize": bench_tokenize.lines, "verify": bench_verify.lines,
-           "start": bench_start.lines}
-NEED_TORCH = {"decode", "loss", "divergence", "publish", "step"}
+           "publish": bench_publish.lines, "step": bench_step.lines, "soup": bench_soup.lines, "tokenize": bench_tokenize.lines,
+           "verify": bench_verify.lines, "start": bench_start.lines}
+NEED_TORCH = {"decode", "loss", "divergence", "publish", "step", "soup", "start"}
 LEAST_REPEATS = 7
 MAX_FOREIGN_CORES = 0.2  # with more, times may agree with each other and still be too long
 
@@ -73,6 +75,7 @@ def measure(given: argparse.Namespace) -> int:
     setting.work.mkdir(parents=True, exist_ok=True)
     described = machine.describe(fulcrum)
     lines = [report.judged(line) for name in given.names or BENCHES for line in BENCHES[name](setting)]
+    described["ceilings"] = [ceiling.note(setting, threads) for threads in sorted(setting.peaks)]
     report.write_json(setting.out / "bench.jsonl", [line | {"machine": described} for line in lines])
     if lines:
         print(report.table(lines), *report.notes(described, lines), sep="\n")

@@ -17,6 +17,7 @@ class Setting:
     out: Path
     repeats: int
     failures: list[int] = field(default_factory=list)  # exit codes of the lines that are not reported
+    peaks: dict[int, dict] = field(default_factory=dict)  # of the machine, by threads (ceiling.py)
 
     @property
     def ours(self) -> Path:

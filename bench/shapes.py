@@ -23,8 +23,8 @@ def alphabet(shape: str) -> str:
     return "".join(made)
 
 
-def model(setting: Setting, shape: str) -> Path:
-    folder = setting.work / f"model-{shape}"
+def model(setting: Setting, shape: str, seed: int = 1) -> Path:
+    folder = setting.work / (f"model-{shape}" if seed == 1 else f"model-{shape}-{seed}")
     if (folder / "config.json").exists():
         return folder
     layers, hidden, heads, kv_heads, intermediate, _, tied = SHAPES[shape]
@@ -34,7 +34,7 @@ def model(setting: Setting, shape: str) -> Path:
     characters.write_text(alphabet(shape), encoding="utf-8")
     run_once([str(setting.fulcrum), "init-model", str(partial), "--characters-file", str(characters), "--layers",
               str(layers), "--hidden-size", str(hidden), "--heads", str(heads), "--kv-heads", str(kv_heads),
-              "--intermediate-size", str(intermediate), "--max-positions", "2048", "--seed", "1",
+              "--intermediate-size", str(intermediate), "--max-positions", "2048", "--seed", str(seed),
               *(["--tied"] if tied else [])], setting.log)
     partial.rename(folder)
     return folder

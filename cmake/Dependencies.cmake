@@ -45,6 +45,9 @@ if(FULCRUM_TORCH)
   target_include_directories(fulcrum_torch SYSTEM INTERFACE
                              ${FULCRUM_TORCH_ROOT}/include ${FULCRUM_TORCH_ROOT}/include/torch/csrc/api/include)
   target_link_libraries(fulcrum_torch INTERFACE ${FULCRUM_TORCH_ROOT}/lib/libtorch_cpu.so ${FULCRUM_TORCH_ROOT}/lib/libc10.so)
+  # Its copy of the OpenMP runtime, so that our loops (policy/nn/parallel.cpp) and its own share one set of threads.
+  file(GLOB FULCRUM_TORCH_OPENMP ${FULCRUM_TORCH_ROOT}/lib/libgomp*.so*)
+  target_link_libraries(fulcrum_torch INTERFACE ${FULCRUM_TORCH_OPENMP})
   # The CPU build of our programs never calls the CUDA parts libtorch_cpu.so mentions; the two small NVIDIA libraries
   # it names must still be found when it is loaded.
   target_link_options(fulcrum_torch INTERFACE -Wl,--allow-shlib-undefined)

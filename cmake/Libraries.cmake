@@ -44,7 +44,8 @@ endif()
 
 # Layer 2: tensors.
 fulcrum_library(engine/divergence LAYER 2 DEPENDS engine/divergence/generators LINK fulcrum_torch)
-fulcrum_library(policy/nn LAYER 2 DEPENDS policy/weights engine/data engine/divergence LINK fulcrum_torch)
+fulcrum_library(policy/nn LAYER 2 DEPENDS policy/weights engine/data engine/kernels engine/divergence LINK fulcrum_torch)
+set_source_files_properties(${PROJECT_SOURCE_DIR}/policy/nn/parallel.cpp PROPERTIES COMPILE_OPTIONS -fopenmp)
 fulcrum_library(engine/objective LAYER 2 DEPENDS engine/objective/config engine/divergence LINK fulcrum_torch
                 TEST_LINK engine_data)
 fulcrum_library(engine/reference LAYER 2 DEPENDS policy/nn)

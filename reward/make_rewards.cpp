@@ -59,6 +59,7 @@ Result<std::unique_ptr<RewardFunction>> make_judge(const RewardConfig& config, c
     return invalid_argument("reward " + in_quotes(config.name) +
                             " cannot be reached from here; use a verifier");
   }
+  TRY_DO(check_reward(config));
   return make(config);
 }
 

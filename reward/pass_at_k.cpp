@@ -19,6 +19,18 @@ std::optional<double> pass_at_k(SolveCount count, int64_t k) {
   return 1 - miss;
 }
 
+Status check_ks(std::span<const int64_t> ks, int64_t attempts, const KNames& names) {
+  for (auto k = ks.begin(); k != ks.end(); ++k) {
+    if (*k > attempts) {
+      return invalid_argument(names.list + " has " + std::to_string(*k) + " but " + names.attempts + " is " +
+                              std::to_string(attempts));
+    }
+    if (std::find(ks.begin(), k, *k) != k)
+      return invalid_argument(names.list + " has " + std::to_string(*k) + " twice: leave one out");
+  }
+  return ok_status();
+}
+
 std::optional<Estimate> estimate_mean(std::span<const double> per_problem, uint64_t seed) {
   if (per_problem.empty()) return std::nullopt;
   const auto n = per_problem.size();

@@ -7,6 +7,8 @@
 #include <span>
 #include <string>
 
+#include "engine/core/status.h"
+
 namespace fulcrum {
 
 // n attempts at one problem, c of them right.
@@ -19,6 +21,13 @@ struct SolveCount {
 // code", 2021, eq. 1), as a product that neither overflows nor cancels. No value: k > n, or counts that make
 // no sense.
 std::optional<double> pass_at_k(SolveCount count, int64_t k);
+
+// Whether pass@k is defined for each k of a list with so many attempts at each problem, and each k is there
+// once. kInvalidArgument, naming list and number as their user does.
+struct KNames {
+  std::string list, attempts;
+};
+Status check_ks(std::span<const int64_t> ks, int64_t attempts, const KNames& names);
 
 // A mean over problems with its 95 % percentile bootstrap interval: problems are drawn with replacement
 // `kBootstrapSamples` times from the stream (seed, kEvaluation), so the interval is a function of the data

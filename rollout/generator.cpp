@@ -15,12 +15,17 @@ namespace {
 constexpr size_t kPrefillRows =
     64;  // prompt tokens that run between two looks at the stop token, for each thread
 
+// What a message begins with; nothing for a prompt that stands in no data file.
+std::string where_of(const RolloutRequest& request) {
+  return request.prompt.row < 0 ? "" : "prompt row " + std::to_string(request.prompt.row) + ": ";
+}
+
 Status check_request(const RolloutRequest& request, const ModelSpec& spec) {
-  const std::string where = "prompt of row " + std::to_string(request.prompt.row) + ": ";
+  const std::string where = where_of(request);
   const auto length = static_cast<int64_t>(request.prompt.ids.size());
-  if (length == 0) return invalid_argument(where + "it has no tokens; give it at least one");
+  if (length == 0) return invalid_argument(where + "the prompt has no tokens; give it at least one");
   if (length >= spec.max_position_embeddings) {
-    return invalid_argument(where + "its " + std::to_string(length) +
+    return invalid_argument(where + "the prompt's " + std::to_string(length) +
                             " tokens leave no room in the model's context of " +
                             std::to_string(spec.max_position_embeddings) + "; shorten it");
   }
@@ -32,7 +37,8 @@ Status check_request(const RolloutRequest& request, const ModelSpec& spec) {
     }
   }
   if (request.num_generations < 1) return invalid_argument(where + "num_generations must be at least 1");
-  return check_sampling(request.sampling).with_context("row " + std::to_string(request.prompt.row));
+  const Status sampling = check_sampling(request.sampling);
+  return sampling.ok() ? sampling : invalid_argument(where + sampling.message());
 }
 
 // A prompt and its completions.
@@ -214,7 +220,7 @@ Status Generator::Batch::take_in(Sequence& s) {
   const Group& group = groups_[s.group];
   const RolloutRequest& request = *group.request;
   if (!s.next) {
-    return data_loss("row " + std::to_string(request.prompt.row) + ": the model's logits after token " +
+    return data_loss(where_of(request) + "the model's logits after token " +
                      std::to_string(s.completion.ids.size()) +
                      " of a completion are not finite: the weights have diverged; lower learning_rate");
   }

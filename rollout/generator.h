@@ -47,9 +47,10 @@ class Generator {
   Generator(std::shared_ptr<const DecodeModel> model, std::shared_ptr<const Tokenizer> tokenizer,
             const GeneratorOptions& options);
 
-  // All groups, in the order of the requests; they carry `version`. kInvalidArgument names the row whose
-  // prompt does not fit the model; kCancelled when stopped (checked at every layer of every step); kDataLoss
-  // when logits are not finite; kResourceExhausted when memory runs out.
+  // All groups, in the order of the requests; they carry `version`. kInvalidArgument names the row of the
+  // data (from 0; none if it is negative) whose prompt does not fit the model; kCancelled when stopped
+  // (checked at every layer of every step); kDataLoss when logits are not finite; kResourceExhausted when
+  // memory runs out.
   Result<std::vector<RolloutGroup>> generate(std::span<const RolloutRequest> requests, PolicyVersion version,
                                              std::stop_token stop, const GenerateCalls& calls = {});
 

@@ -11,14 +11,11 @@ namespace fulcrum {
 
 Status check_sampling(const SamplingParams& p) {
   const auto wrong = [](const char* name, double value, const char* range) {
-    return invalid_argument(std::string("sampling: ") + name + " is " + std::to_string(value) +
-                            ", it must be " + range);
+    char shown[32];
+    std::snprintf(shown, sizeof shown, "%g", value);
+    return invalid_argument(std::string("sampling: ") + name + " is " + shown + ", it must be " + range);
   };
-  if (!(p.temperature >= 0) || std::isinf(p.temperature)) {
-    return wrong("temperature", p.temperature, "0 (greedy) or above");
-  }
-  // A float so small that logits / temperature overflows draws nothing.
-  if (p.temperature > 0 && p.temperature < 1e-6)
+  if (!is_temperature(p.temperature) || std::isinf(p.temperature))
     return wrong("temperature", p.temperature, "0 (greedy) or at least 1e-6");
   if (p.top_k < 0) return wrong("top_k", static_cast<double>(p.top_k), "0 (off) or above");
   if (!(p.top_p > 0 && p.top_p <= 1)) return wrong("top_p", p.top_p, "above 0 and at most 1");

@@ -11,6 +11,11 @@
 
 namespace fulcrum {
 
+// The smallest temperature beside 0 (greedy): below it logits / temperature overflows a float, or differences
+// between logits that are rounding errors decide.
+inline constexpr double kMinTemperature = 1e-6;
+inline bool is_temperature(double value) { return value == 0 || value >= kMinTemperature; }
+
 struct SamplingConfig {
   int64_t num_generations = 8;
   double temperature = 1.0;
@@ -27,7 +32,7 @@ struct SamplingConfig {
     v.field("num_generations", num_generations, at_least(1),
             "completions of one prompt: the size of a group");
     v.field("temperature", temperature, at_least(0),
-            "logits are divided by it before a token is drawn; 0: greedy");
+            "logits are divided by it before a token is drawn, at least 1e-6; generate, eval: or 0, greedy");
     v.field("top_p", top_p, above_up_to(0, 1),
             "draw from the smallest set of likeliest tokens whose probability reaches it; 1: off");
     v.field("top_k", top_k, at_least(0), "draw from this many likeliest tokens; 0: off");

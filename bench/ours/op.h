@@ -25,4 +25,7 @@ Status publish(const Json& options, const Serve& serve);
 // {inputs, kind: loss or divergence, divergence, threads, chunk}: forward and backward of the output head.
 Status head(const Json& options, const Serve& serve);
 
+// {threads}: the peaks of this machine, operations and bytes a second.
+Status ceiling(const Json& options, const Serve& serve);
+
 }  // namespace fulcrum::bench

@@ -44,7 +44,7 @@ Result<RolloutRequest> request_for(const Options& o, const Tokenizer& tokenizer,
                    .index = index,
                    .num_generations = o.num_generations,
                    .sampling = o.sampling};
-  r.prompt.row = index;
+  r.prompt.row = -1;  // a message stands in its row already
   r.prompt.text = text;
   r.prompt.ids = std::move(ids);
   if (o.greedy) r.sampling.temperature = 0;
@@ -150,9 +150,11 @@ void add_generate(CLI::App& app, Action& action) {
             "a prompt, printed as text unless --to or -o asks for a row; without one, JSONL rows are read");
         v.add_option("-m,--model", o.model, "model folder or llama2.c file")->required();
         v.add_option("--tokenizer", o.tokenizer, "tokenizer folder or file (default: the model's)");
-        v.add_option("--splitter", o.splitter, "pre-tokenisation where the files do not say");
+        add_splitter_option(v, o.splitter);
         v.add_flag("--greedy", o.greedy, "always the likeliest token");
-        v.add_option("--temperature", o.sampling.temperature)->check(not_negative())->capture_default_str();
+        v.add_option("--temperature", o.sampling.temperature)
+            ->check(temperature_or_greedy())
+            ->capture_default_str();
         v.add_option("--top-k", o.sampling.top_k, "0: off")->check(not_negative())->capture_default_str();
         v.add_option("--top-p", o.sampling.top_p, "1: off")
             ->check(CLI::Range(1e-6, 1.0))

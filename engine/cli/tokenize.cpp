@@ -23,12 +23,12 @@ Result<std::vector<TokenId>> ids_of(const Json& row, const Tokenizer& tokenizer)
   if (it == row.end() || !it->is_array()) return invalid_argument("the row has no list 'ids'");
   std::vector<TokenId> ids;
   for (const Json& id : *it) {
-    if (!id.is_number_integer() || id.get<int64_t>() < 0 || id.get<int64_t>() > INT32_MAX) {
+    if (!id.is_number())
       return invalid_argument("'ids' must be token ids, not " + printable(dump_json(id), 40));
-    }
-    if (id.get<int64_t>() >= tokenizer.vocab_size()) {
-      return invalid_argument("the tokenizer has no id " + std::to_string(id.get<int64_t>()) +
-                              ", only 0 to " + std::to_string(tokenizer.vocab_size() - 1));
+    // As unsigned a negative one is beyond every vocabulary; one beyond 64 bits is no integer any more.
+    if (!id.is_number_integer() || id.get<uint64_t>() >= static_cast<uint64_t>(tokenizer.vocab_size())) {
+      return invalid_argument("the tokenizer has no id " + dump_json(id) + ", only 0 to " +
+                              std::to_string(tokenizer.vocab_size() - 1));
     }
     ids.push_back(id.get<TokenId>());
   }
@@ -39,7 +39,9 @@ Result<std::vector<TokenId>> ids_of(const Json& row, const Tokenizer& tokenizer)
 Result<Json> row_of(const Options& o) {
   if (!o.decode) return Json{{"text", *o.text}};
   Result<Json> list = parse_json(*o.text);
-  if (!list.ok()) return list.status().with_context("--decode wants ids as a list, [1, 2, 3]");
+  const char* wanted = "--decode wants ids as a list, [1, 2, 3]";
+  if (!list.ok()) return list.status().with_context(wanted);
+  if (!list->is_array()) return invalid_argument(std::string(wanted) + ", not " + printable(*o.text, 40));
   return Json{{"ids", *list}};
 }
 
@@ -88,8 +90,7 @@ void add_tokenize(CLI::App& app, Action& action) {
             "a text (ids with --decode), printed unless --to or -o asks for a row; without one, JSONL rows "
             "with `text` (or `ids`) are read");
         v.add_option("-m,--model", o.model, "model folder or tokenizer file")->required();
-        v.add_option("--splitter", o.splitter, "pre-tokenisation where the files do not say")
-            ->check(CLI::IsMember({"gpt2", "cl100k", "llama3", "qwen2"}));
+        add_splitter_option(v, o.splitter);
         v.add_flag("--decode", o.decode, "ids to text");
         v.add_flag("--no-special", o.no_special, "the bare text, without BOS");
         add_row_options(v, o.files, text);

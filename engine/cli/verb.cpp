@@ -11,6 +11,8 @@
 
 #include "engine/core/files.h"
 #include "engine/core/text.h"
+#include "policy/text/splitters.h"
+#include "rollout/sampling_config.h"
 
 namespace fulcrum::cli {
 namespace {
@@ -59,7 +61,10 @@ CLI::Validator number_that(const std::string& rule, bool (*fits)(double)) {
   const auto check = [=](const std::string& text) {
     double value = 0;
     const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-    const bool fine = error == std::errc() && end == text.data() + text.size() && fits(value);
+    const bool whole = end == text.data() + text.size();
+    if (whole && error == std::errc::result_out_of_range)
+      return in_quotes(text) + " is out of range: no number is so large or small";
+    const bool fine = error == std::errc() && whole && fits(value);
     return fine ? std::string() : in_quotes(text) + " is not a number " + rule;
   };
   return {check, rule, "number " + rule};
@@ -97,12 +102,22 @@ void add_output_option(CLI::App& verb, std::string& format) {
       ->capture_default_str();
 }
 
+void add_splitter_option(CLI::App& verb, std::string& splitter) {
+  verb.add_option("--splitter", splitter, "pre-tokenisation where the files do not say")
+      ->check(CLI::IsMember(splitter_names()));
+}
+
 CLI::Validator above_zero() {
   return number_that("> 0", [](double v) { return v > 0; });
 }
 CLI::Validator not_negative() {
   return number_that(">= 0", [](double v) { return v >= 0; });
 }
+
+CLI::Validator temperature() {
+  return number_that(">= 1e-6", [](double v) { return v >= kMinTemperature; });
+}
+CLI::Validator temperature_or_greedy() { return number_that(">= 1e-6, or 0 for greedy", is_temperature); }
 
 void add_examples(CLI::App& verb, const std::vector<std::string>& examples) {
   std::string text = examples.size() == 1 ? "Example:" : "Examples:";

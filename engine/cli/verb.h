@@ -35,9 +35,15 @@ int report(const Status& status);
 // Adds -o/--output with table, json and jsonl.
 void add_output_option(CLI::App& verb, std::string& format);
 
+// Adds --splitter, by which the pre-tokenisation is chosen where a tokenizer's files do not say.
+void add_splitter_option(CLI::App& verb, std::string& splitter);
+
 // Numbers without an upper end.
 CLI::Validator above_zero();
 CLI::Validator not_negative();
+// One that a model can divide its logits by; the other allows 0 too, greedy.
+CLI::Validator temperature();
+CLI::Validator temperature_or_greedy();
 
 // Command lines that `--help` shows at its end.
 void add_examples(CLI::App& verb, const std::vector<std::string>& examples);

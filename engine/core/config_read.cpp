@@ -1,5 +1,6 @@
 // Reading a config: JSON over the defaults, every complaint at once.
 #include <algorithm>
+#include <charconv>
 #include <cmath>
 #include <utility>
 
@@ -226,14 +227,16 @@ class Reader final : public PathVisitor {
       complain("a config must be an object, not " + std::string(scope.object->type_name()));
       return;
     }
-    bool listed = scope.known.size() > kMaxKeysShown;
+    const std::string all = scope.known.size() > kMaxKeysShown
+                                ? " (`fulcrum config schema` lists the keys)"
+                                : " (known here: " + join(scope.known, ", ") + ")";
+    bool listed = false;
     for (const auto& [key, unused] : scope.object->items()) {
-      if (std::find(scope.known.begin(), scope.known.end(), key) != scope.known.end()) continue;
+      if (contains(scope.known, key)) continue;
       const std::string near = nearest_name(key, scope.known);
       const bool list = near.empty() && !std::exchange(listed, listed || near.empty());
       complain("unknown key " + in_quotes(path_of(key)) +
-               (near.empty() ? "" : "; did you mean " + in_quotes(path_of(near)) + "?") +
-               (list ? " (known here: " + join(scope.known, ", ") + ")" : ""));
+               (near.empty() ? "" : "; did you mean " + in_quotes(path_of(near)) + "?") + (list ? all : ""));
     }
   }
 
@@ -252,6 +255,17 @@ Status read(const Json& json, void* config, Visit visit) {
 }
 
 }  // namespace config_detail
+
+namespace {
+
+// Of what is no JSON all else is a text without its quotes.
+bool is_too_large(std::string_view number) {
+  double ignored = 0;
+  const auto [end, error] = std::from_chars(number.data(), number.data() + number.size(), ignored);
+  return error == std::errc::result_out_of_range && end == number.data() + number.size();
+}
+
+}  // namespace
 
 Status apply_override(Json& document, std::string_view assignment) {
   const size_t equals = assignment.find('=');
@@ -284,6 +298,8 @@ Status apply_override(Json& document, std::string_view assignment) {
   }
   const std::string_view text = assignment.substr(equals + 1);
   Result<Json> parsed = parse_json(text);
+  if (!parsed.ok() && is_too_large(text))
+    return parsed.status().with_context("override " + in_quotes(assignment));
   *at = parsed.ok() ? std::move(parsed).value() : Json(std::string(text));
   return ok_status();
 }

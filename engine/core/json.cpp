@@ -71,9 +71,10 @@ class Builder {
     if (line_ != nullptr) key_line_ = *line_;
     return true;
   }
-  bool parse_error(size_t position, const std::string&, const nlohmann::detail::exception& e) {
+  bool parse_error(size_t position, const std::string& token, const nlohmann::detail::exception& e) {
     position_ = position;
     error_ = e.what();
+    if (e.id == kNumberOverflow) too_large_ = token;
     return false;
   }
 
@@ -83,6 +84,7 @@ class Builder {
   const std::string& repeated() const { return repeated_; }
   size_t position() const { return position_; }
   const std::string& error() const { return error_; }
+  const std::string& too_large() const { return too_large_; }  // a number; or ""
 
  private:
   // A container whose end has not come yet.
@@ -91,7 +93,8 @@ class Builder {
     string_t key;                                 // of the member that comes next
     std::unordered_map<string_t, size_t> places;  // of the members so far, once there are many
   };
-  static constexpr size_t kFew = 16;  // members that are found faster without a table
+  static constexpr size_t kFew = 16;           // members that are found faster without a table
+  static constexpr int kNumberOverflow = 406;  // nlohmann's
 
   J* place(J value) {
     if (open_.empty()) {
@@ -149,7 +152,7 @@ class Builder {
   int64_t key_line_ = 0;
   std::string repeated_;
   size_t position_ = 0;
-  std::string error_;
+  std::string error_, too_large_;
 };
 
 // nlohmann's messages read "[json.exception.parse_error.101] parse error at line 1, column 2: syntax error
@@ -178,6 +181,13 @@ Result<J> parse(std::string_view text, JsonOptions options) {
   if (!builder.repeated().empty()) return invalid_argument(builder.repeated());
   if (builder.too_deep()) {
     return invalid_argument("JSON is nested deeper than " + std::to_string(kMaxJsonDepth) + " levels");
+  }
+  if (!builder.too_large().empty()) {
+    const std::string_view before = text.substr(0, builder.position());
+    const auto number_line = 1 + std::count(before.begin(), before.end(), '\n');
+    return invalid_argument((options.comments ? "line " + std::to_string(number_line) + ": " : "") +
+                            "the number " + printable(builder.too_large(), 40) +
+                            " is out of range: the largest is 1.8e308");
   }
   return invalid_argument(printable(readable(builder.error()), 300));
 }

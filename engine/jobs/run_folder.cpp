@@ -13,7 +13,10 @@ constexpr uint64_t kMaxConfigBytes = uint64_t{1} << 26;
 }  // namespace
 
 Result<std::unique_ptr<RunFolder>> RunFolder::open(const Path& folder) {
-  for (const char* part : {"tensorboard", "completions", "checkpoints"}) TRY_DO(make_folders(folder / part));
+  for (const char* part : {"tensorboard", "completions", "checkpoints"}) {
+    if (const Status made = make_folders(folder / part); !made.ok())
+      return Status(made.code(), "run folder: " + made.message() + "; choose one that can be written");
+  }
   TRY(lock, FileLock::take(folder / ".lock"));
   std::unique_ptr<RunFolder> run(new RunFolder(folder, std::move(lock)));
   TRY_DO(run->find_last_event());

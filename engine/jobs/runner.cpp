@@ -169,8 +169,10 @@ void JobRunner::finish(std::unique_lock<std::mutex>& lock, const std::string& id
       if (!outcome.ok() && wish_ == Wish::kShutdown) next = after_restart(job->state);
       if (is_terminal(job->state) || job->state == next)
         return;  // cancelled, or paused when the service stops
-      status =
-          to_status(move(id, next, wish_ == Wish::kShutdown ? "the learner was stopped" : outcome.message()));
+      const bool stopped = wish_ == Wish::kShutdown;
+      // Nobody asked for a pause by a dead judge or a full disk, and somebody must mend it.
+      const EventLevel level = next == JobState::kPaused && !stopped ? EventLevel::kWarn : EventLevel::kInfo;
+      status = to_status(move(id, next, stopped ? "the learner was stopped" : outcome.message(), level));
     }
     if (status.ok()) return;
     log_error("the end of " + id + " cannot be recorded: " + status.message());
@@ -179,9 +181,9 @@ void JobRunner::finish(std::unique_lock<std::mutex>& lock, const std::string& id
   }
 }
 
-Result<Job> JobRunner::move(const std::string& id, JobState next, const std::string& why) {
+Result<Job> JobRunner::move(const std::string& id, JobState next, const std::string& why, EventLevel level) {
   TRY(job, store_.get(id));
-  return store_.move(id, job.revision, next, why);
+  return store_.move(id, job.revision, next, why, level);
 }
 
 Result<Job> JobRunner::submit(const NewJob& job) {

@@ -53,7 +53,8 @@ class JobRunner {
   void loop();
   bool take(std::unique_lock<std::mutex>& lock);
   void finish(std::unique_lock<std::mutex>& lock, const std::string& id, const Status& outcome);
-  Result<Job> move(const std::string& id, JobState next, const std::string& why);
+  Result<Job> move(const std::string& id, JobState next, const std::string& why,
+                   EventLevel level = EventLevel::kInfo);
   bool holds(const std::string& id) const { return current_ && *current_ == id; }
   void wish(Wish wish);
 

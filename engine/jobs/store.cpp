@@ -205,7 +205,8 @@ Result<std::optional<Job>> JobStore::next_queued() {
   return std::optional<Job>(std::move(job));
 }
 
-Result<Job> JobStore::move(const std::string& id, int64_t revision, JobState next, const std::string& why) {
+Result<Job> JobStore::move(const std::string& id, int64_t revision, JobState next, const std::string& why,
+                           EventLevel level) {
   TRY(number, number_of(id));
   const std::lock_guard lock(mutex_);
   Transaction transaction(*database_);
@@ -215,13 +216,13 @@ Result<Job> JobStore::move(const std::string& id, int64_t revision, JobState nex
     return Status(Code::kAborted,
                   id + " has changed meanwhile: it is " + std::string(job_state_name(job.state)));
   }
-  TRY(moved, change_state(job, next, why));
+  TRY(moved, change_state(job, next, why, level));
   TRY_DO(transaction.commit());
   wake_watchers();
   return moved;
 }
 
-Result<Job> JobStore::change_state(const Job& job, JobState next, const std::string& why) {
+Result<Job> JobStore::change_state(const Job& job, JobState next, const std::string& why, EventLevel level) {
   if (!may_move(job.state, next)) {
     return failed_precondition(job.id + " is " + std::string(job_state_name(job.state)) +
                                " and cannot become " + std::string(job_state_name(next)));
@@ -238,7 +239,8 @@ Result<Job> JobStore::change_state(const Job& job, JobState next, const std::str
       .bind(is_terminal(next) ? now : 0)
       .bind(number);
   TRY_DO(update.run());
-  Event event{.type = "state",
+  Event event{.level = level,
+              .type = "state",
               .message = std::string(job_state_name(next)) + (why.empty() ? "" : ": " + why)};
   if (next == JobState::kFailed) event.level = EventLevel::kError;
   event.data = Json{{"state", job_state_name(next)}, {"from", job_state_name(job.state)}};

@@ -78,8 +78,10 @@ class JobStore {
   Result<std::optional<Job>> next_queued();
 
   // Moves a job that is still at `revision` (else kAborted) along the table of state.h (else
-  // kFailedPrecondition). The move to validating_files begins a new epoch. Writes an event of type "state".
-  Result<Job> move(const std::string& id, int64_t revision, JobState next, const std::string& why);
+  // kFailedPrecondition). The move to validating_files begins a new epoch. Writes an event of type "state",
+  // of level error where the job failed.
+  Result<Job> move(const std::string& id, int64_t revision, JobState next, const std::string& why,
+                   EventLevel level = EventLevel::kInfo);
   // Only after its end, else kFailedPrecondition. Its number is never given again.
   Status remove(const std::string& id);
   // At the start of the learner: jobs that were active go where after_restart() says. How many.
@@ -109,7 +111,8 @@ class JobStore {
   Status migrate();
   Result<Job> find(int64_t number);
   Result<std::optional<Job>> find_request(const NewJob& job, const std::string& hash);
-  Result<Job> change_state(const Job& job, JobState next, const std::string& why);
+  Result<Job> change_state(const Job& job, JobState next, const std::string& why,
+                           EventLevel level = EventLevel::kInfo);
   Result<int64_t> add_event(int64_t number, const Event& event, std::optional<int64_t> step = std::nullopt);
   Result<std::vector<Event>> read_events(int64_t number, int64_t from, int64_t limit);
   Result<std::optional<Json>> find_metrics(int64_t number, int64_t step);

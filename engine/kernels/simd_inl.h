@@ -68,12 +68,48 @@ HWY_INLINE hn::Vec<D> Exp(D d, hn::Vec<D> x) {
   return hn::IfThenZeroElse(hn::Lt(x, low), hn::Mul(p, scale));
 }
 
+// Rows that end between vectors: `left` floats of the row are left at x. What is past them is read as 0 and
+// not written.
+HWY_INLINE Vector LoadPart(const float* x, int64_t left) {
+  const Floats d;
+  if (left >= kLanes) return hn::LoadU(d, x);
+  float part[kLanes] = {};
+  for (int64_t i = 0; i < left; ++i) part[i] = x[i];
+  return hn::LoadU(d, part);
+}
+HWY_INLINE void StorePart(Vector v, float* x, int64_t left) {
+  const Floats d;
+  if (left >= kLanes) {
+    hn::StoreU(v, d, x);
+    return;
+  }
+  float part[kLanes];
+  hn::StoreU(v, d, part);
+  for (int64_t i = 0; i < left; ++i) x[i] = part[i];
+}
+
+// Sixteen chains, element i of a row in chain i mod 16.
+struct Chains {
+  Vector of[kRowVectors];
+  HWY_INLINE Chains() {
+#pragma GCC unroll 16
+    for (int j = 0; j < kRowVectors; ++j) of[j] = hn::Zero(Floats());
+  }
+  HWY_INLINE float Total() const;
+};
+
 // The sum of 16 floats: halves are added until one is left.
 HWY_INLINE float Sum16(const float* x) {
   float half[8];
   for (int i = 0; i < 8; ++i) half[i] = x[i] + x[i + 8];
   for (int i = 0; i < 4; ++i) half[i] += half[i + 4];
   return (half[0] + half[2]) + (half[1] + half[3]);
+}
+
+HWY_INLINE float Chains::Total() const {
+  float sums[16];
+  for (int j = 0; j < kRowVectors; ++j) hn::StoreU(of[j], Floats(), sums + j * kLanes);
+  return Sum16(sums);
 }
 
 }  // namespace fulcrum::kernels::HWY_NAMESPACE

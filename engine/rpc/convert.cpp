@@ -102,6 +102,7 @@ void request_to_wire(const RolloutRequest& request, v1::Lease& lease) {
   lease.set_evaluation(request.evaluation);
   lease.set_step(request.step);
   lease.set_index(request.index);
+  lease.set_row(request.prompt.row);
   lease.mutable_prompt_ids()->Add(request.prompt.ids.begin(), request.prompt.ids.end());
   lease.set_num_generations(request.num_generations);
   *lease.mutable_sampling() = to_wire(request.sampling);
@@ -117,6 +118,7 @@ Result<RolloutRequest> request_from_wire(const v1::Lease& lease) {
   request.evaluation = lease.evaluation();
   request.step = lease.step();
   request.index = lease.index();
+  request.prompt.row = lease.row();
   request.prompt.ids.assign(lease.prompt_ids().begin(), lease.prompt_ids().end());
   request.num_generations = lease.num_generations();
   request.sampling = from_wire(lease.sampling());

@@ -1,9 +1,7 @@
 // The Llama family (Llama, Mistral, Qwen2) over packed tokens: embedding, layers of attention and SwiGLU with
 // RMS norms before them, final norm. The residual stream, the norms and the head stay fp32; with bf16 the
 // weights are the bf16-rounded ones everywhere and the products inside the layers are bf16.
-#include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
-#include <ATen/ops/cat.h>
 #include <ATen/ops/embedding.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/tensor.h>
@@ -13,25 +11,12 @@
 #include <map>
 
 #include "engine/core/text.h"
-#include "policy/nn/attention.h"
-#include "policy/nn/layer_ops.h"
+#include "policy/nn/layer.h"
 #include "policy/nn/policy.h"
 #include "policy/nn/torch_errors.h"
 
 namespace fulcrum {
 namespace {
-
-// A parameter used as it is (embedding, norm, bias): the leaf, and with bf16 its rounded values.
-struct Plain {
-  at::Tensor leaf, rounded;
-  at::Tensor use() const { return rounded.defined() ? straight_through(leaf, rounded) : leaf; }
-};
-
-struct LayerWeights {
-  Plain input_norm, post_attention_norm;
-  FusedLinear qkv, out, gate_up, down;
-  std::vector<Plain> qkv_bias;  // q, k, v; empty without biases
-};
 
 // Leaves by name, made out of the model's tensors.
 class Leaves {
@@ -50,7 +35,7 @@ class Leaves {
     int64_t begin = 0;
     for (size_t i = 0; i < names.size(); ++i) {
       const int64_t n = tensors_.at(names[i]).shape[0];
-      out.parts[i] = place(names[i], out.master.narrow(0, begin, n).variable_data());
+      out.parts.push_back(place(names[i], out.master.narrow(0, begin, n).variable_data()));
       begin += n;
     }
     return out;
@@ -102,16 +87,12 @@ class Llama final : public Policy {
 
   at::Tensor hidden(const TrainBatch& batch) override {
     const at::Tensor ids_T = at::tensor(at::ArrayRef<TokenId>(batch.tokens), at::kInt);
-    const AttentionContext context{{spec_.num_attention_heads, spec_.num_key_value_heads, spec_.head_dim},
-                                   make_rope_table(spec_, batch.positions),
-                                   c10::make_intrusive<AttentionPlan>(batch)};
+    const auto attention = std::make_shared<AttentionContext>(spec_, batch);
+    const LayerOptions options{spec_.rms_norm_eps,
+                               options_.gradient_checkpointing && at::GradMode::is_enabled()};
     at::Tensor x_TD = at::embedding(embedding_.use(), ids_T);
-    const bool recompute = options_.gradient_checkpointing && at::GradMode::is_enabled();
-    for (const LayerWeights& layer : layers_) {
-      const auto run = [this, &layer, context](const at::Tensor& x) { return run_layer(x, layer, context); };
-      x_TD = recompute ? checkpoint(x_TD, run) : run(x_TD);
-    }
-    return rms_norm(x_TD, final_norm_.use(), spec_.rms_norm_eps, at::kFloat);
+    for (const LayerWeights& layer : layers_) x_TD = transformer_layer(x_TD, layer, attention, options);
+    return rms_norm(x_TD, final_norm_, spec_.rms_norm_eps);
   }
 
  private:
@@ -131,20 +112,6 @@ class Llama final : public Policy {
       }
     }
     layers_.push_back(std::move(layer));
-  }
-
-  at::Tensor run_layer(const at::Tensor& x_TD, const LayerWeights& layer,
-                       const AttentionContext& context) const {
-    at::Tensor qkv_TC =
-        linear(rms_norm(x_TD, layer.input_norm.use(), spec_.rms_norm_eps, options_.dtype), layer.qkv);
-    if (!layer.qkv_bias.empty()) {
-      const auto& b = layer.qkv_bias;
-      qkv_TC = qkv_TC + at::cat({b[0].use(), b[1].use(), b[2].use()}).to(options_.dtype);
-    }
-    const at::Tensor middle_TD = x_TD + linear(shared_prompt_attention(qkv_TC, context), layer.out);
-    const at::Tensor normed_TD =
-        rms_norm(middle_TD, layer.post_attention_norm.use(), spec_.rms_norm_eps, options_.dtype);
-    return middle_TD + linear(swiglu(linear(normed_TD, layer.gate_up)), layer.down);
   }
 
   // Derives what the forward pass uses from the leaves.

@@ -7,6 +7,7 @@
 #include <torch/csrc/autograd/custom_function.h>
 
 #include "engine/divergence/row_divergence.h"
+#include "policy/nn/logit_rows.h"
 
 namespace fulcrum {
 namespace {
@@ -14,17 +15,26 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-// log softmax of the rows in place, in the order of token_logps(); returns log sum exp, [n].
-at::Tensor log_softmax_(at::Tensor& z_nV) {
-  const at::Tensor max_n1 = z_nV.amax({1}, true);
-  z_nV.sub_(max_n1);
-  const at::Tensor log_sum_n = z_nV.exp().sum(1).log();
-  z_nV.sub_(log_sum_n.unsqueeze(1));
-  return max_n1.squeeze(1) + log_sum_n;
+// Writes the log-probs of the ids and log sum exp of each row, as token_logps() to the bit in fp32; the rows
+// become their log softmax.
+void log_softmax_(at::Tensor& z_nV, const at::Tensor& ids_n, at::Tensor logps_n, at::Tensor lse_n) {
+  if (z_nV.scalar_type() == at::kFloat) {
+    row_losses({z_nV, ids_n, 1}, {logps_n, lse_n, {}});
+  } else {
+    lse_n.copy_(z_nV.logsumexp({1}));
+    logps_n.copy_(z_nV.gather(1, ids_n.unsqueeze(1)).squeeze(1) - lse_n);
+  }
+  z_nV.sub_(lse_n.unsqueeze(1));
 }
 
-at::Tensor at_ids(const at::Tensor& log_p_nV, const at::Tensor& ids_n) {
-  return log_p_nV.gather(1, ids_n.unsqueeze(1)).squeeze(1);
+// Rows of log-probs become the gradient of sum g_n * log-prob of the id at the logits.
+void log_prob_gradient_(at::Tensor& log_p_nV, const at::Tensor& ids_n, const at::Tensor& g_n) {
+  if (log_p_nV.scalar_type() == at::kFloat) {
+    row_loss_gradients({log_p_nV, ids_n, 1}, at::zeros_like(g_n), g_n);
+    return;
+  }
+  log_p_nV.exp_().mul_(g_n.unsqueeze(1).neg());
+  log_p_nV.scatter_add_(1, ids_n.unsqueeze(1), g_n.unsqueeze(1));
 }
 
 // What autograd cannot keep: passed along as one object.
@@ -49,10 +59,8 @@ class ChunkedDivergences : public torch::autograd::Function<ChunkedDivergences> 
       const auto part = [&](const at::Tensor& x_N) { return x_N.narrow(0, begin, n); };
       at::Tensor z = chunk_logits(policy, setting->temperature, begin, n, buffer);
       at::Tensor r = chunk_logits(reference, setting->temperature, begin, n, reference_buffer);
-      part(lse_N).copy_(log_softmax_(z));
-      part(reference_lse_N).copy_(log_softmax_(r));
-      part(logps_N).copy_(at_ids(z, part(ids_N)));
-      part(reference_logps_N).copy_(at_ids(r, part(ids_N)));
+      log_softmax_(z, part(ids_N), part(logps_N), part(lse_N));
+      log_softmax_(r, part(ids_N), part(reference_logps_N), part(reference_lse_N));
       part(divergence_N).copy_(row_divergence(*setting->divergence, z, r));
     });
     ctx->save_for_backward(
@@ -89,8 +97,7 @@ class ChunkedDivergences : public torch::autograd::Function<ChunkedDivergences> 
         r.sub_(part(reference_lse_N));
         through_divergence = row_gradient(*setting.divergence, z, r).mul_(part(h_N));
       }
-      z.exp_().mul_(part(g_N).neg());
-      z.scatter_add_(1, part(ids_N), part(g_N));
+      log_prob_gradient_(z, ids_N.narrow(0, begin, n), g_N.narrow(0, begin, n));
       if (divergence_counts) z.add_(through_divergence);
       z.masked_fill_((part(g_N) == 0).logical_and_(part(h_N) == 0), 0);  // whatever stands at masked targets
       if (out[0].defined()) {

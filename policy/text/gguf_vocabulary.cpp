@@ -112,9 +112,8 @@ Status choose_splitters(const GgufMetadata& metadata, std::optional<Splitter> ch
     }
   }
   if (!chosen) {
-    return invalid_argument(
-        "the GGUF file's pre-tokenizer " + in_quotes(pre == nullptr ? "" : *pre, 60) +
-        " is not known; if it is like a known one, say which with --splitter gpt2|cl100k|llama3|qwen2");
+    return invalid_argument("the GGUF file's pre-tokenizer " + in_quotes(pre == nullptr ? "" : *pre, 60) +
+                            " is not known; if it is like a known one, say which with " + splitter_choice());
   }
   use_splitter(spec, *chosen);
   spec.whole_word_first = pre != nullptr && (*pre == "llama-bpe" || *pre == "llama3" || *pre == "llama-v3");
@@ -147,8 +146,7 @@ Result<BpeSpec> read_gguf_vocabulary(const GgufMetadata& metadata, std::optional
   BpeSpec spec;
   spec.byte_level = !llama;
   if (llama) {
-    if (splitter)
-      return invalid_argument("--splitter is for byte-level tokenizers; this one has no such step");
+    if (splitter) return splitter_not_used();
     if (lists.scores == nullptr)
       return invalid_argument("the GGUF file has no scores (tokenizer.ggml.scores)");
     set_llama_rules(metadata, spec);

@@ -52,8 +52,7 @@ Result<std::optional<Splitter>> chosen_splitter(const TokenizerOptions& options,
 }
 
 Status splitter_needed(const std::string& why) {
-  return invalid_argument(
-      why + " does not say how text is cut into words: give --splitter gpt2|cl100k|llama3|qwen2");
+  return invalid_argument(why + " does not say how text is cut into words: give " + splitter_choice());
 }
 
 // Adds what the small files say, and seals.
@@ -110,8 +109,7 @@ Loaded load_tiktoken(const Path& path, const TokenizerOptions& options) {
 }
 
 Status no_splitter_here(const TokenizerOptions& options) {
-  if (options.splitter.empty()) return ok_status();
-  return invalid_argument("--splitter is for byte-level tokenizers; this one has no such step");
+  return options.splitter.empty() ? ok_status() : splitter_not_used();
 }
 
 Loaded load_model_file(const Path& path, const TokenizerOptions& options) {

@@ -171,10 +171,26 @@ void split_words(Splitter splitter, std::string_view text, std::vector<std::stri
   }
 }
 
+std::vector<std::string> splitter_names() {
+  std::vector<std::string> out;
+  for (const auto& [name, splitter] : kNames) out.emplace_back(name);
+  return out;
+}
+
 Result<Splitter> splitter_by_name(std::string_view name) {
   if (const auto splitter = look_up(kNames, name)) return *splitter;
-  return invalid_argument("no splitter is called " + in_quotes(name) +
-                          "; there are gpt2, cl100k, llama3, qwen2");
+  return invalid_argument("no splitter is called " + in_quotes(name) + "; there are " +
+                          join(splitter_names(), ", "));
+}
+
+std::string splitter_choice() {
+  return "--splitter " + join(splitter_names(), "|") + ", in a job 'splitter'";
+}
+
+Status splitter_not_used() {
+  return invalid_argument(
+      "a splitter (--splitter, in a job 'splitter') is for byte-level tokenizers; this one has no such step: "
+      "leave it out");
 }
 
 std::optional<Splitter> splitter_of_pattern(std::string_view regex) { return look_up(kPatterns, regex); }

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <optional>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -23,8 +24,14 @@ enum class Splitter {
 // Appends the words of `text`, in order; together they are the text.
 void split_words(Splitter splitter, std::string_view text, std::vector<std::string_view>& words);
 
-// "gpt2", "cl100k", "llama3", "qwen2". kInvalidArgument for another name.
+// Those that a user may choose: "gpt2", "cl100k", "llama3", "qwen2".
+std::vector<std::string> splitter_names();
+// kInvalidArgument for another name.
 Result<Splitter> splitter_by_name(std::string_view name);
+// How a user chooses one, for messages: the option of the tools and the key of a job.
+std::string splitter_choice();
+// That one was chosen for a tokenizer that cuts no text into words by a pattern.
+Status splitter_not_used();
 
 // The splitter of a published regular expression, spelled as its authors spell it.
 std::optional<Splitter> splitter_of_pattern(std::string_view regex);

@@ -35,9 +35,9 @@ Status read_split(const SortedJson& split, BpeSpec& spec) {
   const std::string regex = text_of(member(split, "pattern"), "Regex");
   const auto splitter = splitter_of_pattern(regex);
   if (!splitter) {
-    return invalid_argument(
-        "the pre-tokenizer's pattern " + in_quotes(regex.empty() ? split.dump(-1, ' ', true) : regex) +
-        " is not a known one; if it is like one, say which with --splitter gpt2|cl100k|llama3|qwen2");
+    return invalid_argument("the pre-tokenizer's pattern " +
+                            in_quotes(regex.empty() ? split.dump(-1, ' ', true) : regex) +
+                            " is not a known one; if it is like one, say which with " + splitter_choice());
   }
   const std::string behavior = text_of(split, "behavior");
   const bool invert = flag(split, "invert", false);
@@ -150,8 +150,7 @@ Status read_normalizer(const SortedJson& normalizer, BpeSpec& spec) {
 
 Status read_pre_tokenizer(const SortedJson& pre_tokenizer, std::optional<Splitter> splitter, BpeSpec& spec) {
   if (splitter) {
-    if (!spec.byte_level)
-      return invalid_argument("--splitter is for byte-level tokenizers; this one has no such step");
+    if (!spec.byte_level) return splitter_not_used();
     spec.splitters = {*splitter};
     return ok_status();
   }

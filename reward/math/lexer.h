@@ -16,7 +16,7 @@ struct Token {
     kNumber,     // "1234.5": digits and at most one point
     kName,       // a variable: one letter, or \alpha with its backslash
     kFunction,   // "sin", "sqrt", "frac", "binom", ...
-    kSymbol,     // ( ) [ ] { } + - * / ^ _ | ! : & \\ \{ \} cup cap pm mp
+    kSymbol,     // ( ) [ ] { } + - * / ^ _ | ! : & \\ \{ \} cup cap pm mp over
     kRelation,   // = < <= > >= != ~ in
     kSeparator,  // , or ; ("and" and "or" are commas)
     kMatrix,     // \begin{pmatrix} and its kind; text "begin" or "end"

@@ -171,6 +171,14 @@ size_t number_length(std::string_view text) {
   return std::max<size_t>(scan.position(), 1);
 }
 
+// Where the run of digits and points ends that goes on behind text[begin, end) after its point: 1.2.3 is a
+// version or a section, no number. `end`: it does not go on.
+size_t dotted_end(std::string_view text, size_t begin, size_t end) {
+  const bool goes_on = text.substr(begin, end - begin).find('.') != std::string_view::npos &&
+                       end + 1 < text.size() && text[end] == '.' && is_digit(text[end + 1]);
+  return goes_on ? std::min(text.find_first_not_of("0123456789.", end), text.size()) : end;
+}
+
 // How much at the end of `before` is the sign of the number that follows: a dollar sign, then a minus or plus
 // that does not stand after an operand.
 size_t sign_length(std::string_view before) {
@@ -262,13 +270,13 @@ std::string_view last_number(std::string_view text) {
       ++i;
       continue;
     }
-    const size_t end = i + number_length(text.substr(i));
+    const size_t end = i + number_length(text.substr(i)), dotted = dotted_end(text, i, end);
     const bool inside_a_word = i > 0 && is_letter(text[i - 1]);
-    if (!inside_a_word) {
+    if (!inside_a_word && dotted == end) {
       const size_t begin = i - sign_length(text.substr(0, i));
       last = text.substr(begin, end - begin);
     }
-    i = end;
+    i = dotted;
   }
   return last;
 }

@@ -22,9 +22,9 @@ struct Number {
 std::optional<Number> parse_number(std::string_view text);
 
 // The last number in running text: what stands there, sign and percent sign included; empty if there is none.
-// A digit inside a word (x2y) is no number, a minus sign after an operand (16-3) no sign. A number inside
-// \frac{}{} or \sqrt{} is not one of its own: all of it stands there, 2\frac{1}{2}, whether it has a value or
-// not.
+// A digit inside a word (x2y) and 1.2.3 are no numbers, a minus sign after an operand (16-3) no sign. A
+// number inside \frac{}{} or \sqrt{} is not one of its own: all of it stands there, 2\frac{1}{2}, whether it
+// has a value or not.
 std::string_view last_number(std::string_view text);
 
 // The number of binary digits of numerator and denominator together.

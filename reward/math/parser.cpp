@@ -1,5 +1,5 @@
-// From tokens to a MathAnswer, by recursive descent: list > relation > union > ratio > sum > product >
-// factor. There is no syntax tree; expressions are computed in normal form as they are read.
+// From tokens to a MathAnswer, by recursive descent: list > relation > union > ratio > quotient >
+// sum > product > factor. There is no syntax tree; expressions are computed in normal form as they are read.
 #include <algorithm>
 
 #include "reward/math/answer.h"
@@ -110,12 +110,20 @@ class Parser {
   }
 
   MathAnswer ratio() {
-    MathAnswer first = sum();
+    MathAnswer first = quotient();
     if (!take(":")) return first;
-    const Polynomial second = as_expression(sum());
+    const Polynomial second = as_expression(quotient());
     if (second.empty())
       return algebra_.make_undefined(), first;  // 12:00 is a time: it can be compared as text
     return expression(algebra_.divide(as_expression(first), second));
+  }
+
+  // TeX's {a + b \over c + d}: all of the group before it over all behind it.
+  MathAnswer quotient() {
+    MathAnswer top = sum();
+    if (!take("over")) return top;
+    const Polynomial bottom = as_expression(sum());
+    return failed_ ? MathAnswer{} : expression(algebra_.divide(as_expression(top), bottom));
   }
 
   bool sign(bool& negative) {
@@ -204,7 +212,7 @@ class Parser {
   }
 
   Polynomial closed_group() {
-    Polynomial inside = as_expression(sum());
+    Polynomial inside = as_expression(quotient());
     expect("}");
     return inside;
   }
@@ -252,7 +260,7 @@ class Parser {
     }
     if (take("|")) {
       ++bars_;
-      Polynomial inside = as_expression(sum());
+      Polynomial inside = as_expression(quotient());
       --bars_;
       expect("|");
       return expression(algebra_.apply("abs", inside));
@@ -399,7 +407,7 @@ class Parser {
     ++at_;
     size_t in_row = 0;
     while (!failed_ && !is(Token::kMatrix, "end")) {
-      value.items.push_back(expression(as_expression(sum())));
+      value.items.push_back(expression(as_expression(quotient())));
       ++in_row;
       if (take("&")) continue;
       const bool row_ends = take("\\\\");

@@ -5,7 +5,7 @@
 
 #include "engine/core/text.h"
 #include "engine/data/pack.h"
-#include "policy/text/tokenizer.h"
+#include "policy/text/model_tokenizer.h"
 #include "reward/model/score_model.h"
 
 namespace fulcrum {
@@ -81,7 +81,7 @@ Result<std::unique_ptr<RewardFunction>> make_model_reward(const RewardConfig& co
   if (!model.ok()) return model.status().with_context(where);
   auto scorer = ScoreModel::create(*model);
   if (!scorer.ok()) return scorer.status().with_context(where);
-  auto tokenizer = load_tokenizer(config.path);
+  auto tokenizer = load_tokenizer_of(*model, {});
   if (!tokenizer.ok()) return tokenizer.status().with_context(where);
   return std::unique_ptr<RewardFunction>(
       std::make_unique<ModelReward>(std::move(scorer).value(), std::move(tokenizer).value()));

@@ -12,6 +12,7 @@ namespace {
 constexpr size_t kMaxNameBytes = 200;
 constexpr size_t kMaxFingerprintBytes = 1000;
 constexpr int64_t kMaxCapacity = 1024;
+constexpr size_t kMaxFailuresTold = 100;  // of a job: a worker may give a new reason each time
 
 // Numbers that must differ from those of the learner process before this one start anywhere.
 int64_t random_start(int bits) {
@@ -134,6 +135,8 @@ void Fleet::on_failure(const Peer& peer, const std::string& reason) {
   ++job_->failures;
   job_->failed.insert(peer.name);
   job_->why_failed = "worker " + in_quotes(peer.name) + ": " + reason;
+  const bool room = job_->failures_seen.size() < kMaxFailuresTold;
+  if (room && job_->failures_seen.insert(job_->why_failed).second) job_->untold.push_back(job_->why_failed);
   changed();
 }
 

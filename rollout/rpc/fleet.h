@@ -97,6 +97,9 @@ class Fleet final : public WorkerHub, public WeightSource {
     int failures = 0;
     std::set<std::string> failed;
     std::string why_failed;
+    // All that on_failure hears of, and what of it it has not heard yet.
+    std::set<std::string> failures_seen;
+    std::vector<std::string> untold;
   };
 
   Status publish(const std::shared_ptr<Job>& job, std::shared_ptr<const WeightSet> weights);

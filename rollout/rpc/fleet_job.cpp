@@ -2,6 +2,7 @@
 #include "rollout/rpc/fleet_job.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "engine/core/log.h"
 #include "engine/core/text.h"
@@ -17,6 +18,8 @@ constexpr size_t kMaxLeasesBytes = 1 << 20;
 constexpr std::chrono::milliseconds kTick{200};
 constexpr size_t kMostChanges = 16;  // a worker that missed more versions fetches its weights whole
 constexpr int kMostFailures = 3;     // without a group in between
+constexpr const char* kThen =
+    "; it tries again, and the job ends where every worker fails, three times in a row";
 
 std::string name_of(PolicyVersion v) { return std::to_string(v.epoch) + "." + std::to_string(v.step); }
 
@@ -111,7 +114,15 @@ Result<std::vector<RolloutGroup>> Fleet::generate(const std::shared_ptr<Job>& jo
     job->options.on_waiting(waiting);
     lock.lock();
   };
+  const auto report_failures = [&] {
+    const std::vector<std::string> untold = std::exchange(job->untold, {});
+    if (untold.empty() || !job->options.on_failure) return;
+    lock.unlock();
+    for (const std::string& what : untold) job->options.on_failure(what + kThen);
+    lock.lock();
+  };
   while (!job->book.finished()) {
+    report_failures();
     if (stop.stop_requested()) {
       take_back(job->book.cancel_all());
       return cancelled();

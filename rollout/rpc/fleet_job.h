@@ -31,6 +31,9 @@ struct FleetJobOptions {
   // Called on the thread of generate() when no worker is left to generate (true) and when one is back
   // (false).
   std::function<void(bool waiting)> on_waiting;
+  // Called there too when a worker fails at a batch, once for each worker and reason: it comes back and tries
+  // again, and where all of them fail again and again generate() gives up.
+  std::function<void(const std::string& what)> on_failure;
 };
 
 // The files a worker needs to make the same tokenizer (Tokenizer::files(), content_hash()); `splitter` as the

@@ -72,7 +72,7 @@ TEST_F(BadInput, KeyOutOfRangeNamesKeyAndRange) {
 TEST_F(BadInput, ABestMetricThatNoEvaluationGivesIsRefused) {
   small_model();
   expect_error({"run", small_job("job.json", {{"metric_for_best_model", "eval_reward"}})}, kBadInput,
-               {"'metric_for_best_model' needs 'eval_steps'"});
+               {"'metric_for_best_model' does nothing without 'eval_steps'"});
   const Json eval = {
       {"metric_for_best_model", "eval_rewrad"}, {"eval_steps", 1}, {"val_files", {"train.jsonl"}}};
   expect_error({"run", small_job("job.json", eval)}, kBadInput,
@@ -323,6 +323,49 @@ TEST_F(BadInput, AFullDiskIsSixAndKeepsWhatIsThere) {
   EXPECT_EQ(out({"run", job, "--output-dir", path("run")}), path("run/checkpoints/checkpoint-2") + "\n");
   const Finished f = after("exec >/dev/full; ", {"tokenize", "-m", path("model"), "1+1"});
   expect_error(f, kFull, {"standard output"});
+}
+
+TEST_F(BadInput, AFullStandardOutputIsSixForEverythingThatIsPrinted) {
+  for (const std::vector<std::string>& arguments :
+       {std::vector<std::string>{"--help"},
+        {"run", "--help"},
+        {"config", "schema"},
+        {"explain", "-o", "json"},
+        {"score", "--reward", "exact", "-i",
+         write("row.jsonl", "{\"completion\": \"1\", \"solution\": \"1\"}\n")}}) {
+    SCOPED_TRACE(::testing::PrintToString(arguments));
+    expect_error(after("exec >/dev/full; ", arguments), kFull, {"cannot write 'standard output'"});
+  }
+}
+
+TEST_F(BadInput, ARunFolderThatCannotBeMadeIsNamedWithAdvice) {
+  small_model();
+  expect_error({"run", small_job("job.json"), "--output-dir", "/proc/run"}, kMissing,
+               {"run folder: cannot create folder '/proc/run", "choose one that can be written"});
+}
+
+TEST_F(BadInput, AWrongSplitterIsNamedAsItWasGiven) {
+  small_model();
+  expect_error({"config", "check", small_job("job.json", {{"splitter", "gpt3"}})}, kBadInput,
+               {"key 'splitter'", "'gpt3'", "gpt2, cl100k, llama3, qwen2"});
+  expect_error({"run", small_job("job.json", {{"splitter", "gpt2"}})}, kBadInput,
+               {"in a job 'splitter'", "leave it out"});
+  expect_error({"generate", "-m", path("model"), "--splitter", "gpt3", "1+1="}, kBadInput,
+               {"--splitter", "gpt3"});
+}
+
+TEST_F(BadInput, ATemperatureThatNoLogitCanBeDividedByIsRefused) {
+  small_model();
+  const char* given = "1e-30";
+  expect_error({"generate", "-m", path("model"), "--temperature", given, "1+1="}, kBadInput,
+               {"--temperature", "'1e-30' is not a number >= 1e-6, or 0 for greedy"});
+  expect_error({"logps", "-m", path("model"), "--temperature", given}, kBadInput,
+               {"--temperature", "'1e-30' is not a number >= 1e-6"});
+  expect_error({"config", "check", small_job("job.json", {{"temperature", 1e-30}})}, kBadInput,
+               {"'temperature' must be at least 1e-6"});
+  const Json eval = {{"eval_steps", 1}, {"val_files", {"train.jsonl"}}, {"eval_temperature", 1e-30}};
+  expect_error({"config", "check", small_job("job.json", eval)}, kBadInput,
+               {"'eval_temperature' must be 0 (greedy) or at least 1e-6"});
 }
 
 TEST_F(BadInput, AFolderThatMayNotBeWrittenIsEight) {

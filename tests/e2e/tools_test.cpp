@@ -73,6 +73,16 @@ TEST_F(ModelTools, TokenizeNamesIdsThatAreNone) {
   EXPECT_FALSE(bad[2].contains("error"));
   EXPECT_NE(bad[3]["error"].get<std::string>().find("no id 70000"), std::string::npos) << bad[3];
   EXPECT_EQ(fulcrum({"tokenize", "-m", tokenizer_, "--decode", "[1, 70000]"}).code, 2);
+  for (const char* id : {"-5", "2.5", "18446744073709551615"}) {
+    const Finished f = fulcrum({"tokenize", "-m", tokenizer_, "--decode", "[1, " + std::string(id) + "]"});
+    EXPECT_EQ(f.code, 2);
+    EXPECT_NE(f.err.find("no id " + std::string(id) + ", only 0 to "), std::string::npos) << f.err;
+  }
+  const auto huge = fulcrum({"tokenize", "-m", tokenizer_, "--decode", "[99999999999999999999]"});
+  EXPECT_NE(huge.err.find("no id 1e+20, only 0 to "), std::string::npos) << huge.err;
+  const auto bare = fulcrum({"tokenize", "-m", tokenizer_, "--decode", "99999999999999999999"});
+  EXPECT_NE(bare.err.find("ids as a list, [1, 2, 3], not 99999999999999999999"), std::string::npos)
+      << bare.err;
 }
 
 TEST_F(ModelTools, GreedyIsTheSameForAPromptOnTheCommandLineAndInARow) {
@@ -158,6 +168,16 @@ TEST_F(ModelTools, OneBadRowIsAnErrorFieldAndTheOthersAreGenerated) {
   EXPECT_TRUE(made[1].contains("error"));
   EXPECT_NE(made[2]["error"].get<std::string>().find("mixed.jsonl:3"), std::string::npos) << made[2];
   EXPECT_TRUE(made[3].contains("completion"));
+}
+
+TEST_F(Tools, ThatAPromptIsTooLongIsSaidInItsRowWithoutANumber) {
+  const std::string model = small_model();
+  const std::string file = write("long.jsonl", "not json\n{\"prompt\": \"1+1=\"}\n" +
+                                                   dump_json({{"prompt", std::string(80, '1')}}) + "\n");
+  const auto made = rows({"generate", "-m", model, "--max-new-tokens", "4", "-i", file}, 1);
+  ASSERT_EQ(made.size(), 3u);
+  EXPECT_TRUE(made[1].contains("completion"));
+  EXPECT_EQ(made[2]["error"].get<std::string>().find("the prompt's 8"), 0u) << made[2];
 }
 
 TEST_F(ModelTools, LogpsAreThoseOfGenerate) {
@@ -251,10 +271,14 @@ TEST_F(Tools, EvalPrintsPassAtKWithIntervals) {
                      "--dtype", "bfloat16"})
                 .code,
             0);
-  EXPECT_EQ(
-      fulcrum({"eval", "-m", model, "--data", data, "--reward", "math", "--num-generations", "4", "--k", "8"})
-          .code,
-      2);
+  const auto refused = [&](const std::string& k) {
+    const Finished f = fulcrum(
+        {"eval", "-m", model, "--data", data, "--reward", "math", "--num-generations", "4", "--k", k});
+    EXPECT_EQ(f.code, 2);
+    return f.err;
+  };
+  EXPECT_EQ(refused("8"), "fulcrum: --k has 8 but --num-generations is 4\n");
+  EXPECT_EQ(refused("2,2"), "fulcrum: --k has 2 twice: leave one out\n");
 }
 
 TEST_F(Tools, EvalGoesOnAfterABadRowAndTellsOfItAtTheEnd) {

@@ -10,7 +10,7 @@ namespace fulcrum {
 namespace {
 
 // Names in tests/golden, without .json.
-const char* const kFiles[] = {"dph_rl", "f_dpg", "f_dpo", "policy_gradient", "salsa", "tdpo"};
+const char* const kFiles[] = {"bema", "dph_rl", "f_dpg", "f_dpo", "policy_gradient", "salsa", "tdpo"};
 
 class Replay : public ::testing::TestWithParam<const char*> {};
 

@@ -1,6 +1,7 @@
-// salsa.json through the product's code: soups, their recipes, the moving reference, the comparison of models
-// and the win rate. Vectors of a case become models of one tensor, stored in the precision of the run; where
-// the product works in double only, or in a type of its own, the float32 run is skipped.
+// salsa.json and bema.json through the product's code: soups, their recipes, the moving references, the
+// comparison of models and the win rate. Vectors of a case become models of one tensor, stored in the
+// precision of the run; where the product works in double only, or in a type of its own, the float32 run is
+// skipped.
 #include <ATen/ATen.h>
 
 #include <cmath>
@@ -8,6 +9,7 @@
 #include "engine/divergence/divergence.h"
 #include "engine/divergence/kl_estimators.h"
 #include "engine/objective/kl_penalty.h"
+#include "engine/reference/bema.h"
 #include "engine/reference/compare_models.h"
 #include "engine/reference/greedy.h"
 #include "engine/reference/learned_weights.h"
@@ -218,6 +220,29 @@ void ema(const Json& item, Precision precision, Tally& tally) {
   tally.near(after, item["expected"]["ref"], tolerance(precision), "ref");
 }
 
+void bema(const Json& item, Precision precision, Tally& tally) {
+  const Json& in = item["inputs"];
+  const BemaConfig config{.update_ref_model = true,
+                          .update_freq = in["update_freq"].get<int64_t>(),
+                          .ema_power = number(in["ema_power"]),
+                          .bias_power = number(in["bias_power"]),
+                          .lag = number(in["lag"]),
+                          .multiplier = number(in["multiplier"])};
+  OneTensor reference(numbers(in["start"]), precision);
+  Bema rule(config, OneTensor(numbers(in["start"]), precision));
+  std::vector<std::vector<double>> references, averages;
+  for (const std::vector<double>& row : matrix(in["policy"])) {
+    const auto step = static_cast<int64_t>(references.size()) + 1;
+    must(rule.after_step(step, OneTensor(row, precision), reference));
+    references.push_back(list_of(reference.output_weight()));
+    averages.push_back(must(to_double(rule.save().begin()->second)));
+  }
+  tally.ran();
+  tally.near(references, item["expected"]["reference"], tolerance(precision), "reference");
+  if (precision == Precision::kFloat32)  // in which it is saved
+    tally.near(averages, item["expected"]["average"], tolerance(precision), "average");
+}
+
 // The toy of `soup_reference`: the logits of position t are W f_t.
 struct Toy {
   at::Tensor features_TD;
@@ -354,6 +379,7 @@ void add_salsa_ops(Ops& ops) {
   ops.add("learned", learned);
   ops.add("slerp", slerp_of_tasks);
   ops.add("ema", ema);
+  ops.add("bema", bema);
   ops.add("soup_reference", soup_reference);
   ops.add("compat", compat);
   ops.add("winrate", winrate);

@@ -59,6 +59,9 @@ class Services : public Tools {
     return fulcrum({"job", verb, id, "--learner", listen_});
   }
   Json list() { return parse_json(out({"job", "list", "-o", "json", "--learner", listen_})).value(); }
+  int64_t step_of(const std::string& id) {
+    return parse_json(out({"job", "get", id, "-o", "json", "--learner", listen_})).value().at(0)["step"];
+  }
   bool is(const std::string& id, const std::string& state) {
     return job("get", id).out.find(" " + state + " ") != std::string::npos;
   }

@@ -8,6 +8,7 @@
 #include "engine/cli/engine/verbs.h"
 #include "engine/cli/table.h"
 #include "engine/core/signals.h"
+#include "reward/pass_at_k.h"
 #include "reward/win_rate.h"
 
 namespace fulcrum::cli {
@@ -95,12 +96,7 @@ Result<BadRows> evaluate_model(Options o, std::stop_token stop) {
   TRY(reward, read_config<RewardConfig>(item));
   o.measure.rewards = {reward};
   if (!o.k_given) std::erase_if(o.measure.k, [&](int64_t k) { return k > o.measure.num_generations; });
-  for (const int64_t k : o.measure.k) {
-    if (k > o.measure.num_generations) {
-      return invalid_argument("--k has " + std::to_string(k) + " but --num-generations is " +
-                              std::to_string(o.measure.num_generations));
-    }
-  }
+  TRY_DO(check_ks(o.measure.k, o.measure.num_generations, {"--k", "--num-generations"}));
   TRY(result, measure(o.measure, stop));
   TRY(unscored, count_unscored(result));
   Table table{{"metric", "mean", "low", "high", "problems"}, {}};
@@ -153,7 +149,7 @@ void add_eval(CLI::App& app, Action& action) {
         v.add_option("--against", o.against,
                      "another model on the same prompts: wins, ties and losses by mean reward");
         v.add_option("--tokenizer", m.tokenizer, "tokenizer folder or file (default: the model's)");
-        v.add_option("--splitter", m.splitter, "pre-tokenisation where the files do not say");
+        add_splitter_option(v, m.splitter);
         v.add_option("--data", m.files,
                      "JSONL files with prompt and solution; a reward model: prompt, chosen, rejected")
             ->required();
@@ -168,7 +164,9 @@ void add_eval(CLI::App& app, Action& action) {
             ->delimiter(',')
             ->check(CLI::Range(1, 4096))
             ->each([&o](const std::string&) { o.k_given = true; });
-        v.add_option("--temperature", m.sampling.temperature)->check(not_negative())->capture_default_str();
+        v.add_option("--temperature", m.sampling.temperature)
+            ->check(temperature_or_greedy())
+            ->capture_default_str();
         v.add_option("--top-k", m.sampling.top_k)->check(not_negative());
         v.add_option("--top-p", m.sampling.top_p)->check(CLI::Range(1e-6, 1.0));
         v.add_option("--min-p", m.sampling.min_p)->check(CLI::Range(0.0, 1.0));

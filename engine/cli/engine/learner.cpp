@@ -40,6 +40,9 @@ Result<RolloutBackend> cluster_rollouts(LearnerServices& services, JobControl& c
     if (Status s = control.set_waiting(waiting ? JobState::kWaitingRollout : JobState::kRunning); !s.ok())
       log_warn(s.message());
   };
+  options.on_failure = [&control](const std::string& what) {
+    if (Status s = control.event(EventLevel::kWarn, "message", what); !s.ok()) log_warn(s.message());
+  };
   TRY(cluster, services.begin_job(std::move(options)));
   return RolloutBackend{.rollouts = cluster.rollouts, .publisher = cluster.publisher};
 }

@@ -66,9 +66,9 @@ void add_logps(CLI::App& app, Action& action) {
                       v.add_option("-m,--model", o.model, "model folder or llama2.c file")->required();
                       v.add_option("--tokenizer", o.tokenizer,
                                    "tokenizer folder or file (default: the model's folder)");
-                      v.add_option("--splitter", o.splitter, "pre-tokenisation where the files do not say");
+                      add_splitter_option(v, o.splitter);
                       v.add_option("--temperature", o.temperature, "divides the logits")
-                          ->check(above_zero())
+                          ->check(temperature())
                           ->capture_default_str();
                       v.add_flag("--eos", o.eos, "score the end of the completion too");
                       add_row_options(v, o.files);

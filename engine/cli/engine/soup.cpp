@@ -85,7 +85,8 @@ Result<SoupRule> parse_rule(const std::string& text) {
       equals == std::string::npos ? Result<Json>(Json()) : parse_json("[" + text.substr(equals + 1) + "]");
   if (rule.tensors.empty() || !list.ok() || !list->is_array() || list->empty() ||
       !std::all_of(list->begin(), list->end(), [](const Json& w) { return w.is_number(); })) {
-    return invalid_argument("--layer-weights " + in_quotes(text) + " is not like 0-3=0.8,0.2");
+    return invalid_argument("--layer-weights " + in_quotes(text) + " is not like 0-3=0.8,0.2" +
+                            (list.ok() ? "" : " (" + list.status().message() + ")"));
   }
   rule.weights = list->get<std::vector<double>>();
   return rule;
@@ -241,13 +242,15 @@ void declare(CLI::App& v, Options& o) {
   v.add_option("--num-generations", o.measure.num_generations)
       ->check(CLI::Range(1, 4096))
       ->capture_default_str();
-  v.add_option("--temperature", o.measure.sampling.temperature)->check(not_negative())->capture_default_str();
+  v.add_option("--temperature", o.measure.sampling.temperature)
+      ->check(temperature_or_greedy())
+      ->capture_default_str();
   v.add_option("--max-new-tokens", o.measure.sampling.max_completion_length)
       ->check(above_zero())
       ->capture_default_str();
   v.add_option("--seed", o.measure.seed, "of the completions that --reward judges")->capture_default_str();
   v.add_option("--tokenizer", o.tokenizer, "tokenizer folder or file (default: the first model's)");
-  v.add_option("--splitter", o.splitter, "pre-tokenisation where the files do not say");
+  add_splitter_option(v, o.splitter);
   add_output_option(v, o.format);
   add_examples(v, {"fulcrum soup sft-1 sft-2 --out soup",
                    "fulcrum soup sft-1 sft-2 --weights 0.7,0.3 --layer-weights lm_head=1,0 --out soup",

@@ -16,22 +16,19 @@ namespace fulcrum::kernels::HWY_NAMESPACE {
 
 void RmsNormRow(const float* x, const float* weight, int64_t n, float epsilon, float* y) {
   const Floats d;
-  Vector chains[kRowVectors];
-#pragma GCC unroll 16
-  for (int j = 0; j < kRowVectors; ++j) chains[j] = hn::Zero(d);
+  Chains squares;
   for (int64_t i = 0; i < n; i += 16) {
 #pragma GCC unroll 16
     for (int j = 0; j < kRowVectors; ++j) {
-      const Vector v = hn::LoadU(d, x + i + j * kLanes);
-      chains[j] = Fma(v, v, chains[j]);
+      const Vector v = LoadPart(x + i + j * kLanes, n - i - j * kLanes);
+      squares.of[j] = Fma(v, v, squares.of[j]);
     }
   }
-  float sums[16];
-  for (int j = 0; j < kRowVectors; ++j) hn::StoreU(chains[j], d, sums + j * kLanes);
-  const float scale = 1.0f / std::sqrt(Sum16(sums) / static_cast<float>(n) + epsilon);
+  const float scale = 1.0f / std::sqrt(squares.Total() / static_cast<float>(n) + epsilon);
   const Vector scales = hn::Set(d, scale);
   for (int64_t i = 0; i < n; i += kLanes) {
-    hn::StoreU(hn::Mul(hn::Mul(hn::LoadU(d, x + i), scales), hn::LoadU(d, weight + i)), d, y + i);
+    const Vector normed = hn::Mul(LoadPart(x + i, n - i), scales);
+    StorePart(hn::Mul(normed, LoadPart(weight + i, n - i)), y + i, n - i);
   }
 }
 

@@ -16,9 +16,9 @@ void SiluMulRow(const float* gate, const float* up, int64_t n, float* y) {
   const Floats d;
   const Vector one = hn::Set(d, 1.0f);
   for (int64_t i = 0; i < n; i += kLanes) {
-    const Vector g = hn::LoadU(d, gate + i);
+    const Vector g = LoadPart(gate + i, n - i);
     const Vector silu = hn::Div(g, hn::Add(one, Exp(d, hn::Neg(g))));
-    hn::StoreU(hn::Mul(silu, hn::LoadU(d, up + i)), d, y + i);
+    StorePart(hn::Mul(silu, LoadPart(up + i, n - i)), y + i, n - i);
   }
 }
 

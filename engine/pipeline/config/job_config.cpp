@@ -9,7 +9,9 @@
 #include "engine/objective/config/check_objective.h"
 #include "engine/pipeline/config/f_dpg_job.h"
 #include "engine/pipeline/config/unused_keys.h"
+#include "engine/pipeline/config/waiting_keys.h"
 #include "reward/make_rewards.h"
+#include "reward/pass_at_k.h"
 
 namespace fulcrum {
 namespace {
@@ -18,8 +20,6 @@ void check_model_and_data(const JobConfig& c, Complaints& out) {
   out.unless(!c.model_name_or_path.empty(), "key 'model_name_or_path' is missing: name a model folder");
   out.unless(!c.data.train_files.empty(), "key 'train_files' is missing: name a JSONL file");
   out.unless(c.eval.eval_steps == 0 || !c.data.val_files.empty(), "'eval_steps' needs 'val_files'");
-  out.unless(c.eval.metric_for_best_model.empty() || c.eval.eval_steps > 0,
-             "'metric_for_best_model' needs 'eval_steps'");
 }
 
 // An evaluation that generates has these metrics; one of sft or dpo those of its loss (run_job.cpp looks).
@@ -31,6 +31,12 @@ void check_best_metric(const EvalConfig& c, Complaints& out) {
   const std::string& chosen = c.metric_for_best_model;
   out.unless(chosen.empty() || contains(names, chosen),
              "'metric_for_best_model' is " + in_quotes(chosen) + "; evaluation gives " + join(names, ", "));
+}
+
+void check_evaluation(const EvalConfig& c, Complaints& out) {
+  out.unless(is_temperature(c.eval_temperature), "'eval_temperature' must be 0 (greedy) or at least 1e-6");
+  check_best_metric(c, out);
+  out.unless(check_ks(c.eval_k, c.eval_num_generations, {"'eval_k'", "'eval_num_generations'"}));
 }
 
 // PPO's controller moves beta by at most kMaxKlError completions / kl_horizon of itself a step.
@@ -55,8 +61,8 @@ void check_online(const JobConfig& c, Complaints& out) {
       "completions");
   out.unless(!contains(c.sampling.stop, ""),
              "'stop' has an empty text, which would end every completion at once");
-  out.unless(c.sampling.temperature > 0,
-             "'temperature' must be > 0 for training; greedy samples cannot be compared");
+  out.unless(c.sampling.temperature >= kMinTemperature,
+             "'temperature' must be at least 1e-6 for training; greedy samples cannot be compared");
   out.unless(c.dynamic_sampling == "off" || c.sampling.num_generations >= 2,
              "'dynamic_sampling' compares the completions of a prompt: 'num_generations' must be at least 2");
   if (is_dpg(trainer)) {
@@ -66,12 +72,7 @@ void check_online(const JobConfig& c, Complaints& out) {
     out.unless(c.presample.threshold <= c.presample.k, "'presample.threshold' must not exceed 'presample.k'");
   }
   check_kl_horizon(c, out);
-  check_best_metric(c.eval, out);
-  for (const int64_t k : c.eval.eval_k) {
-    out.unless(k <= c.eval.eval_num_generations, "'eval_k' has " + std::to_string(k) +
-                                                     " but 'eval_num_generations' is " +
-                                                     std::to_string(c.eval.eval_num_generations));
-  }
+  if (c.eval.eval_steps > 0) check_evaluation(c.eval, out);
 }
 
 void check_critic(const JobConfig& c, Complaints& out) {
@@ -131,6 +132,7 @@ Status check_job(const JobConfig& config) {
   Complaints out;
   check_model_and_data(config, out);
   check_unused_keys(config, out);
+  check_waiting_keys(config, out);
   out.unless(check_objective(config.objective));
   if (config.online()) check_online(config, out);
   check_reference(config, out);

@@ -12,6 +12,7 @@
 #include "engine/learner/learner_config.h"
 #include "engine/objective/config/objective_config.h"
 #include "engine/reference/reference_config.h"
+#include "policy/text/splitters.h"
 #include "reward/reward_config.h"
 #include "rollout/sampling_config.h"
 
@@ -49,7 +50,7 @@ struct EvalConfig {
             "samples for each validation prompt");
     v.field("eval_k", eval_k, at_least(1), "values of k for pass@k");
     v.field("eval_temperature", eval_temperature, at_least(0),
-            "softmax temperature of evaluation samples; 0: greedy");
+            "softmax temperature of evaluation samples, at least 1e-6; or 0: greedy");
     v.field("metric_for_best_model", metric_for_best_model,
             "evaluation metric that decides the best checkpoint; empty: eval_reward, or eval_loss for sft, "
             "dpo and reward");
@@ -57,6 +58,12 @@ struct EvalConfig {
             "whether more of metric_for_best_model is better (eval_loss: set it to false)");
   }
 };
+
+inline Choices splitter_choices() {
+  Choices out{{""}};
+  for (std::string& name : splitter_names()) out.names.push_back(std::move(name));
+  return out;
+}
 
 struct JobConfig {
   ObjectiveConfig objective;
@@ -90,8 +97,8 @@ struct JobConfig {
     objective.visit(v);
     v.field("model_name_or_path", model_name_or_path, "folder (or llama2.c .bin file) of the model to train");
     v.field("tokenizer", tokenizer, "folder or file of the tokenizer; empty: the model's folder");
-    v.field("splitter", splitter,
-            "pre-tokenisation of a BPE whose files do not say: gpt2, cl100k, llama3 or qwen2");
+    v.field("splitter", splitter, splitter_choices(),
+            "pre-tokenisation of a BPE whose files do not say; empty: what they say");
     v.field("output_dir", output_dir,
             "the run folder; with `fulcrum run --output-dir` or a learner it may be empty");
     v.field("seed", seed, at_least(0), "everything random in the run is a function of it");

@@ -98,6 +98,10 @@ TEST(Numeric, HugeExponentsAreRefusedBeforeTheyAreComputed) {
 TEST(Math, EqualFormsOfOneAnswerAreEqual) {
   for (const auto& [a, b] : std::initializer_list<std::pair<const char*, const char*>>{
            {"$\\frac{1}{2}$", "0.5"},
+           {"{1 \\over 2}", "0.5"},
+           {"\\boxed{x^{1\\over 2}}", "$\\sqrt{x}$"},
+           {"\\boxed{a+b \\over 2c}", "$\\frac{a+b}{2c}$"},
+           {"$x = {-b \\over 2a}$", "$x=-\\frac{b}{2a}$"},
            {"\\boxed{\\sqrt{12}}", "$2\\sqrt{3}$"},
            {"\\boxed{\\frac{1}{1+\\sqrt{2}}}", "$\\sqrt2-1$"},
            {"\\boxed{(x+1)^2}", "$x^2+2x+1$"},
@@ -133,9 +137,19 @@ TEST(Math, DifferentAnswersAreDifferent) {
            {"\\boxed{3.14}", "$\\pi$"},
            {"\\boxed{\\frac{1}{23}}", "$\\frac{12}{3}$"},
            {"\\boxed{\\frac{1}{2}3}", "$\\frac{1}{23}$"},
+           {"\\boxed{1 \\over 2}", "$\\frac{2}{1}$"},
+           {"\\boxed{{1 \\over 2} \\over 3}", "$\\frac{3}{2}$"},
            {"\\boxed{2x}", "$x^2$"}}) {
     EXPECT_EQ(maths(a, b).score, 0.0) << a << " and " << b;
   }
+}
+
+TEST(Math, AVersionIsNoNumber) {
+  EXPECT_EQ(maths("1.2.3", "0.3").score, 0.0);
+  EXPECT_EQ(maths("it is 1.2.3", "0.3").kind, VerdictKind::kNoAnswer);
+  EXPECT_EQ(maths("1.2.3", "1.2.3").score, 1.0);          // as text
+  EXPECT_EQ(maths("\\boxed{1.2.3}", "0.36").score, 0.0);  // nor the product of two
+  EXPECT_EQ(numeric("1.2.3", "0.3").kind, VerdictKind::kNoAnswer);
 }
 
 TEST(Math, AReferenceWithoutAValueIsABadOne) {
@@ -246,6 +260,18 @@ TEST(WeightedSum, HasAScoreOnlyIfAllPartsHave) {
   const Verdict none = judge(**sum, "a", "3");
   EXPECT_EQ(none.kind, VerdictKind::kNoAnswer);
   EXPECT_EQ(none.score, 1.0);
+}
+
+TEST(WeightedSum, OfAServiceOrAModelEveryKeyIsReadToo) {
+  const JudgeFactory make = [](const RewardConfig&) {
+    return make_reward({.name = "regex", .pattern = "a"});
+  };
+  EXPECT_EQ(
+      make_rewards({{.name = "service", .pattern = "x", .address = "a:1"}}, make, make).status().message(),
+      "reward 'service' does not use 'pattern': leave it out");
+  EXPECT_EQ(make_rewards({{.name = "model", .path = "m", .address = "a:1"}}, make, make).status().message(),
+            "reward 'model' does not use 'address': leave it out");
+  EXPECT_EQ(make_rewards({{.name = "model"}}, make, make).status().message(), "reward 'model' needs 'path'");
 }
 
 TEST(WeightedSum, TheServiceAndTheModelComeFromTheirFactories) {

@@ -261,6 +261,15 @@ TEST(Generator, NamesTheRowOfAPromptThatDoesNotFit) {
   refused("top_p");
 }
 
+TEST(Generator, NamesNoRowOfAPromptThatStandsInNoDataFile) {
+  RolloutRequest r = request(0, 3, 1);
+  r.prompt.row = -1;
+  r.prompt.ids.assign(200, 1);
+  Generator generator(small_model(), std::make_shared<PairTokenizer>(), {});
+  EXPECT_EQ(generator.generate({&r, 1}, kVersion, {}).status().message(),
+            "the prompt's 200 tokens leave no room in the model's context of 200; shorten it");
+}
+
 TEST(Generator, SaysWhenTheWeightsHaveDiverged) {
   const ModelSpec spec = testing::small_spec();
   TensorMap weights = testing::small_weights(spec, 1);

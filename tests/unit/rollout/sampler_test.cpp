@@ -204,15 +204,16 @@ TEST(CheckSampling, NamesTheParameterThatIsOutOfRange) {
   SamplingParams no_length, empty_stop;
   no_length.max_completion_length = 0;
   empty_stop.stop = {"ok", ""};
-  const std::pair<SamplingParams, std::string> wrong[] = {{params(-1), "temperature"},
-                                                          {params(std::nan("")), "temperature"},
-                                                          {params(1e-30), "temperature"},
-                                                          {params(1, -1), "top_k"},
-                                                          {params(1, 0, 0), "top_p"},
-                                                          {params(1, 0, 1.5), "top_p"},
-                                                          {params(1, 0, 1, 2), "min_p"},
-                                                          {no_length, "max_completion_length"},
-                                                          {empty_stop, "stop"}};
+  const std::pair<SamplingParams, std::string> wrong[] = {
+      {params(-1), "temperature"},
+      {params(std::nan("")), "temperature"},
+      {params(1e-30), "temperature is 1e-30, it must be 0 (greedy) or at least 1e-6"},
+      {params(1, -1), "top_k"},
+      {params(1, 0, 0), "top_p"},
+      {params(1, 0, 1.5), "top_p"},
+      {params(1, 0, 1, 2), "min_p"},
+      {no_length, "max_completion_length"},
+      {empty_stop, "stop"}};
   for (const auto& [p, name] : wrong) {
     const Status status = check_sampling(p);
     EXPECT_EQ(status.code(), Code::kInvalidArgument);

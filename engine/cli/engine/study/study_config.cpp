@@ -5,6 +5,7 @@
 
 #include "engine/core/json.h"
 #include "engine/core/text.h"
+#include "reward/pass_at_k.h"
 
 namespace fulcrum::cli {
 namespace {
@@ -46,13 +47,8 @@ Status check_study(const StudyConfig& study) {
   if (std::none_of(study.stages.begin(), study.stages.end(), is_base))
     return invalid_argument("key 'base' must name one of the stages");
   if (study.measures.empty()) return invalid_argument("key 'measures' is missing: nothing is measured");
-  for (const StudyMeasure& m : study.measures) {
-    for (const int64_t k : m.k) {
-      if (k > m.num_generations)
-        return invalid_argument("a measure has k " + std::to_string(k) + " but 'num_generations' " +
-                                std::to_string(m.num_generations));
-    }
-  }
+  for (const StudyMeasure& m : study.measures)
+    TRY_DO(check_ks(m.k, m.num_generations, {"a measure's 'k'", "its 'num_generations'"}));
   for (const StudyChart& chart : study.charts) {
     if (!is_plain_name(chart.file)) return invalid_argument("a chart's 'file' must be a plain file name");
   }

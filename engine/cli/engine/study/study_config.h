@@ -67,7 +67,7 @@ struct StudyMeasure {
             "reward from which a completion counts as correct; null: the sum of the positive weights");
     v.field("num_generations", num_generations, between(1, 4096), "samples of each prompt");
     v.field("k", k, at_least(1), "values of k for pass@k");
-    v.field("temperature", temperature, above(0), "softmax temperature of the samples");
+    v.field("temperature", temperature, at_least(kMinTemperature), "softmax temperature of the samples");
     v.field("max_completion_length", max_completion_length, at_least(1), "tokens a sample may have");
     v.field("all_checkpoints", all_checkpoints,
             "measure every checkpoint that was kept, not the last one only");

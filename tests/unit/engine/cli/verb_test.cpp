@@ -63,6 +63,9 @@ TEST(Verb, NumbersOutOfRangeAreNamedInShort) {
   EXPECT_EQ(run({"show", "1", "--speed", "0"}).err,
             "fulcrum: --speed: '0' is not a number > 0; see `fulcrum show --help`\n");
   EXPECT_EQ(run({"show", "1", "--speed", "2x"}).code, 2);
+  EXPECT_EQ(run({"show", "1", "--speed", "1e400"}).err,
+            "fulcrum: --speed: '1e400' is out of range: no number is so large or small; see `fulcrum show "
+            "--help`\n");
 }
 
 TEST(Verb, NoneAtAllShowsTheHelpAndIsTwo) {

@@ -168,6 +168,28 @@ TEST(Config, AnUnknownKeyLikeNoOtherIsAnsweredByThoseOfItsSection) {
             "unknown key 'items[0].colour' (known here: name, weight)");
 }
 
+TEST(Config, OneThatFitsNoKeyOfAJobIsAnsweredByWhereTheyAreListed) {
+  struct Many {
+    std::array<int64_t, 30> values{};
+    void visit(ConfigVisitor& v) {
+      for (size_t i = 0; i < values.size(); ++i) v.field("k" + std::to_string(i), values[i], any_value(), "");
+    }
+  };
+  EXPECT_EQ(read_config<Many>(*parse_json(R"({"colour": 1, "qqqq": 2})")).status().message(),
+            "unknown key 'colour' (`fulcrum config schema` lists the keys); unknown key 'qqqq'");
+}
+
+TEST(Config, ANumberThatNoDoubleHoldsIsSaidToBeOutOfRange) {
+  EXPECT_EQ(parse_json("{\"a\": 1,\n \"b\": -1e400\n}", {.comments = true}).status().message(),
+            "line 2: the number -1e400 is out of range: the largest is 1.8e308");
+  EXPECT_EQ(parse_json("[1e400]").status().message(),
+            "the number 1e400 is out of range: the largest is 1.8e308");
+  Json j = Json::object();
+  EXPECT_EQ(apply_override(j, "inner.weight=1e400").message(),
+            "override 'inner.weight=1e400': the number 1e400 is out of range: the largest is 1.8e308");
+  EXPECT_TRUE(apply_override(j, "name=1e400 times").ok());
+}
+
 TEST(Config, AnEmptyChoiceIsShownAsOne) {
   struct Kind {
     std::string kind;

@@ -88,6 +88,14 @@ struct RunnerTest : ::testing::Test {
       }
     }
   }
+  // Of the job's event with this message.
+  EventLevel level_of(const Job& job, const std::string& message) {
+    for (const Event& e : value_of(store->events(job.id, 1, 1000))) {
+      if (e.message == message) return e.level;
+    }
+    ADD_FAILURE() << "no event says " << message;
+    return EventLevel::kError;
+  }
   TempFolder folder;
   std::unique_ptr<JobStore> store;
   std::unique_ptr<JobRunner> runner;
@@ -138,6 +146,7 @@ TEST_F(RunnerTest, APauseActsAtTheNextBoundaryAfterASaveAndResumeGoesOnInPlace) 
   await(job, kPaused);
   EXPECT_EQ(puppet.saves(), 1);
   EXPECT_EQ(value_of(runner->pause(job.id)).state, kPaused) << "again: nothing changes";
+  EXPECT_EQ(level_of(job, "paused: asked to pause"), EventLevel::kInfo);
   EXPECT_EQ(value_of(runner->resume(job.id)).state, kRunning);
   puppet.finish();
   await(job, kSucceeded);
@@ -292,12 +301,13 @@ TEST_F(RunnerTest, APausedJobStaysPausedOverAShutdownAndIsQueuedByResume) {
   await(job, kSucceeded);
 }
 
-TEST_F(RunnerTest, AFullDiskPausesTheJobWithTheReason) {
+TEST_F(RunnerTest, AFullDiskPausesTheJobWithTheReasonAsAWarning) {
   std::atomic<bool> room = false;
   start([&](const Job&, JobControl&) { return room ? ok_status() : resource_exhausted("the disk is full"); });
   const Job job = submit();
   await(job, kPaused);
   EXPECT_EQ(get(job).why, "the disk is full");
+  EXPECT_EQ(level_of(job, "paused: the disk is full"), EventLevel::kWarn);
   room = true;
   value_of(runner->resume(job.id));
   await(job, kSucceeded);

@@ -28,12 +28,13 @@ TEST(Convert, ADyingServerIsUnavailable) {
   EXPECT_EQ(from_grpc({grpc::StatusCode::DO_NOT_USE, "?"}).code(), Code::kUnknown);
 }
 
-TEST(Convert, EverythingThatDecidesTheTokensOfARequestCrosses) {
+TEST(Convert, EverythingThatDecidesTheTokensOfARequestCrossesAndTheRowThatMessagesName) {
   RolloutRequest request;
   request.seed = 0xFFFFFFFFFFFFFFFFu;
   request.evaluation = true;
   request.step = 12;
   request.index = 3;
+  request.prompt.row = 17;
   request.prompt.ids = {1, 2, 3};
   request.num_generations = 4;
   request.sampling = {.temperature = 0.7,
@@ -51,6 +52,7 @@ TEST(Convert, EverythingThatDecidesTheTokensOfARequestCrosses) {
   EXPECT_EQ(back->evaluation, true);
   EXPECT_EQ(back->step, 12);
   EXPECT_EQ(back->index, 3);
+  EXPECT_EQ(back->prompt.row, 17);
   EXPECT_EQ(back->prompt.ids, request.prompt.ids);
   EXPECT_EQ(back->num_generations, 4);
   EXPECT_EQ(back->sampling.temperature, 0.7);

@@ -44,7 +44,7 @@ TEST(ByteLevelJson, AnUnknownPatternIsAnErrorThatNamesTheOptionAndTheOptionHelps
   json["pre_tokenizer"] = *parse_json(R"({"type": "Sequence", "pretokenizers": [
       {"type": "Split", "pattern": {"Regex": "\\w+"}, "behavior": "Isolated", "invert": false},
       {"type": "ByteLevel", "add_prefix_space": false, "use_regex": false}]})");
-  EXPECT_THAT(error_of(json), HasSubstr("--splitter gpt2|cl100k|llama3|qwen2"));
+  EXPECT_THAT(error_of(json), HasSubstr("--splitter gpt2|cl100k|llama3|qwen2, in a job 'splitter'"));
   EXPECT_EQ(encode(load_json(json, {.splitter = "gpt2"}), "abc ab"), (Ids{5, 6}));
   EXPECT_THAT(load_json(json, {.splitter = "x"}).status().message(), HasSubstr("no splitter is called 'x'"));
 }
@@ -208,7 +208,7 @@ TEST(SentencePiece, EncodesDecodesAndPutsBos) {
   EXPECT_EQ((*tokenizer)->decode(Ids{0}), " \xE2\x81\x87 ");
   EXPECT_EQ((*tokenizer)->encode("\xFF", false).status().code(), Code::kInvalidArgument);
   EXPECT_THAT(folder.load("", {.splitter = "gpt2"}).status().message(),
-              HasSubstr("--splitter is for byte-level"));
+              HasSubstr("(--splitter, in a job 'splitter') is for byte-level"));
 }
 
 TEST(SentencePiece, TheConfigBesideItHasTheLastWord) {

@@ -66,6 +66,9 @@ TEST(Number, TheLastNumberOfAText) {
   EXPECT_EQ(last_number("room A12"), "");
   EXPECT_EQ(last_number("none"), "");
   EXPECT_EQ(last_number("in 2020 300 people"), "300");
+  EXPECT_EQ(last_number("1.2.3"), "");
+  EXPECT_EQ(last_number("7 apples, by version 1.2.3.4 of it."), "7");
+  EXPECT_EQ(last_number("it is 1.2. 3.5 before"), "3.5");
 }
 
 }  // namespace

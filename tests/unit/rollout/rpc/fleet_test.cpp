@@ -172,12 +172,19 @@ TEST(Fleet, ABatchAtWhichEveryWorkerFailsEndsWithTheReason) {
   Learner learner;
   FakeModels a, b;
   a.failures_first = b.failures_first = 1'000'000;
-  const auto job = begin(learner.fleet);
+  std::vector<std::string> told;
+  FleetJobOptions options = job_options();
+  options.on_failure = [&](const std::string& what) { told.push_back(what); };
+  const auto job = begin(learner.fleet, options);
   RunningWorker one(a, worker_options(learner.server->address(), "a"));
   RunningWorker two(b, worker_options(learner.server->address(), "b"));
   const auto groups = job->generate(requests(3), kVersion, {});
   EXPECT_EQ(groups.status().code(), Code::kDataLoss);
   EXPECT_THAT(groups.status().message(), HasSubstr("this model is not for me"));
+  // Meanwhile each of them was told of once.
+  ASSERT_FALSE(told.empty());
+  EXPECT_LE(told.size(), 2u);
+  EXPECT_THAT(told[0], HasSubstr("': this model is not for me; it tries again, and the job ends where"));
   a.failures_first = 0;
   expect_the_right_groups(job->generate(requests(3), kVersion, {}), 3);  // nothing of it is left
 }

@@ -58,5 +58,15 @@ TEST(OnlineKeys, AMinibatchHasAtLeastOnePrompt) {
               HasSubstr("'num_mini_batches' is above 'prompts_per_step'"));
 }
 
+TEST(OnlineKeys, EvaluationHasEnoughSamplesForEachKAndEachKOnce) {
+  const auto evaluating = [](int64_t samples, const std::vector<int64_t>& k) {
+    return check(
+        {{"eval_steps", 1}, {"val_files", {"/val.jsonl"}}, {"eval_num_generations", samples}, {"eval_k", k}});
+  };
+  EXPECT_TRUE(evaluating(4, {4, 1}).ok()) << evaluating(4, {4, 1}).message();
+  EXPECT_EQ(evaluating(2, {1, 4}).message(), "'eval_k' has 4 but 'eval_num_generations' is 2");
+  EXPECT_EQ(evaluating(2, {1, 2, 1}).message(), "'eval_k' has 1 twice: leave one out");
+}
+
 }  // namespace
 }  // namespace fulcrum
