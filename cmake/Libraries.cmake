@@ -8,9 +8,13 @@ fulcrum_library(engine/types LAYER 0 DEPENDS engine/core)
 # Layer 1: one third-party library behind one .cpp each; no torch, no protobuf of our own.
 fulcrum_library(policy/weights LAYER 1 DEPENDS engine/types)
 fulcrum_library(policy/text LAYER 1 DEPENDS policy/weights LINK fulcrum_sentencepiece PkgConfig::UTF8PROC)
-fulcrum_library(engine/kernels LAYER 1 SUBDIRS DEPENDS engine/core LINK PkgConfig::HWY)
-target_compile_options(engine_kernels PRIVATE $<$<CONFIG:Release>:-O3>)  # sums must live in registers: full unrolling
 fulcrum_library(engine/divergence/generators LAYER 1 DEPENDS engine/core)
+fulcrum_library(engine/kernels LAYER 1 SUBDIRS DEPENDS engine/core engine/divergence/generators LINK PkgConfig::HWY)
+target_compile_options(engine_kernels PRIVATE $<$<CONFIG:Release>:-O3>)  # sums must live in registers: full unrolling
+set_source_files_properties(${PROJECT_SOURCE_DIR}/engine/kernels/row_divergence/op_avx2.cpp PROPERTIES
+                            COMPILE_OPTIONS "-march=haswell;-maes")
+set_source_files_properties(${PROJECT_SOURCE_DIR}/engine/kernels/row_divergence/op_avx512.cpp PROPERTIES
+                            COMPILE_OPTIONS "-march=skylake-avx512;-maes")
 fulcrum_library(engine/objective/config LAYER 1 DEPENDS engine/types engine/divergence/generators)
 fulcrum_library(engine/data LAYER 1 DEPENDS engine/types policy/text)
 fulcrum_library(reward/math LAYER 1 DEPENDS engine/core LINK ${FULCRUM_GMP})
@@ -25,6 +29,8 @@ fulcrum_library(rollout LAYER 3 DEPENDS policy/decode policy/text engine/publish
 
 # Layer 4, the part a client needs: a job file and its checks.
 fulcrum_library(engine/pipeline/config LAYER 4 DEPENDS engine/objective/config engine/data reward rollout)
+
+fulcrum_library(engine/pipeline/plan LAYER 4 DEPENDS engine/pipeline/config policy/decode)
 
 # Layer 5: the only rooms with protobuf and gRPC.
 include(cmake/Protos.cmake)
@@ -58,7 +64,7 @@ fulcrum_library(engine/learner LAYER 3 DEPENDS engine/objective engine/reference
 fulcrum_library(engine/pipeline LAYER 4 DEPENDS engine/pipeline/config engine/learner engine/jobs rollout reward/model)
 
 # Layer 6: the verbs that need LibTorch.
-fulcrum_library(engine/cli/engine LAYER 6 SUBDIRS DEPENDS engine/cli engine/pipeline reward/rpc)
+fulcrum_library(engine/cli/engine LAYER 6 SUBDIRS DEPENDS engine/cli engine/pipeline engine/pipeline/plan reward/rpc)
 fulcrum_program(fulcrum-engine engine/cli/engine/main_engine.cpp engine_cli_engine)
 
 # Our side of `./dev bench` where the start of a process must not be timed.

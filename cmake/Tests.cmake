@@ -5,6 +5,18 @@ if(NOT FULCRUM_SANITIZE STREQUAL "thread")  # they have one thread
   include(cmake/Fuzz.cmake)
 endif()
 
+# Instructions of the hot paths under valgrind, against tests/instructions/baseline.json. Only the release build has
+# numbers that mean something.
+if(NOT FULCRUM_SANITIZE AND CMAKE_BUILD_TYPE STREQUAL "Release")
+  fulcrum_program(instructions tests/instructions/main.cpp policy_decode engine_data)
+  set_property(GLOBAL APPEND PROPERTY FULCRUM_TEST_TARGETS instructions)
+  foreach(case decode_b1 decode_b16 pack softmax)
+    add_test(NAME instructions.${case} COMMAND python3 ${PROJECT_SOURCE_DIR}/tests/instructions/check.py
+             $<TARGET_FILE:instructions> ${case})
+    set_tests_properties(instructions.${case} PROPERTIES LABELS instructions SKIP_RETURN_CODE 77 TIMEOUT 300)
+  endforeach()
+endif()
+
 if(FULCRUM_TORCH)
   fulcrum_test(laws_divergence SOURCES ${PROJECT_SOURCE_DIR}/tests/laws/divergence_laws_test.cpp
                LINK engine_divergence LABEL laws)
@@ -36,6 +48,13 @@ if(FULCRUM_TORCH)
   fulcrum_test(e2e_soup SOURCES ${PROJECT_SOURCE_DIR}/tests/e2e/soup_test.cpp LINK engine_core LABEL e2e)
   add_dependencies(e2e_soup fulcrum fulcrum-engine)
   fulcrum_test(e2e_bad_input SOURCES ${PROJECT_SOURCE_DIR}/tests/e2e/bad_input_test.cpp LINK engine_rpc LABEL e2e)
+  fulcrum_test(e2e_threads SOURCES ${PROJECT_SOURCE_DIR}/tests/e2e/threads_test.cpp LINK engine_core LABEL e2e)
+  add_dependencies(e2e_threads fulcrum fulcrum-engine)
+  # Not under a sanitizer, whose own memory is most of what a process has.
+  if(NOT FULCRUM_SANITIZE)
+    fulcrum_test(e2e_plan SOURCES ${PROJECT_SOURCE_DIR}/tests/e2e/plan_test.cpp LINK engine_core LABEL e2e)
+    add_dependencies(e2e_plan fulcrum fulcrum-engine)
+  endif()
   add_dependencies(e2e_tools fulcrum fulcrum-engine)
   add_dependencies(e2e_bad_input fulcrum fulcrum-engine)
 endif()

@@ -2,10 +2,12 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdio>
 #include <string>
 
 #include "engine/kernels/aligned.h"
 #include "engine/kernels/softmax/op.h"
+#include "rollout/sampling_config.h"
 
 namespace fulcrum {
 

@@ -10,5 +10,10 @@ for program in "$bin"/fulcrum "$bin"/fulcrum-engine; do
   if ldd "$program" | grep -E 'libprotobuf|libsentencepiece'; then echo "$program loads a second copy (above)"; bad=1; fi
 done
 if ldd "$bin/fulcrum" | grep -E 'libtorch|libc10'; then echo "fulcrum must not link LibTorch (above)"; bad=1; fi
+# Files compiled for one instruction set hold nothing that the linker could give to the rest of the program.
+for object in "$bin"/../CMakeFiles/engine_kernels.dir/engine/kernels/row_divergence/op_avx*.o; do
+  [ -e "$object" ] || continue
+  if nm -C "$object" | grep ' [WVu] ' | grep -v 'kernels::N_'; then echo "$object shares code of its instruction set (above)"; bad=1; fi
+done
 echo "symbols: $([ $bad -eq 0 ] && echo clean || echo violations)"
 exit $bad

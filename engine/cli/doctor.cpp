@@ -4,10 +4,10 @@
 #include <unistd.h>
 
 #include <cstdio>
-#include <thread>
 
 #include "engine/cli/table.h"
 #include "engine/cli/verbs.h"
+#include "engine/core/cores.h"
 #include "engine/core/files.h"
 #include "rollout/fingerprint.h"
 
@@ -54,15 +54,13 @@ Check files_check() {
 }
 
 int run(const Options& o) {
-  const unsigned cores = std::thread::hardware_concurrency();
-  const char* omp = std::getenv("OMP_NUM_THREADS");
+  const CoreLimit cores = core_limit();
   const std::vector<Check> checks = {
       {"version", "ok", FULCRUM_VERSION},
       {"decoder", "ok", describe_decoder(1)},
       {"fingerprint", "ok", numeric_fingerprint()},
       {"fingerprint in bf16", "ok", numeric_fingerprint(DType::kBF16)},
-      {"cores", "ok",
-       std::to_string(cores) + (omp != nullptr ? ", OMP_NUM_THREADS=" + std::string(omp) : "")},
+      {"usable cores", "ok", std::to_string(cores.cores) + ": " + cores.because},
       memory_check(),
       disk_check(o.folder),
       files_check(),

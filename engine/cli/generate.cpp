@@ -4,6 +4,7 @@
 #include "engine/cli/decode_options.h"
 #include "engine/cli/rows.h"
 #include "engine/cli/terminal_text.h"
+#include "engine/cli/threads.h"
 #include "engine/cli/verbs.h"
 #include "engine/core/signals.h"
 #include "policy/decode/decode_model.h"
@@ -173,9 +174,7 @@ void add_generate(CLI::App& app, Action& action) {
         v.add_option("--max-batch", o.max_batch, "sequences at a time; changes no result")
             ->check(CLI::Range(1, 65536))
             ->capture_default_str();
-        v.add_option("--threads", o.threads, "changes no result")
-            ->check(CLI::Range(1, 1024))
-            ->capture_default_str();
+        add_threads_option(v, o.threads, "threads that generate (default 1); changes no result");
         add_dtype_option(v, o.dtype);
         add_row_options(v, o.files, prompt);
       });

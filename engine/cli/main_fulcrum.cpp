@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <filesystem>
 #include <span>
@@ -22,6 +23,7 @@ struct EngineVerb {
 
 constexpr std::array kEngineVerbs = {
     EngineVerb{"run", "run a job in this process"},
+    EngineVerb{"plan", "predict a job's peak memory and the time of a step"},
     EngineVerb{"learner", "serve jobs: the learner of a cluster"},
     EngineVerb{"logps", "log-probs of completions under a model"},
     EngineVerb{"eval", "pass@k, maj@k and win rates of a model on a data file; accuracy of a reward model"},
@@ -48,6 +50,9 @@ bool needs_engine(int argc, char** argv) {
 }
 
 int run_engine(char** argv) {
+  // Of threads that do not ask for a number of their own. It must stand there before LibTorch's OpenMP
+  // starts: a number set later is that of the thread which sets it.
+  ::setenv("OMP_NUM_THREADS", "1", /*replace=*/1);
   std::error_code error;
   const auto self = std::filesystem::read_symlink("/proc/self/exe", error);
   const std::string engine = (self.parent_path() / "fulcrum-engine").string();

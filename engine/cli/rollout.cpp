@@ -4,6 +4,7 @@
 #include <cstdio>
 
 #include "engine/cli/connect.h"
+#include "engine/cli/threads.h"
 #include "engine/cli/verbs.h"
 #include "engine/core/signals.h"
 #include "rollout/fingerprint.h"
@@ -37,19 +38,19 @@ int run(const Options& o) {
 }  // namespace
 
 void add_rollout(CLI::App& app, Action& action) {
-  add_verb<Options>(
-      app, action, "rollout", "a worker that generates for a learner, until it is stopped", run,
-      [](CLI::App& v, Options& o) {
-        add_connection_options(v, o.worker.learner);
-        v.add_option("--name", o.worker.name, "for people (default: host and process number)");
-        v.add_option("--capacity", o.worker.capacity, "prompts at a time")
-            ->check(CLI::Range(1, 4096))
-            ->capture_default_str();
-        v.add_option("--max-batch", o.generator.max_batch, "sequences at a time")
-            ->check(CLI::Range(1, 65536))
-            ->capture_default_str();
-        v.add_option("--threads", o.generator.threads)->check(CLI::Range(1, 1024))->capture_default_str();
-      });
+  add_verb<Options>(app, action, "rollout", "a worker that generates for a learner, until it is stopped", run,
+                    [](CLI::App& v, Options& o) {
+                      add_connection_options(v, o.worker.learner);
+                      v.add_option("--name", o.worker.name, "for people (default: host and process number)");
+                      v.add_option("--capacity", o.worker.capacity, "prompts at a time")
+                          ->check(CLI::Range(1, 4096))
+                          ->capture_default_str();
+                      v.add_option("--max-batch", o.generator.max_batch, "sequences at a time")
+                          ->check(CLI::Range(1, 65536))
+                          ->capture_default_str();
+                      add_threads_option(v, o.generator.threads,
+                                         "threads that generate (default 1); changes no result");
+                    });
 }
 
 }  // namespace fulcrum::cli

@@ -15,8 +15,8 @@ namespace {
 template <class G>
 class DivergenceOf final : public Divergence {
  public:
-  DivergenceOf(std::string name, G g)
-      : Divergence(std::move(name)), g_(g), centred_(generators::centred_of(g)) {}
+  DivergenceOf(std::string name, G g, std::optional<DivergenceOptions> options = {})
+      : Divergence(std::move(name), options), g_(g), centred_(generators::centred_of(g)) {}
 
   GeneratorFacts facts() const override { return g_.facts(); }
 
@@ -154,7 +154,7 @@ Result<std::shared_ptr<const Divergence>> make_divergence(std::string_view name,
   std::shared_ptr<const Divergence> found;
   for_each_generator(options, [&](std::string_view entry, const auto& g) {
     if (entry == name)
-      found = std::make_shared<DivergenceOf<std::decay_t<decltype(g)>>>(std::string(name), g);
+      found = std::make_shared<DivergenceOf<std::decay_t<decltype(g)>>>(std::string(name), g, options);
   });
   return found;
 }

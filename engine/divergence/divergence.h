@@ -11,6 +11,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -28,6 +29,8 @@ class Divergence {
  public:
   virtual ~Divergence() = default;
   const std::string& name() const { return name_; }
+  // What an entry of the table was made with; nothing for an adjoint.
+  const std::optional<DivergenceOptions>& options() const { return options_; }
   virtual GeneratorFacts facts() const = 0;
 
   // f(u) and f'(u).
@@ -54,7 +57,8 @@ class Divergence {
   virtual std::shared_ptr<const Divergence> adjoint() const = 0;
 
  protected:
-  explicit Divergence(std::string name) : name_(std::move(name)) {}
+  Divergence(std::string name, std::optional<DivergenceOptions> options)
+      : name_(std::move(name)), options_(options) {}
 
   // Elementwise work on n numbers of one type; `centred` picks the centred form.
   struct Request {
@@ -72,6 +76,7 @@ class Divergence {
                    at::Tensor& slopes) const;
 
   std::string name_;
+  std::optional<DivergenceOptions> options_;
 };
 
 // kInvalidArgument for a name that is not in the table (naming the nearest), or options out of range.

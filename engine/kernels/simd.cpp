@@ -21,5 +21,17 @@ namespace fulcrum::kernels {
 HWY_EXPORT(Target);
 std::string simd_target() { return HWY_DYNAMIC_DISPATCH(Target)(); }
 
+bool hold_to_target(const std::string& name) {
+  hwy::SetSupportedTargetsForTest(0);
+  for (const int64_t target : hwy::SupportedAndGeneratedTargets()) {
+    if (name != hwy::TargetName(target)) continue;
+    hwy::SetSupportedTargetsForTest(target);
+    hwy::GetChosenTarget().Update(target);
+    return true;
+  }
+  hwy::GetChosenTarget().DeInit();
+  return false;
+}
+
 }  // namespace fulcrum::kernels
 #endif

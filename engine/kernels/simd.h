@@ -9,4 +9,9 @@ namespace fulcrum::kernels {
 // The instruction set chosen at run time, in Highway's words: "AVX3" (AVX-512), "AVX2", "EMU128", "NEON".
 std::string simd_target();
 
+// From now on all kernels run on the named one; false, and they run on what the machine chooses, if it or
+// this build does not have it. For measurements that must compare between machines; no kernel may run
+// meanwhile.
+bool hold_to_target(const std::string& name);
+
 }  // namespace fulcrum::kernels

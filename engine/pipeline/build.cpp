@@ -14,16 +14,15 @@
 namespace fulcrum {
 namespace {
 
-Result<Dataset> open_data(const JobConfig& config, const std::vector<std::string>& files, bool training,
-                          const Tokenizer& tokenizer, const ModelSpec& spec) {
-  TRY(data, Dataset::open({.files = files,
-                           .format = config.rows(),
-                           .max_prompt_length = config.data.max_prompt_length,
-                           .max_length = config.data.max_length,
-                           .drop_overlong = config.data.overlong_rows == "drop",
-                           .shuffle = training && config.data.shuffle,
-                           .seed = static_cast<uint64_t>(config.seed)},
-                          tokenizer, spec.vocab_size));
+DatasetOptions validation_data(const JobConfig& config) {
+  DatasetOptions out = train_data(config);
+  out.files = config.data.val_files;
+  out.shuffle = false;
+  return out;
+}
+
+Result<Dataset> open_data(const DatasetOptions& options, const Tokenizer& tokenizer, const ModelSpec& spec) {
+  TRY(data, Dataset::open(options, tokenizer, spec.vocab_size));
   if (data.dropped() > 0)
     log_warn(std::to_string(data.dropped()) + " rows were longer than allowed and were dropped");
   return data;
@@ -83,6 +82,16 @@ Status attach_rollouts(BuiltJob& job, const Backends& backends) {
 
 }  // namespace
 
+DatasetOptions train_data(const JobConfig& config) {
+  return {.files = config.data.train_files,
+          .format = config.rows(),
+          .max_prompt_length = config.data.max_prompt_length,
+          .max_length = config.data.max_length,
+          .drop_overlong = config.data.overlong_rows == "drop",
+          .shuffle = config.data.shuffle,
+          .seed = static_cast<uint64_t>(config.seed)};
+}
+
 PolicyOptions reference_options(const LearnerConfig& config) {
   return {.dtype = config.dtype == "bfloat16" ? at::kBFloat16 : at::kFloat};
 }
@@ -91,14 +100,14 @@ Result<std::unique_ptr<BuiltJob>> build_job(const JobConfig& config, const Path&
                                             const Backends& backends, JobControl& control) {
   TRY(model, load_model(config.model_name_or_path));
   TRY(tokenizer, load_tokenizer_of(model, config.tokenizer, {.splitter = config.splitter}));
-  TRY(train, open_data(config, config.data.train_files, true, *tokenizer, model.spec));
+  TRY(train, open_data(train_data(config), *tokenizer, model.spec));
   std::unique_ptr<BuiltJob> job(new BuiltJob{.config = config,
                                              .control = control,
                                              .tokenizer = tokenizer,
                                              .train = std::move(train),
                                              .history = WeightHistory(config.max_staleness)});
   if (!config.data.val_files.empty()) {
-    TRY(validation, open_data(config, config.data.val_files, false, *tokenizer, model.spec));
+    TRY(validation, open_data(validation_data(config), *tokenizer, model.spec));
     job->validation = std::move(validation);
   }
   TRY(learner, make_learner(*job, model));

@@ -52,6 +52,9 @@ struct BuiltJob {
 Result<std::unique_ptr<BuiltJob>> build_job(const JobConfig& config, const Path& run_folder,
                                             const Backends& backends, JobControl& control);
 
+// How a job reads the rows it trains on.
+DatasetOptions train_data(const JobConfig& config);
+
 // How a reference of this job computes.
 PolicyOptions reference_options(const LearnerConfig& config);
 

@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "engine/core/cores.h"
 #include "engine/core/log.h"
 #include "engine/core/text.h"
 #include "engine/data/pack.h"
@@ -102,9 +103,13 @@ Status save_point(BuiltJob& job, int64_t step) {
   return job.journal->checkpoint(step, job.state(), *job.tokenizer, {});
 }
 
-Status run_job(const JobConfig& config, const Path& run_folder, const Backends& backends,
+Status run_job(const JobConfig& asked, const Path& run_folder, const Backends& backends,
                JobControl& control) {
   JobWarnings warnings(control);
+  JobConfig config = asked;
+  // Before anything notes the key: the number decides bits, and what is resumed must have run with the same
+  // one.
+  config.learner.threads = within_cores(config.learner.threads, "'threads'");
   TRY(job, build_job(config, run_folder, backends, control));
   warnings.attach(*job->journal);
   TRY_DO(control.progress(job->first_step, config.max_steps));

@@ -5,8 +5,10 @@
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/mm.h>
+#include <torch/csrc/autograd/custom_function.h>
 
 #include <algorithm>
+#include <string>
 
 namespace fulcrum {
 
@@ -34,6 +36,25 @@ inline at::Tensor chunk_buffer(const Head& head, int64_t chunk) {
 template <class Body>
 void for_each_chunk(int64_t targets, int64_t chunk, Body body) {
   for (int64_t begin = 0; begin < targets; begin += chunk) body(begin, std::min(chunk, targets - begin));
+}
+
+// From the last to the first, for a backward pass: the last chunk's logits are still in the buffer that the
+// forward pass kept. body(begin, n, kept).
+template <class Body>
+void for_each_chunk_back(int64_t targets, int64_t chunk, bool kept, Body body) {
+  for (int64_t begin = (targets - 1) / chunk * chunk; targets > 0 && begin >= 0; begin -= chunk) {
+    body(begin, std::min(chunk, targets - begin), kept);
+    kept = false;
+  }
+}
+
+// A buffer of the forward pass, once: where a backward pass comes twice the second finds none.
+inline at::Tensor take_kept(torch::autograd::AutogradContext& ctx, const std::string& name) {
+  const auto found = ctx.saved_data.find(name);
+  if (found == ctx.saved_data.end()) return {};
+  at::Tensor out = found->second.toTensor();
+  ctx.saved_data.erase(found);
+  return out;
 }
 
 }  // namespace fulcrum

@@ -6,36 +6,13 @@
 #include <ATen/ops/zeros_like.h>
 #include <torch/csrc/autograd/custom_function.h>
 
-#include "engine/divergence/row_divergence.h"
-#include "policy/nn/logit_rows.h"
+#include "policy/nn/divergence_rows.h"
 
 namespace fulcrum {
 namespace {
 
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
-
-// Writes the log-probs of the ids and log sum exp of each row, as token_logps() to the bit in fp32; the rows
-// become their log softmax.
-void log_softmax_(at::Tensor& z_nV, const at::Tensor& ids_n, at::Tensor logps_n, at::Tensor lse_n) {
-  if (z_nV.scalar_type() == at::kFloat) {
-    row_losses({z_nV, ids_n, 1}, {logps_n, lse_n, {}});
-  } else {
-    lse_n.copy_(z_nV.logsumexp({1}));
-    logps_n.copy_(z_nV.gather(1, ids_n.unsqueeze(1)).squeeze(1) - lse_n);
-  }
-  z_nV.sub_(lse_n.unsqueeze(1));
-}
-
-// Rows of log-probs become the gradient of sum g_n * log-prob of the id at the logits.
-void log_prob_gradient_(at::Tensor& log_p_nV, const at::Tensor& ids_n, const at::Tensor& g_n) {
-  if (log_p_nV.scalar_type() == at::kFloat) {
-    row_loss_gradients({log_p_nV, ids_n, 1}, at::zeros_like(g_n), g_n);
-    return;
-  }
-  log_p_nV.exp_().mul_(g_n.unsqueeze(1).neg());
-  log_p_nV.scatter_add_(1, ids_n.unsqueeze(1), g_n.unsqueeze(1));
-}
 
 // What autograd cannot keep: passed along as one object.
 struct Setting final : torch::CustomClassHolder {
@@ -59,13 +36,15 @@ class ChunkedDivergences : public torch::autograd::Function<ChunkedDivergences> 
       const auto part = [&](const at::Tensor& x_N) { return x_N.narrow(0, begin, n); };
       at::Tensor z = chunk_logits(policy, setting->temperature, begin, n, buffer);
       at::Tensor r = chunk_logits(reference, setting->temperature, begin, n, reference_buffer);
-      log_softmax_(z, part(ids_N), part(logps_N), part(lse_N));
-      log_softmax_(r, part(ids_N), part(reference_logps_N), part(reference_lse_N));
-      part(divergence_N).copy_(row_divergence(*setting->divergence, z, r));
+      divergence_rows(
+          *setting->divergence, {z, r, part(ids_N)},
+          {part(logps_N), part(lse_N), part(reference_logps_N), part(reference_lse_N), part(divergence_N)});
     });
     ctx->save_for_backward(
         {hidden_ND, weight_VD, reference_hidden_NE, reference_weight_VE, ids_N, lse_N, reference_lse_N});
     ctx->saved_data["setting"] = c10::IValue::make_capsule(setting);
+    ctx->saved_data["logits"] = buffer;
+    ctx->saved_data["reference_logits"] = reference_buffer;
     ctx->mark_non_differentiable({reference_logps_N});
     return {logps_N, divergence_N, reference_logps_N};
   }
@@ -85,27 +64,34 @@ class ChunkedDivergences : public torch::autograd::Function<ChunkedDivergences> 
     variable_list out(6);
     if (ctx->needs_input_grad(0)) out[0] = at::empty_like(policy.hidden_ND);
     if (ctx->needs_input_grad(1)) out[1] = at::zeros_like(policy.weight_VD);
-    at::Tensor buffer = chunk_buffer(policy, setting.chunk), reference_buffer;
-    if (divergence_counts) reference_buffer = chunk_buffer(reference, setting.chunk);
-    for_each_chunk(policy.hidden_ND.size(0), setting.chunk, [&](int64_t begin, int64_t n) {
-      const auto part = [&](const at::Tensor& x_N) { return x_N.narrow(0, begin, n).unsqueeze(1); };
-      at::Tensor z = chunk_logits(policy, setting.temperature, begin, n, buffer);
-      z.sub_(part(lse_N));
-      at::Tensor through_divergence;
-      if (divergence_counts) {
-        at::Tensor r = chunk_logits(reference, setting.temperature, begin, n, reference_buffer);
-        r.sub_(part(reference_lse_N));
-        through_divergence = row_gradient(*setting.divergence, z, r).mul_(part(h_N));
-      }
-      log_prob_gradient_(z, ids_N.narrow(0, begin, n), g_N.narrow(0, begin, n));
-      if (divergence_counts) z.add_(through_divergence);
-      z.masked_fill_((part(g_N) == 0).logical_and_(part(h_N) == 0), 0);  // whatever stands at masked targets
-      if (out[0].defined()) {
-        at::Tensor rows = out[0].narrow(0, begin, n);
-        at::mm_out(rows, z, policy.weight_VD);
-      }
-      if (out[1].defined()) out[1].addmm_(z.t(), policy.hidden_ND.narrow(0, begin, n));
-    });
+    at::Tensor buffer = take_kept(*ctx, "logits"), reference_buffer = take_kept(*ctx, "reference_logits");
+    const bool has_last = buffer.defined();
+    if (!has_last) {
+      buffer = chunk_buffer(policy, setting.chunk);
+      reference_buffer = chunk_buffer(reference, setting.chunk);
+    }
+    const auto logits = [&](const Head& head, int64_t begin, int64_t n, at::Tensor& into, bool kept) {
+      return kept ? into.narrow(0, 0, n) : chunk_logits(head, setting.temperature, begin, n, into);
+    };
+    for_each_chunk_back(
+        policy.hidden_ND.size(0), setting.chunk, has_last, [&](int64_t begin, int64_t n, bool kept) {
+          const auto part = [&](const at::Tensor& x_N) { return x_N.narrow(0, begin, n); };
+          at::Tensor z = logits(policy, begin, n, buffer, kept);
+          if (divergence_counts) {
+            const at::Tensor r = logits(reference, begin, n, reference_buffer, kept);
+            divergence_row_gradients(*setting.divergence, {z, r, part(ids_N)},
+                                     {part(lse_N), part(reference_lse_N), part(g_N), part(h_N)});
+          } else {
+            row_loss_gradients_(z, part(ids_N), part(lse_N), part(g_N));
+          }
+          const at::Tensor unused_n = (part(g_N) == 0).logical_and_(part(h_N) == 0);
+          z.masked_fill_(unused_n.unsqueeze(1), 0);  // whatever stands at masked targets
+          if (out[0].defined()) {
+            at::Tensor rows = out[0].narrow(0, begin, n);
+            at::mm_out(rows, z, policy.weight_VD);
+          }
+          if (out[1].defined()) out[1].addmm_(z.t(), policy.hidden_ND.narrow(0, begin, n));
+        });
     return out;
   }
 };

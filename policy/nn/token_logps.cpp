@@ -2,7 +2,8 @@
 // fp32.
 //
 // Memory beside the inputs, the outputs and their gradients: one [chunk, V] buffer and two [N] vectors, in
-// both directions. Work: 2 NDV forward, 6 NDV backward (the logits are computed again).
+// both directions; the buffer lives from one to the other. Work: 2 NDV forward, 4 NDV backward, and 2 NDV
+// again for all chunks but the last, whose logits are still there.
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/mm.h>
@@ -37,6 +38,7 @@ class TokenLogps : public torch::autograd::Function<TokenLogps> {
     ctx->save_for_backward({hidden_ND, weight_VD, ids_N, lse_N});
     ctx->saved_data["temperature"] = temperature;
     ctx->saved_data["chunk"] = chunk;
+    ctx->saved_data["logits"] = buffer;
     return logps_N;
   }
 
@@ -51,9 +53,11 @@ class TokenLogps : public torch::autograd::Function<TokenLogps> {
     if (ctx->needs_input_grad(0)) out[0] = at::empty_like(hidden_ND);
     if (ctx->needs_input_grad(1)) out[1] = at::zeros_like(weight_VD);
     const Head head{hidden_ND, weight_VD};
-    at::Tensor buffer = chunk_buffer(head, chunk);
-    for_each_chunk(hidden_ND.size(0), chunk, [&](int64_t begin, int64_t n) {
-      const at::Tensor z = chunk_logits(head, 1, begin, n, buffer);
+    at::Tensor buffer = take_kept(*ctx, "logits");
+    const bool has_last = buffer.defined();
+    if (!has_last) buffer = chunk_buffer(head, chunk);
+    for_each_chunk_back(hidden_ND.size(0), chunk, has_last, [&](int64_t begin, int64_t n, bool kept) {
+      const at::Tensor z = kept ? buffer.narrow(0, 0, n) : chunk_logits(head, 1, begin, n, buffer);
       row_loss_gradients({z, ids_N.narrow(0, begin, n), temperature}, lse_N.narrow(0, begin, n),
                          d_logps_N.narrow(0, begin, n));
       if (out[0].defined()) {

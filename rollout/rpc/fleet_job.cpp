@@ -19,7 +19,7 @@ constexpr std::chrono::milliseconds kTick{200};
 constexpr size_t kMostChanges = 16;  // a worker that missed more versions fetches its weights whole
 constexpr int kMostFailures = 3;     // without a group in between
 constexpr const char* kThen =
-    "; it tries again, and the job ends where every worker fails, three times in a row";
+    "; it tries again, and the job ends where every worker fails and none gives a result";
 
 std::string name_of(PolicyVersion v) { return std::to_string(v.epoch) + "." + std::to_string(v.step); }
 

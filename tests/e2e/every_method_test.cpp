@@ -1,5 +1,5 @@
 // Every trainer through the real programs: the job that runs in one process gives the same numbers and the
-// same weights through a learner and two workers. The recipes of configs/ are jobs that are accepted.
+// same weights through a learner and two workers. The recipes of configs/ are jobs that are accepted and run.
 #include <set>
 
 #include "engine/objective/config/trainers.h"
@@ -55,6 +55,44 @@ class EveryMethod : public Services {
     write("texts.jsonl", texts);
     write("pairs.jsonl", pairs);
   }
+
+  static std::vector<Path> recipes() {
+    std::vector<Path> out;
+    for (const auto& entry : std::filesystem::directory_iterator(source_folder() / "configs"))
+      if (entry.path().extension() == ".json") out.push_back(entry.path());
+    return out;
+  }
+  // Runs one step of a recipe with this test's models, data and sizes in the place of its own.
+  void run_small(const Path& recipe, const std::string& reward_model) {
+    Json job = parse_json(slurp(recipe), {.comments = true}).value();
+    const RowFormat format = trainer_rows(job["trainer"].get<std::string>());
+    const char* rows = format == RowFormat::kPrompt       ? "train.jsonl"
+                       : format == RowFormat::kPreference ? "pairs.jsonl"
+                                                          : "texts.jsonl";
+    const Json ours = {{"model_name_or_path", "model"},
+                       {"train_files", {rows}},
+                       {"val_files", {rows}},
+                       {"value_model", reward_model},
+                       {"ref_soup", {"model", "model"}},
+                       {"max_steps", 1},
+                       {"prompts_per_step", 8},
+                       {"max_completion_length", 8},
+                       {"eval_num_generations", 4},
+                       {"eval_k", {1, 4}}};
+    for (const auto& [key, value] : ours.items())
+      if (job.contains(key)) job[key] = value;
+    if (job.value("num_generations", 1) > 4) job["num_generations"] = 4;
+    if (job.contains("presample")) job["presample"].update({{"k", 4}, {"threshold", 4}});
+    if (job.contains("f_dpg") && job["f_dpg"].contains("fit_samples")) job["f_dpg"]["fit_samples"] = 256;
+    for (Json& judge : job["reward_funcs"]) {
+      if (judge.contains("path")) judge["path"] = reward_model;
+      if (judge.contains("pattern")) judge["pattern"] = judge["pattern"] == "\\bamazing\\b" ? "[0-2]" : ".";
+    }
+    if (job["reward_funcs"].is_null()) job.erase("reward_funcs");
+    const std::string name = recipe.stem().string();
+    out({"run", write(name + ".json", dump_json(job)), "--output-dir", path("recipe-" + name)});
+    EXPECT_EQ(numbers(path("recipe-" + name + "/metrics.jsonl")).size(), 1u) << name;
+  }
 };
 
 TEST_F(EveryMethod, GivesInOneProcessWhatItGivesOnACluster) {
@@ -77,13 +115,23 @@ TEST_F(EveryMethod, GivesInOneProcessWhatItGivesOnACluster) {
 
 TEST_F(EveryMethod, HasARecipeThatIsAValidJob) {
   std::set<std::string> trainers;
-  for (const auto& entry : std::filesystem::directory_iterator(source_folder() / "configs")) {
-    if (entry.path().extension() != ".json") continue;
-    const std::string printed = out({"config", "check", entry.path().string()});
+  for (const Path& recipe : recipes()) {
+    const std::string printed = out({"config", "check", recipe.string()});
     for (const std::string& trainer : trainer_names())
       if (printed.find("a valid " + trainer + " job") != std::string::npos) trainers.insert(trainer);
   }
   for (const std::string& trainer : trainer_names()) EXPECT_TRUE(trainers.contains(trainer)) << trainer;
+}
+
+TEST_F(EveryMethod, HasARecipeThatTrains) {
+  rollout_job();  // the model and prompts
+  write_rows();
+  run_small(source_folder() / "configs/reward.json", "");  // which makes the judge of others
+  const std::string reward_model = path("recipe-reward/checkpoints/checkpoint-1");
+  for (const Path& recipe : recipes()) {
+    SCOPED_TRACE(recipe.string());
+    if (recipe.stem() != "reward") run_small(recipe, reward_model);
+  }
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -57,6 +58,7 @@ class Process {
   Process(const Process&) = delete;
   Process& operator=(const Process&) = delete;
 
+  pid_t pid() const { return pid_; }
   void signal(int number) const { ::kill(pid_, number); }
 
   // The exit code (128 + signal if killed), or -1 if it still runs after `limit`.
@@ -68,11 +70,15 @@ class Process {
     ::close(descriptor);
     if (ready <= 0) return -1;
     int status = 0;
-    ::waitpid(pid_, &status, 0);
+    rusage usage{};
+    ::wait4(pid_, &status, 0, &usage);
+    peak_kib_ = usage.ru_maxrss;
     finished_ = true;
     code_ = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
     return code_;
   }
+  // The most memory it had, once it has ended.
+  int64_t peak_kib() const { return peak_kib_; }
   bool running() { return wait(std::chrono::milliseconds(0)) == -1; }
 
   std::string out() const { return slurp(log_.string() + ".out"); }
@@ -83,18 +89,20 @@ class Process {
   pid_t pid_ = -1;
   bool finished_ = false;
   int code_ = -1;
+  int64_t peak_kib_ = 0;
 };
 
 struct Finished {
   int code;
   std::string out, err;
+  int64_t peak_kib = 0;  // the most memory it had
 };
 
 inline Finished run(const std::vector<std::string>& command, const std::filesystem::path& log,
                     std::chrono::seconds limit = std::chrono::seconds(120)) {
   Process p(command, log);
   const int code = p.wait(limit);
-  return {code, p.out(), p.err()};
+  return {code, p.out(), p.err(), p.peak_kib()};
 }
 
 // Asks again every 20 ms until it is true or the limit has passed: for what other processes do, which no fake

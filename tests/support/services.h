@@ -32,10 +32,11 @@ class Services : public Tools {
   }
 
   // A learner that listens; started again, at the same address over the same state.
-  std::unique_ptr<Process> learner() {
-    auto p = std::make_unique<Process>(std::vector<std::string>{program("fulcrum"), "learner", "--state",
-                                                                path("state"), "--listen", listen_},
-                                       path("learner" + std::to_string(++learners_)));
+  std::unique_ptr<Process> learner(const std::vector<std::string>& options = {}) {
+    std::vector<std::string> command = {program("fulcrum"), "learner",  "--state",
+                                        path("state"),      "--listen", listen_};
+    command.insert(command.end(), options.begin(), options.end());
+    auto p = std::make_unique<Process>(command, path("learner" + std::to_string(++learners_)));
     EXPECT_TRUE(eventually([&] { return p->out().find("listens on ") != std::string::npos; })) << p->err();
     const std::string out = p->out();
     const size_t at = out.find("listens on ") + 11;

@@ -7,6 +7,7 @@
 #include "engine/cli/engine/measure.h"
 #include "engine/cli/engine/verbs.h"
 #include "engine/cli/table.h"
+#include "engine/cli/threads.h"
 #include "engine/core/signals.h"
 #include "reward/pass_at_k.h"
 #include "reward/win_rate.h"
@@ -175,6 +176,7 @@ void add_eval(CLI::App& app, Action& action) {
             ->capture_default_str();
         v.add_option("--seed", m.seed)->capture_default_str();
         add_dtype_option(v, m.dtype);
+        add_threads_option(v, m.threads, "threads that generate (default 1); changes no result");
         add_output_option(v, o.format);
       });
 }

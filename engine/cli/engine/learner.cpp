@@ -4,6 +4,7 @@
 #include <mutex>
 
 #include "engine/cli/engine/verbs.h"
+#include "engine/cli/threads.h"
 #include "engine/core/log.h"
 #include "engine/core/signals.h"
 #include "engine/core/text.h"
@@ -20,6 +21,7 @@ struct Options {
   std::string state = "fulcrum-state";
   ServerOptions server;
   MetricsEndpointOptions metrics;
+  int64_t threads = 0;  // 0: as the jobs say
 };
 
 Path run_folder_of(const Options& o, const Job& job) { return Path(o.state) / "runs" / job.id; }
@@ -49,6 +51,7 @@ Result<RolloutBackend> cluster_rollouts(LearnerServices& services, JobControl& c
 
 Status run_one(const Options& o, LearnerServices& services, const Job& job, JobControl& control) {
   TRY(config, parse_job(job.config, {}));
+  if (o.threads > 0) config.learner.threads = o.threads;
   const Backends backends{
       .rollouts =
           [&](const JobConfig& c, const ModelSpec& spec, std::shared_ptr<const Tokenizer> tokenizer) {
@@ -114,6 +117,7 @@ void add_learner(CLI::App& app, Action& action) {
             "file of access tokens, lines \"viewer|worker|operator TOKEN\"; needed off the loopback");
         v.add_option("--metrics", o.metrics.listen,
                      "HOST:PORT to show /metrics on, for Prometheus (default: none)");
+        add_threads_option(v, o.threads, "every job's 'threads' (default: as the job says, else 1)");
         v.add_flag("--metrics-other-machines", o.metrics.other_machines,
                    "let --metrics listen off the loopback: plain HTTP without a token");
       });

@@ -1,9 +1,12 @@
 // `fulcrum logps`: log-probs of given completions under a model, by the learner's own forward pass.
+#include <ATen/Parallel.h>
+
 #include <algorithm>
 #include <cmath>
 
 #include "engine/cli/engine/verbs.h"
 #include "engine/cli/rows.h"
+#include "engine/cli/threads.h"
 #include "engine/data/pack.h"
 #include "policy/nn/policy.h"
 #include "policy/text/model_tokenizer.h"
@@ -14,6 +17,7 @@ namespace {
 struct Options {
   std::string model, tokenizer, splitter;
   double temperature = 1;
+  int64_t threads = 1;
   bool eos = false;
   RowFiles files;
 };
@@ -49,6 +53,7 @@ Status add_logps(Policy& policy, const Tokenizer& tokenizer, const Options& o, J
 }
 
 int run(const Options& o) {
+  at::set_num_threads(static_cast<int>(o.threads));
   const auto model = load_model(o.model);
   if (!model.ok()) return report(model.status());
   const auto tokenizer = load_tokenizer_of(*model, o.tokenizer, {.splitter = o.splitter});
@@ -61,18 +66,19 @@ int run(const Options& o) {
 }  // namespace
 
 void add_logps(CLI::App& app, Action& action) {
-  add_verb<Options>(app, action, "logps", "log-probs of completions: rows with `prompt` and `completion`",
-                    run, [](CLI::App& v, Options& o) {
-                      v.add_option("-m,--model", o.model, "model folder or llama2.c file")->required();
-                      v.add_option("--tokenizer", o.tokenizer,
-                                   "tokenizer folder or file (default: the model's folder)");
-                      add_splitter_option(v, o.splitter);
-                      v.add_option("--temperature", o.temperature, "divides the logits")
-                          ->check(temperature())
-                          ->capture_default_str();
-                      v.add_flag("--eos", o.eos, "score the end of the completion too");
-                      add_row_options(v, o.files);
-                    });
+  add_verb<Options>(
+      app, action, "logps", "log-probs of completions: rows with `prompt` and `completion`", run,
+      [](CLI::App& v, Options& o) {
+        v.add_option("-m,--model", o.model, "model folder or llama2.c file")->required();
+        v.add_option("--tokenizer", o.tokenizer, "tokenizer folder or file (default: the model's folder)");
+        add_splitter_option(v, o.splitter);
+        v.add_option("--temperature", o.temperature, "divides the logits")
+            ->check(temperature())
+            ->capture_default_str();
+        v.add_flag("--eos", o.eos, "score the end of the completion too");
+        add_threads_option(v, o.threads, "threads (default 1); the last bits of a log-prob depend on it");
+        add_row_options(v, o.files);
+      });
 }
 
 }  // namespace fulcrum::cli

@@ -1,9 +1,12 @@
 // `fulcrum-engine`: the verbs that need LibTorch. Users type `fulcrum`, which starts this program.
+#include <ATen/Parallel.h>
+
 #include "engine/cli/engine/verbs.h"
 #include "engine/cli/verbs.h"
 #include "reward/model/model_reward.h"
 
 int main(int argc, char** argv) {
+  at::set_num_threads(1);  // LibTorch's own default is every core; --threads and the job's key ask for more
   CLI::App app("Fulcrum's engine; type `fulcrum` instead.", "fulcrum");
   app.require_subcommand(1);
   fulcrum::cli::Action action;
@@ -16,5 +19,6 @@ int main(int argc, char** argv) {
   fulcrum::cli::add_score(app, action, fulcrum::make_model_reward);
   fulcrum::cli::add_demo(app, action);
   fulcrum::cli::add_study(app, action);
+  fulcrum::cli::add_plan(app, action);
   return fulcrum::cli::run_program(app, action, argc, argv);
 }

@@ -27,6 +27,7 @@ struct MeasureOptions {
   SamplingParams sampling;
   int64_t max_batch = 64;
   std::string dtype = "float32";  // of decode_dtype_names()
+  int64_t threads = 1;            // that generate; changes no result
   uint64_t seed = 0;
 };
 

@@ -3,6 +3,7 @@
 
 #include "engine/cli/engine/local_run.h"
 #include "engine/cli/engine/verbs.h"
+#include "engine/cli/threads.h"
 #include "engine/core/text.h"
 #include "engine/pipeline/run_job.h"
 
@@ -12,12 +13,14 @@ namespace {
 struct Options {
   std::string job, output_dir;
   std::vector<std::string> set;
+  int64_t threads = 0;  // 0: as the job says
 };
 
 int run(const Options& o) {
   const SignalStop signals;
   Result<JobConfig> config = load_job(o.job, o.set);
   if (!config.ok()) return report(config.status());
+  use_threads(*config, o.threads);
   const std::string folder = !o.output_dir.empty()         ? o.output_dir
                              : !config->output_dir.empty() ? config->output_dir
                                                            : "runs/" + Path(o.job).stem().string();
@@ -41,6 +44,10 @@ void add_run(CLI::App& app, Action& action) {
                       v.add_option("--output-dir", o.output_dir,
                                    "the run folder (default: the job's output_dir, else runs/<job>)");
                       v.add_option("--set", o.set, "override a key: a.b=value");
+                      add_threads_option(
+                          v, o.threads,
+                          "for both 'threads' and 'rollout_threads' (default: as the job says, "
+                          "else 1)");
                     });
 }
 

@@ -8,6 +8,7 @@
 #include "engine/cli/engine/soup_report.h"
 #include "engine/cli/engine/verbs.h"
 #include "engine/cli/progress.h"
+#include "engine/cli/threads.h"
 #include "engine/core/signals.h"
 #include "engine/core/text.h"
 #include "engine/reference/soup.h"
@@ -249,6 +250,7 @@ void declare(CLI::App& v, Options& o) {
       ->check(above_zero())
       ->capture_default_str();
   v.add_option("--seed", o.measure.seed, "of the completions that --reward judges")->capture_default_str();
+  add_threads_option(v, o.measure.threads, "threads that generate (default 1); changes no result");
   v.add_option("--tokenizer", o.tokenizer, "tokenizer folder or file (default: the first model's)");
   add_splitter_option(v, o.splitter);
   add_output_option(v, o.format);

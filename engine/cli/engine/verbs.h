@@ -12,6 +12,7 @@ void add_eval(CLI::App& app, Action& action);
 void add_soup(CLI::App& app, Action& action);
 void add_reward(CLI::App& app, Action& action);
 void add_demo(CLI::App& app, Action& action);
+void add_plan(CLI::App& app, Action& action);
 void add_study(CLI::App& app, Action& action);
 
 }  // namespace fulcrum::cli

@@ -9,6 +9,7 @@
 #include "engine/core/config.h"
 #include "engine/core/files.h"
 #include "reward/reward_config.h"
+#include "rollout/sampling_config.h"
 
 namespace fulcrum::cli {
 

@@ -18,12 +18,14 @@ namespace {
 
 using namespace fulcrum::testing;
 
-// Runs `body` with a number of LibTorch threads, on a thread of its own: the setting belongs to the thread.
+// Runs `body` with a number of LibTorch threads, on a thread of its own: OpenMP's setting belongs to the
+// thread, MKL's to the process.
 template <class Body>
 void with_threads(int threads, Body body) {
   std::thread([&] {
     at::set_num_threads(threads);
     body();
+    at::set_num_threads(1);
   }).join();
 }
 

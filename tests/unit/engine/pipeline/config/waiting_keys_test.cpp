@@ -74,7 +74,7 @@ TEST(WaitingKeys, AreRefusedWithTheJob) {
     job.update(keys);
     return parse_job(dump_json(job), {}).status();
   };
-  EXPECT_TRUE(check({}).ok()) << check({}).message();
+  EXPECT_TRUE(check(Json::object()).ok()) << check(Json::object()).message();
   // Two samples are too few for the default eval_k, but nothing is evaluated: only the key itself is wrong.
   EXPECT_EQ(check({{"eval_num_generations", 2}}).message(),
             "'eval_num_generations' does nothing without 'eval_steps': set it, or leave it out");

@@ -1,0 +1,21 @@
+// The option --threads: one by default, and never more than this process has cores. Used by every verb that
+// computes.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "engine/cli/verb.h"
+#include "engine/pipeline/config/job_config.h"
+
+namespace fulcrum::cli {
+
+// Sets `threads` to N of --threads N, or with a warning to the number of usable cores; without the option it
+// stays as it is.
+CLI::Option* add_threads_option(CLI::App& verb, int64_t& threads, const std::string& doc);
+
+// Of a job in this process: those of --threads for its `threads` and, where it generates, its
+// `rollout_threads`. 0: as the job says.
+void use_threads(JobConfig& config, int64_t threads);
+
+}  // namespace fulcrum::cli

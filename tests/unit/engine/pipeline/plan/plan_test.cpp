@@ -1,0 +1,201 @@
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+#include "engine/pipeline/plan/memory.h"
+#include "engine/pipeline/plan/time.h"
+#include "engine/pipeline/plan/workload.h"
+
+namespace fulcrum {
+namespace {
+
+ModelSpec small_spec() {
+  ModelSpec s;
+  s.vocab_size = 128;
+  s.hidden_size = 64;
+  s.intermediate_size = 192;
+  s.num_hidden_layers = 3;
+  s.num_attention_heads = 4;
+  s.num_key_value_heads = 2;
+  s.head_dim = 16;
+  s.max_position_embeddings = 512;
+  return s;
+}
+
+// Four prompts of ten tokens, eight completions of 50 each.
+class Plan : public ::testing::Test {
+ protected:
+  Plan() {
+    config_.objective.trainer = "grpo";
+    config_.data.prompts_per_step = 4;
+    config_.sampling.num_generations = 8;
+    config_.sampling.max_completion_length = 50;
+    rows_.resize(4);
+    for (DataRow& row : rows_) row.prompt.ids.assign(10, 1);
+  }
+  Workload work() const {
+    std::vector<const DataRow*> rows;
+    for (const DataRow& row : rows_) rows.push_back(&row);
+    return workload_of(config_, small_spec(), needs_, rows, config_.sampling.max_completion_length);
+  }
+  static int64_t bytes(const MemoryPlan& plan, const std::string& name) {
+    const auto at =
+        std::find_if(plan.parts.begin(), plan.parts.end(), [&](const auto& p) { return p.name == name; });
+    return at == plan.parts.end() ? 0 : at->bytes;
+  }
+  int64_t bytes(const std::string& name) const { return bytes(plan_memory(work(), {}), name); }
+  int64_t peak() const { return plan_memory(work(), {}).peak; }
+
+  JobConfig config_;
+  Needs needs_;
+  std::vector<DataRow> rows_;
+};
+
+TEST_F(Plan, TheBatchIsCutAsTheLearnerCutsIt) {
+  const Workload whole = work();
+  EXPECT_EQ(whole.prompts, 4);
+  EXPECT_EQ(whole.sequences, 32);
+  EXPECT_EQ(whole.prompt_tokens, 40);
+  EXPECT_EQ(whole.completion_tokens, 1600);
+  ASSERT_EQ(whole.micro_batches.size(), 1u);
+  EXPECT_EQ(whole.micro_batches[0].tokens, 1640) << "a shared prompt counts once";
+  EXPECT_EQ(whole.micro_batches[0].targets, 1600);
+  config_.learner.max_tokens_per_micro_batch = 820;  // two groups of 10 + 8 * 50
+  EXPECT_EQ(work().micro_batches.size(), 2u);
+  config_.learner.max_tokens_per_micro_batch = 210;  // half a group, with its prompt
+  EXPECT_EQ(work().micro_batches.size(), 8u);
+  EXPECT_EQ(work().tokens(), 1680);
+}
+
+TEST_F(Plan, CompletionsEndWhereTheModelHasNoMorePositions) {
+  rows_[0].prompt.ids.assign(500, 1);
+  EXPECT_EQ(work().completion_tokens, 3 * 8 * 50 + 8 * 12);
+}
+
+TEST_F(Plan, PreferencesArePairsOverOnePrompt) {
+  config_.objective.trainer = "dpo";
+  needs_.pairs = needs_.reference_logps = true;
+  for (DataRow& row : rows_) row.completion.assign(20, 1), row.rejected.assign(30, 1);
+  const Workload w = work();
+  EXPECT_EQ(w.sequences, 0) << "nothing is generated";
+  EXPECT_EQ(w.tokens(), 4 * 60);
+  EXPECT_EQ(w.targets(), 4 * 50);
+  EXPECT_TRUE(w.reference_model);
+  config_.reference.precompute_ref_log_probs = true;
+  EXPECT_FALSE(work().reference_model);
+}
+
+// 2 V D of embedding and head, of each layer D (2 A + 2 K + 3 F) and two norms, the final norm.
+TEST_F(Plan, WeightsGradientsAndMomentsAreWhatTheyMustBe) {
+  const int64_t weights = 2 * 128 * 64 + 3 * (64 * (2 * 64 + 2 * 32 + 3 * 192) + 2 * 64) + 64;
+  EXPECT_EQ(parameter_count(small_spec()), weights);
+  EXPECT_EQ(bytes("weights"), 4 * weights);
+  EXPECT_EQ(bytes("gradients"), 4 * weights);
+  EXPECT_EQ(bytes("optimizer moments"), 8 * weights);
+  EXPECT_EQ(bytes("published weights"), 4 * weights);
+  EXPECT_EQ(bytes("checkpoint copies"), 16 * weights);
+  EXPECT_EQ(bytes("reference"), 0);
+  EXPECT_EQ(bytes("weights to go back to"), 0);
+  needs_.reference_logps = true;
+  config_.objective.num_iterations = 2;
+  EXPECT_EQ(bytes("reference"), 4 * weights);
+  EXPECT_EQ(bytes("weights to go back to"), 12 * weights);
+}
+
+// Of a token in a layer, fp32: 4 D, q k v, the attention's output, 3 F, a log-sum-exp a head, two inverse
+// norms.
+TEST_F(Plan, ActivationsAreWhatAutogradKeeps) {
+  const int64_t layer = 4 * (4 * 64 + 128 + 64 + 3 * 192 + 4 + 2);
+  const int64_t around = 1640 * 2 * 4 * 64 + 1600 * 4 * 64;
+  EXPECT_EQ(bytes("activations"), 1640 * 3 * layer + around);
+  config_.learner.gradient_checkpointing = true;
+  EXPECT_EQ(bytes("activations"), 1640 * 3 * 4 * 64 + around) << "each layer's input alone";
+}
+
+TEST_F(Plan, SmallerMicroBatchesAndChunksNeedLess) {
+  needs_.divergence = true;  // ten buffers of [chunk, V]
+  rows_.resize(1);
+  config_.learner.logits_chunk = 1000;  // of 400 targets
+  const int64_t before = peak();
+  EXPECT_EQ(bytes("logits"), 10 * 4 * 400 * 128 + 400 * 4 * 64);
+  config_.learner.logits_chunk = 300;
+  EXPECT_EQ(bytes("logits"), 10 * 4 * 300 * 128 + 400 * 4 * 64);
+  EXPECT_LT(peak(), before);
+  config_.learner.max_tokens_per_micro_batch = 100;
+  EXPECT_LT(peak(), before);
+}
+
+TEST_F(Plan, OlderVersionsAndLargerBatchesOfTheDecoderNeedMore) {
+  const int64_t model = bytes("decode model"), cache = bytes("KV cache");
+  // All matrices but the embedding; these fill their panels of 64 outputs.
+  EXPECT_EQ(model, 4 * (128 * 64 + 3 * 64 * (2 * 64 + 2 * 32 + 3 * 192)));
+  config_.max_staleness = 2;
+  EXPECT_EQ(bytes("decode model"), 3 * model);
+  config_.sampling.rollout_max_batch = 8;
+  EXPECT_LT(bytes("KV cache"), cache);
+  // One group: 16 positions are a page of 2 heads of 16 + 16 numbers in 3 layers; 60 positions a sequence.
+  EXPECT_EQ(bytes("KV cache"), 4 * 3 * 2 * 16 * 32 * (1 + 8 * 4));
+}
+
+TEST_F(Plan, ThePeakIsTheHeaviestPhaseAndHoldsWhatIsAlwaysThere) {
+  const MemoryPlan plan = plan_memory(work(), {.process = 1000, .data = 100, .model_file = 10});
+  int64_t sum = 0;
+  for (const MemoryPart& part : plan.parts) {
+    if ((part.phases & static_cast<unsigned>(plan.peak_phase)) != 0) sum += part.bytes;
+  }
+  EXPECT_EQ(plan.peak, sum);
+  EXPECT_EQ(plan.peak, peak() + 1100);
+  EXPECT_EQ(plan.peak_phase, Phase::kBackward) << "1,640 tokens outweigh a tiny model";
+  rows_.resize(1);
+  config_.sampling.max_completion_length = 2;
+  EXPECT_EQ(plan_memory(work(), {}).peak_phase, Phase::kCheckpoint);
+}
+
+TEST_F(Plan, WhatCanBeMadeSmallerIsNamedLargestFirst) {
+  const MemoryPlan plan = plan_memory(work(), {.process = 1 << 30, .data = 0, .model_file = 0});
+  const std::vector<MemoryPart> parts = reducible(plan);
+  ASSERT_GE(parts.size(), 2u);
+  EXPECT_EQ(parts[0].name, "activations");
+  EXPECT_EQ(parts[0].keys, "max_tokens_per_micro_batch, gradient_checkpointing");
+  for (size_t i = 1; i < parts.size(); ++i) EXPECT_LE(parts[i].bytes, parts[i - 1].bytes);
+  for (const MemoryPart& part : parts) {
+    EXPECT_TRUE(at_peak(plan, part));
+    EXPECT_NE(part.name, "process") << "no key makes it smaller";
+    EXPECT_NE(part.name, "KV cache") << "is gone when the learner works";
+  }
+}
+
+TEST_F(Plan, AStepIsItsCountsTimesTheSpeeds) {
+  const Speeds s{.layers_forward = 1,
+                 .layers_train = 10,
+                 .head_forward = 100,
+                 .head_train = 1000,
+                 .update = 1e6,
+                 .publish = 1e7,
+                 .prefill = 0.5,
+                 .decode = 2,
+                 .sample = 1};
+  const double generate = 40 * 0.5 + 1600 * 3, train = 1640 * 10 + 1600 * 1000;
+  EXPECT_DOUBLE_EQ(plan_time(work(), s).step, generate + train + 1e6 + 1e7);
+  needs_.reference_logps = true;
+  const double reference = 1640 + 1600 * 100;
+  EXPECT_DOUBLE_EQ(plan_time(work(), s).step, generate + reference + train + 1e6 + 1e7);
+  config_.objective.num_iterations = 3;
+  EXPECT_DOUBLE_EQ(plan_time(work(), s).step, generate + reference + 3 * train + 3e6 + 1e7);
+  config_.max_staleness = 1;
+  EXPECT_DOUBLE_EQ(plan_time(work(), s).step, reference + 3 * train + 3e6 + 1e7)
+      << "generation runs beside it";
+}
+
+TEST_F(Plan, ASeparateCriticIsASecondModel) {
+  config_.objective.trainer = "ppo";
+  const int64_t moments = bytes("optimizer moments");
+  const double before = plan_time(work(), {.layers_train = 1}).step;
+  needs_.values = true;
+  EXPECT_EQ(bytes("optimizer moments"), 2 * moments);
+  EXPECT_EQ(bytes("critic"), bytes("weights"));
+  EXPECT_DOUBLE_EQ(plan_time(work(), {.layers_train = 1}).step, 2 * before);
+}
+
+}  // namespace
+}  // namespace fulcrum
