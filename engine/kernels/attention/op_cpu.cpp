@@ -15,8 +15,10 @@
 HWY_BEFORE_NAMESPACE();
 namespace fulcrum::kernels::HWY_NAMESPACE {
 
-// Query heads that read the same keys and values: one or two go together, so that each number that comes from
-// the memory serves both.
+// Query heads that read the same keys and values go together by twos where there are registers for it
+// (AVX-512), so that each number that comes from the memory serves both.
+inline constexpr int kMostHeads = kLanes == 16 ? 2 : 1;
+
 struct Heads {
   const float* query;  // of the first; the next stands head_dim behind it
   int64_t head_dim;
@@ -27,7 +29,8 @@ struct Heads {
 };
 
 // Scores of kPages pages at once: their chains are independent, so they hide the latency of one another. The
-// values of these pages come next and are asked for meanwhile: as many lines as there are keys.
+// values of these pages come next and are asked for meanwhile, a line a step, where a step leaves room for
+// it.
 template <int kHeads, int kPages>
 HWY_INLINE void ScorePages(const Heads& h, const float* const* pages, int64_t first) {
   const Floats d;
@@ -49,7 +52,7 @@ HWY_INLINE void ScorePages(const Heads& h, const float* const* pages, int64_t fi
     for (int n = 0; n < kHeads; ++n) q[n] = hn::Set(d, h.query[n * h.head_dim + i]);
 #pragma GCC unroll 4
     for (int p = 0; p < kPages; ++p) {
-      __builtin_prefetch(values[p] + i * kPagePositions);
+      if (kLanes == 16) __builtin_prefetch(values[p] + i * kPagePositions);
 #pragma GCC unroll 16
       for (int j = 0; j < kRowVectors; ++j) {
         const Vector key = hn::Load(d, keys[p] + i * kPagePositions + j * kLanes);
@@ -172,7 +175,7 @@ void AttentionRow(const AttentionShape& shape, const AttentionInput& in, float* 
   const int64_t stride = shape.value_stride(), group = shape.heads / shape.kv_heads;
   const int64_t values = in.page_offset + shape.kv_heads * shape.head_dim * kPagePositions;
   for (int64_t kv = 0; kv < shape.kv_heads; ++kv) {
-    for (int64_t first = 0; first < group; first += 2) {
+    for (int64_t first = 0; first < group; first += kMostHeads) {
       const int64_t begin = (kv * group + first) * shape.head_dim;
       const Heads h{.query = in.query + begin,
                     .head_dim = shape.head_dim,
@@ -181,8 +184,8 @@ void AttentionRow(const AttentionShape& shape, const AttentionInput& in, float* 
                     .value_stride = stride,
                     .scores = in.scratch,
                     .scratch = attention_scratch(in.positions) / 2};
-      if (first + 1 < group) {
-        AttendHeads<2>(h, in, shape.scale, output + begin);
+      if (first + kMostHeads <= group) {
+        AttendHeads<kMostHeads>(h, in, shape.scale, output + begin);
       } else {
         AttendHeads<1>(h, in, shape.scale, output + begin);
       }
