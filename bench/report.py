@@ -26,7 +26,7 @@ def judged(line: dict) -> dict:
     if "goal" in line:
         met = ratio >= line["goal"] and line.get("check_met", True)
     elif "goal_ms" in line:
-        met = ours * 1e3 < line["goal_ms"]
+        met = ours * 1e3 < line["goal_ms"] and line.get("check_met", True)
     return line | {"ratio": ratio, "met": met}
 
 

@@ -75,6 +75,10 @@ def both(setting: Setting, stack: ExitStack, threads: int, ours: tuple[str, dict
     return mine, other
 
 
+def peer_alone(setting: Setting, stack: ExitStack, threads: int, script: str, options: dict) -> Served:
+    return stack.enter_context(Served([*setting.peer(script), json.dumps(options)], setting.work / "peer.log", threads))
+
+
 def environment(threads: int) -> dict[str, str]:
     return {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads), "CUDA_VISIBLE_DEVICES": "",
             "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}

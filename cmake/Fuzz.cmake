@@ -47,6 +47,7 @@ fulcrum_fuzz(checkpoint engine_jobs)
 fulcrum_fuzz(run_folder engine_jobs)
 fulcrum_fuzz(job_store engine_jobs)
 fulcrum_fuzz(job_database engine_jobs)
+fulcrum_fuzz(delta engine_publish)
 fulcrum_fuzz(wire engine_rpc rollout_dispatch)
 
 if(NOT FULCRUM_FUZZ)

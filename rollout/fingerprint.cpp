@@ -4,6 +4,7 @@
 
 #include "engine/core/hash.h"
 #include "engine/core/rng.h"
+#include "engine/kernels/matmul_bf16/op.h"
 #include "engine/kernels/simd.h"
 #include "policy/decode/decoder.h"
 #include "rollout/sampler.h"
@@ -48,9 +49,9 @@ TensorMap probe_weights(const ModelSpec& spec) {
   return out;
 }
 
-std::string probe() {
+std::string probe(DType dtype) {
   const ModelSpec spec = probe_spec();
-  auto model = DecodeModel::create(spec, probe_weights(spec));
+  auto model = DecodeModel::create(spec, probe_weights(spec), dtype);
   if (!model.ok()) return model.status().message();
   Workers one(1);
   Decoder decoder(std::move(model).value(), one);
@@ -77,14 +78,17 @@ std::string probe() {
 
 }  // namespace
 
-const std::string& numeric_fingerprint() {
-  static const std::string fingerprint = "fulcrum " FULCRUM_VERSION " fp32 " + probe();
-  return fingerprint;
+const std::string& numeric_fingerprint(DType dtype) {
+  static const std::string fp32 = "fulcrum " FULCRUM_VERSION " fp32 " + probe(DType::kF32);
+  if (dtype != DType::kBF16) return fp32;
+  static const std::string bf16 = "fulcrum " FULCRUM_VERSION " bf16 " + probe(DType::kBF16);
+  return bf16;
 }
 
 std::string describe_decoder(int64_t threads) {
   return "fulcrum " FULCRUM_VERSION ", g++ " __VERSION__ ", " + kernels::simd_target() + ", " +
-         std::to_string(threads) + (threads == 1 ? " thread" : " threads") + ", fp32";
+         std::to_string(threads) + (threads == 1 ? " thread" : " threads") + ", fp32, bf16 " +
+         (kernels::has_bf16_dot() ? "by vdpbf16ps" : "widened to fp32");
 }
 
 }  // namespace fulcrum

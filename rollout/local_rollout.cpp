@@ -11,13 +11,14 @@ std::string name_of(PolicyVersion v) { return std::to_string(v.epoch) + "." + st
 }  // namespace
 
 LocalRollout::LocalRollout(std::shared_ptr<const Tokenizer> tokenizer, const GeneratorOptions& options,
-                           int64_t kept_versions)
+                           int64_t kept_versions, DType dtype)
     : tokenizer_(std::move(tokenizer)),
       options_(options),
-      kept_versions_(static_cast<size_t>(std::max<int64_t>(kept_versions, 1))) {}
+      kept_versions_(static_cast<size_t>(std::max<int64_t>(kept_versions, 1))),
+      dtype_(dtype) {}
 
 Status LocalRollout::publish(std::shared_ptr<const WeightSet> weights) {
-  auto model = DecodeModel::create(weights->spec, weights->tensors);
+  auto model = DecodeModel::create(weights->spec, weights->tensors, dtype_);
   if (!model.ok()) return model.status().with_context("version " + name_of(weights->version));
   const std::lock_guard lock(mutex_);
   std::erase_if(models_, [&](const auto& m) { return m.first == weights->version; });

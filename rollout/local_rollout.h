@@ -17,9 +17,10 @@ namespace fulcrum {
 
 class LocalRollout final : public RolloutClient, public WeightPublisher {
  public:
-  // Keeps the last `kept_versions` published versions: max_staleness + 1, at least 1.
+  // Keeps the last `kept_versions` published versions: max_staleness + 1, at least 1. `dtype`: that of
+  // DecodeModel.
   LocalRollout(std::shared_ptr<const Tokenizer> tokenizer, const GeneratorOptions& options,
-               int64_t kept_versions = 2);
+               int64_t kept_versions = 2, DType dtype = DType::kF32);
 
   Status publish(std::shared_ptr<const WeightSet> weights) override;
   Result<std::vector<RolloutGroup>> generate(std::span<const RolloutRequest> requests, PolicyVersion version,
@@ -29,6 +30,7 @@ class LocalRollout final : public RolloutClient, public WeightPublisher {
   std::shared_ptr<const Tokenizer> tokenizer_;
   GeneratorOptions options_;
   size_t kept_versions_;
+  DType dtype_;
   std::mutex mutex_;
   std::deque<std::pair<PolicyVersion, std::shared_ptr<const DecodeModel>>> models_;  // oldest first
 };

@@ -7,6 +7,7 @@
 
 #include "engine/core/config.h"
 #include "engine/types/rollout.h"
+#include "policy/decode/decode_dtype.h"
 
 namespace fulcrum {
 
@@ -25,6 +26,7 @@ struct SamplingConfig {
   std::vector<std::string> stop;
   int64_t rollout_max_batch = 64;
   int64_t rollout_threads = 1;
+  std::string rollout_dtype = "float32";
 
   void visit(ConfigVisitor& v) {
     v.field("num_generations", num_generations, at_least(1),
@@ -42,6 +44,10 @@ struct SamplingConfig {
             "sequences generated at a time; changes speed and memory, never a result");
     v.field("rollout_threads", rollout_threads, between(1, 1024),
             "threads that generate; changes speed, never a result");
+    v.field(
+        "rollout_dtype", rollout_dtype, Choices{decode_dtype_names()},
+        "type that generates; bfloat16 is faster and draws by weights rounded to it: with 'dtype' bfloat16 "
+        "the learner trains on the same values");
   }
 
   SamplingParams params() const {

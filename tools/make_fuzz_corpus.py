@@ -258,8 +258,23 @@ def wire() -> None:
         at += (end - begin + 63) // 64 * 64
     manifest += field(5, field(1, "tokenizer.json") + field(2, 1 << 20) + field(3, 9))
     manifest += field(6, "hash") + field(9, 1 << 20) + field(10, 2) + field(11, 1)
+    update = field(1, 8) + field(2, 0.5) + field(3, varint(10) + varint((1 << 20) + 5))
     put("wire", completion=b"c" + completion, lease=b"l" + lease, reward=b"r" + reward, job=b"j" + job,
-        event=b"e" + event, weights=b"w" + manifest, status=b"s\x02Stream removed\n")
+        event=b"e" + event, weights=b"w" + manifest, update=b"u" + update, status=b"s\x02Stream removed\n")
+
+
+# --- what changed between two versions of the weights (engine/publish/delta.cpp)
+
+def delta(weights: int, gaps: bytes, steps: list[int], others: list[int] = []) -> bytes:
+    packed = bytes(low & 15 | (high & 15) << 4 for low, high in zip(steps[::2], [*steps[1::2], 0]))
+    return struct.pack("<H4Q", weights, weights, len(steps), len(gaps), len(others)) + gaps + packed + struct.pack(
+        f"<{len(others)}H", *others)
+
+
+def deltas() -> None:
+    put("delta", none=delta(9, b"", []), ends=delta(400, bytes([0, 255, 143]), [1, -8]),
+        other=delta(300, bytes([5, 0, 1]), [0, 7, 0], [0x3F80, 0xBF80]), past=delta(4, bytes([4]), [1]),
+        endless=delta(600, bytes([255, 255, 255]), [1]), dense=delta(8, bytes(8), [1] * 8))
 
 
 # --- text, data, configs, rewards
@@ -298,7 +313,7 @@ def texts() -> None:
 
 
 def main() -> None:
-    for make in (models, tokenizers, jobs, wire, texts):
+    for make in (models, tokenizers, jobs, wire, deltas, texts):
         make()
     files = [f for f in CORPUS.rglob("*") if f.is_file()]
     print(f"{len(files)} files, {sum(f.stat().st_size for f in files)} bytes in {CORPUS.relative_to(ROOT)}")

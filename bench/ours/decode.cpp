@@ -1,4 +1,5 @@
 #include "bench/ours/op.h"
+#include "policy/decode/decode_dtype.h"
 #include "policy/decode/decode_model.h"
 #include "policy/weights/model_spec.h"
 #include "rollout/generator.h"
@@ -24,7 +25,8 @@ class NoText final : public Tokenizer {
 
 Status decode(const Json& options, const Serve& serve) {
   TRY(model, load_model(options.at("model").get<std::string>()));
-  TRY(decode_model, DecodeModel::create(model.spec, model.tensors));
+  TRY(decode_model,
+      DecodeModel::create(model.spec, model.tensors, decode_dtype(options.at("dtype").get<std::string>())));
   const auto prompts = options.at("prompts").get<std::vector<std::vector<TokenId>>>();
   Generator generator(
       decode_model, std::make_shared<NoText>(),

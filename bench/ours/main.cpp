@@ -34,7 +34,8 @@ Status run(const std::string& op, const std::string& text) {
   if (op == "decode") return decode(options, serve);
   if (op == "head") return head(options, serve);
   if (op == "job") return job_steps(options, serve);
-  return invalid_argument("no operation '" + op + "'; there are ceiling, decode, head and job");
+  if (op == "publish") return publish(options, serve);
+  return invalid_argument("no operation '" + op + "'; there are ceiling, decode, head, job and publish");
 }
 
 }  // namespace
@@ -42,7 +43,8 @@ Status run(const std::string& op, const std::string& text) {
 
 int main(int argc, char** argv) {
   if (argc != 3) {
-    std::fprintf(stderr, "usage: fulcrum-bench ceiling|decode|head|job OPTIONS, called by ./dev bench\n");
+    std::fprintf(stderr,
+                 "usage: fulcrum-bench ceiling|decode|head|job|publish OPTIONS, called by ./dev bench\n");
     return 2;
   }
   const fulcrum::Status status = fulcrum::bench::run(argv[1], argv[2]);

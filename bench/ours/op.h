@@ -14,10 +14,13 @@ using Once = std::function<Result<Json>()>;
 // Calls `serve` with the work once everything is loaded; returns when serve does.
 using Serve = std::function<Status(const Once&)>;
 
-// {model, threads, batch, new_tokens, prompts: [[ids]], greedy}: sampled decoding of forced length.
+// {model, dtype, threads, new_tokens, prompts: [[ids]], greedy}: sampled decoding of forced length.
 Status decode(const Json& options, const Serve& serve);
 // {job, folder}: each time one step of the job, rollouts and publishing included.
 Status job_steps(const Json& options, const Serve& serve);
+
+// {inputs, kind: encode or apply}: what has changed of bf16 weights, found, or applied and checked.
+Status publish(const Json& options, const Serve& serve);
 
 // {inputs, kind: loss or divergence, divergence, threads, chunk}: forward and backward of the output head.
 Status head(const Json& options, const Serve& serve);

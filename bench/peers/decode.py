@@ -1,4 +1,5 @@
-"""transformers' generate on a batch of prompts, completions of forced length."""
+"""transformers' generate on a batch of prompts, completions of forced length; or, with `judged` completions, how far
+below the best logit their ids are."""
 import json
 import sys
 
@@ -7,9 +8,16 @@ from serve import serve
 from transformers import AutoModelForCausalLM, GenerationConfig
 
 
+def largest_gap(model, prompts: torch.Tensor, completions: list[list[int]]) -> float:
+    ids = torch.tensor(completions)
+    logits = model(torch.cat((prompts, ids), dim=1)).logits[:, prompts.shape[1] - 1:-1]
+    chosen = logits.gather(2, ids.unsqueeze(2)).squeeze(2)
+    return (logits.amax(2) - chosen).max().item()
+
+
 def main(options: dict) -> None:
     torch.set_num_threads(options["threads"])
-    model = AutoModelForCausalLM.from_pretrained(options["model"], dtype=torch.float32).eval()
+    model = AutoModelForCausalLM.from_pretrained(options["model"], dtype=getattr(torch, options["dtype"])).eval()
     model.generation_config.eos_token_id = None  # nothing ends a completion early
     prompts = torch.tensor(options["prompts"])
     config = GenerationConfig(max_new_tokens=options["new_tokens"], do_sample=not options["greedy"], top_k=0,
@@ -17,6 +25,8 @@ def main(options: dict) -> None:
 
     def once() -> dict:
         with torch.inference_mode():
+            if "judged" in options:
+                return {"gaps": [largest_gap(model, prompts, completions) for completions in options["judged"]]}
             out = model.generate(prompts, attention_mask=torch.ones_like(prompts), generation_config=config)
         ids = out[:, prompts.shape[1]:]
         assert ids.shape[1] == options["new_tokens"], ids.shape

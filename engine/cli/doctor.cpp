@@ -59,6 +59,7 @@ int run(const Options& o) {
       {"version", "ok", FULCRUM_VERSION},
       {"decoder", "ok", describe_decoder(1)},
       {"fingerprint", "ok", numeric_fingerprint()},
+      {"fingerprint in bf16", "ok", numeric_fingerprint(DType::kBF16)},
       {"usable cores", "ok", std::to_string(cores.cores) + ": " + cores.because},
       memory_check(),
       disk_check(o.folder),

@@ -1,6 +1,7 @@
 // `fulcrum generate`: continues prompts, from the command line (streaming) or from rows.
 #include <cstdio>
 
+#include "engine/cli/decode_options.h"
 #include "engine/cli/rows.h"
 #include "engine/cli/terminal_text.h"
 #include "engine/cli/threads.h"
@@ -14,7 +15,7 @@ namespace fulcrum::cli {
 namespace {
 
 struct Options {
-  std::string model, tokenizer, splitter, prompt;
+  std::string model, tokenizer, splitter, prompt, dtype = "float32";
   bool has_prompt = false, greedy = false;
   SamplingParams sampling;
   int64_t num_generations = 1, max_batch = 32, threads = 1;
@@ -30,7 +31,7 @@ struct Loaded {
 Result<Loaded> load(const Options& o) {
   TRY(model, load_model(o.model));
   TRY(tokenizer, load_tokenizer_of(model, o.tokenizer, {.splitter = o.splitter}));
-  TRY(decode, DecodeModel::create(model.spec, model.tensors));
+  TRY(decode, DecodeModel::create(model.spec, model.tensors, decode_dtype(o.dtype)));
   return Loaded{std::move(decode), std::move(tokenizer)};
 }
 
@@ -174,6 +175,7 @@ void add_generate(CLI::App& app, Action& action) {
             ->check(CLI::Range(1, 65536))
             ->capture_default_str();
         add_threads_option(v, o.threads, "threads that generate (default 1); changes no result");
+        add_dtype_option(v, o.dtype);
         add_row_options(v, o.files, prompt);
       });
 }

@@ -30,6 +30,7 @@ int run(const Options& o) {
   RolloutWorkerOptions worker = o.worker;
   if (worker.name.empty()) worker.name = default_name();
   worker.fingerprint = numeric_fingerprint();
+  worker.bf16_fingerprint = numeric_fingerprint(DType::kBF16);
   RolloutWorker service(worker, generator_models(o.generator));
   return report(service.run(signals.token()));
 }

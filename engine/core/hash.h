@@ -35,4 +35,8 @@ Result<std::string> sha256_file(const Path& path);
 // CRC-32C (Castagnoli), as used by TensorBoard's record format and by weight chunks.
 uint32_t crc32c(std::string_view bytes);
 
+// 64 bits at the speed of the memory: whether a worker's weights are the learner's. Tells mistakes apart, not
+// somebody who builds a second text of the same hash.
+uint64_t hash64(std::span<const std::byte> bytes);
+
 }  // namespace fulcrum

@@ -45,6 +45,12 @@ Status attach_rollouts(BuiltJob& job, const Backends& backends) {
     log_warn("max_completion_length " + std::to_string(wanted) + " is beyond the model's " +
              std::to_string(positions) + " positions: completions end there");
   }
+  if (job.config.sampling.rollout_dtype != job.config.learner.dtype) {
+    log_warn("'rollout_dtype' is " + job.config.sampling.rollout_dtype + " and 'dtype' " +
+             job.config.learner.dtype +
+             ": tokens are drawn by weights rounded otherwise than the learner's; "
+             "sampling/sampling_logp_difference shows how far they are apart");
+  }
   TRY(judge, make_rewards(job.config.reward_funcs, backends.reward_service, make_model_reward));
   const auto deadline =
       std::chrono::duration_cast<Duration>(std::chrono::duration<double>(job.config.reward_timeout_s));

@@ -11,7 +11,8 @@ Result<RolloutBackend> local_rollouts(const JobConfig& config, const ModelSpec&,
   const GeneratorOptions options{
       .max_batch = config.sampling.rollout_max_batch,
       .threads = within_cores(config.sampling.rollout_threads, "'rollout_threads'", taken)};
-  auto local = std::make_shared<LocalRollout>(std::move(tokenizer), options, config.max_staleness + 1);
+  auto local = std::make_shared<LocalRollout>(std::move(tokenizer), options, config.max_staleness + 1,
+                                              decode_dtype(config.sampling.rollout_dtype));
   return RolloutBackend{.rollouts = local, .publisher = local};
 }
 

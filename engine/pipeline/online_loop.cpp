@@ -38,6 +38,14 @@ void add_timing(Metrics& metrics, const JudgedStep& made, double update_seconds)
   add_metric(metrics, "perf/throughput", made.generate_seconds > 0 ? tokens / made.generate_seconds : 0);
 }
 
+// What workers fetched since the step before: the weights that generated this step.
+void add_publishing(Metrics& metrics, const WeightPublisher& publisher, int64_t& before) {
+  const std::optional<int64_t> now = publisher.bytes_sent();
+  if (!now) return;
+  add_metric(metrics, "perf/publish_bytes", static_cast<double>(*now - before));
+  before = *now;
+}
+
 }  // namespace
 
 Status online_loop(BuiltJob& job) {
@@ -46,6 +54,7 @@ Status online_loop(BuiltJob& job) {
       [&](int64_t s, int64_t v, std::stop_token stop) { return make_step(job, s, v, stop); }, first, last,
       job.config.max_staleness);
   bool unscored_said = false;
+  int64_t bytes_sent = job.backend.publisher->bytes_sent().value_or(0);
   TRY_DO(job.republish());
   TRY_DO(job.publish(first));
   generation.published(first);
@@ -57,6 +66,7 @@ Status online_loop(BuiltJob& job) {
     Stopwatch watch;
     TRY(metrics, job.learner->step(pack_step(job, s, made), job.stop()));
     add_timing(metrics, made, watch.lap());
+    add_publishing(metrics, *job.backend.publisher, bytes_sent);
     if (job.config.dynamic_sampling != "off") add_sampling(metrics, made);
     job.unrecorded = std::move(metrics);
     TRY_DO(job.publish(s + 1));

@@ -105,7 +105,7 @@ Result<Json> made_with(const BuiltJob& job) {
   const Json keys = write_config(job.config);
   Json out = Json::object();
   for (const char* key : {"seed", "temperature", "top_p", "top_k", "min_p", "max_completion_length", "stop",
-                          "reward_funcs", "correct_reward", "dtype"})
+                          "reward_funcs", "correct_reward", "dtype", "rollout_dtype"})
     out[key] = keys.at(key);
   for (const char* key : {"k", "threshold", "on_extra_fail", "drop_all_wrong"})
     out[std::string("presample.") + key] = keys.at("presample").at(key);

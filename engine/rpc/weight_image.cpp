@@ -8,6 +8,8 @@
 #include "engine/core/hash.h"
 #include "engine/core/json.h"
 #include "engine/core/text.h"
+#include "engine/publish/delta.h"
+#include "engine/publish/flat_weights.h"
 #include "engine/rpc/convert.h"
 #include "engine/rpc/limits.h"
 
@@ -59,6 +61,15 @@ WeightImage::WeightImage(int64_t weights_id, std::shared_ptr<const WeightSet> we
   manifest_.set_tokenizer_entry(tokenizer_->entry);
   manifest_.set_chunk_bytes(kWeightChunkBytes);
   manifest_.set_num_chunks(round_up(size_, kWeightChunkBytes) / kWeightChunkBytes);
+}
+
+Result<std::shared_ptr<const WeightImage>> WeightImage::in_bf16(
+    int64_t weights_id, const WeightSet& weights, std::shared_ptr<const TokenizerFiles> tokenizer) {
+  TRY(flat, flatten_to_bf16(weights, {.alignment = kAlignment, .multiple = kWeightChunkBytes}));
+  auto image = std::make_shared<WeightImage>(weights_id, std::move(flat.weights), std::move(tokenizer));
+  image->values_ = *flat.values;
+  image->manifest_.set_tensors_hash(hash64(std::as_bytes(image->values_)));
+  return std::shared_ptr<const WeightImage>(std::move(image));
 }
 
 int64_t WeightImage::add(std::span<const std::byte> bytes, int64_t offset) {
@@ -167,6 +178,36 @@ Status WeightAssembler::add(const v1::Chunk& chunk) {
   std::memcpy(bytes_->data() + next_ * kWeightChunkBytes, chunk.data().data(), chunk.data().size());
   ++next_;
   return ok_status();
+}
+
+size_t WeightAssembler::tensors_bytes() const {
+  return static_cast<size_t>(manifest_.tokenizer_chunk() * kWeightChunkBytes);
+}
+
+uint64_t WeightAssembler::tensors_hash() const { return hash64(std::span(*bytes_).first(tensors_bytes())); }
+
+Status WeightAssembler::check_hash() const {
+  if (!in_bf16() || tensors_hash() == manifest_.tensors_hash()) return ok_status();
+  return data_loss("the weights that arrived are not the learner's: their hashes differ");
+}
+
+Status WeightAssembler::advance(v1::Manifest next, std::span<const std::string_view> deltas) {
+  const auto& a = manifest_.tensors();
+  const auto& b = next.tensors();
+  const bool same = a.size() == b.size() && next.tokenizer_chunk() == manifest_.tokenizer_chunk() &&
+                    next.tokenizer_hash() == manifest_.tokenizer_hash() &&
+                    next.model_config_json() == manifest_.model_config_json() &&
+                    std::equal(a.begin(), a.end(), b.begin(), [](const auto& x, const auto& y) {
+                      return x.SerializeAsString() == y.SerializeAsString();
+                    });
+  if (!same || !in_bf16()) return data_loss("the new weights are of another layout");
+  if (bytes_.use_count() > 1) bytes_ = std::make_shared<std::vector<std::byte>>(*bytes_);
+  const std::span values(reinterpret_cast<uint16_t*>(bytes_->data()), tensors_bytes() / sizeof(uint16_t));
+  for (const std::string_view delta : deltas) TRY_DO(apply_delta(delta, values));
+  manifest_.set_weights_id(next.weights_id());
+  *manifest_.mutable_version() = next.version();
+  manifest_.set_tensors_hash(next.tensors_hash());
+  return check_hash();
 }
 
 Result<std::shared_ptr<const WeightSet>> WeightAssembler::weights() const {

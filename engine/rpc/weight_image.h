@@ -5,6 +5,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "engine/core/status.h"
@@ -19,8 +20,13 @@ class WeightImage {
  public:
   WeightImage(int64_t weights_id, std::shared_ptr<const WeightSet> weights,
               std::shared_ptr<const TokenizerFiles> tokenizer);
+  // The same weights rounded to bf16, side by side in one buffer, which is what deltas are made of.
+  static Result<std::shared_ptr<const WeightImage>> in_bf16(int64_t weights_id, const WeightSet& weights,
+                                                            std::shared_ptr<const TokenizerFiles> tokenizer);
 
   const v1::Manifest& manifest() const { return manifest_; }
+  // All tensors, 0 between them, up to the tokenizer's chunk; empty unless made by in_bf16().
+  std::span<const uint16_t> values() const { return values_; }
   // kOutOfRange beyond the last.
   Result<v1::Chunk> chunk(int64_t index) const;
 
@@ -36,6 +42,7 @@ class WeightImage {
   v1::Manifest manifest_;
   std::vector<Piece> pieces_;  // in the order of their offsets
   int64_t size_ = 0;
+  std::span<const uint16_t> values_;  // the weights own them
 };
 
 // Collects chunks. The manifest is untrusted: names, shapes and offsets are checked before any memory is
@@ -51,6 +58,17 @@ class WeightAssembler {
   // kDataLoss: the checksum, the index or the length is wrong.
   Status add(const v1::Chunk& chunk);
 
+  const v1::Manifest& manifest() const { return manifest_; }
+  // The hash that a manifest of bf16 weights gives of them; after complete().
+  uint64_t tensors_hash() const;
+  // kDataLoss: bf16 weights whose hash is not their manifest's.
+  Status check_hash() const;
+  bool in_bf16() const { return manifest_.tensors_size() > 0 && manifest_.tensors(0).dtype() == "BF16"; }
+  // After complete(), of bf16 weights: they become those of `next` by differences. Weights that were handed
+  // out before stay what they are. kDataLoss: of another layout, or what came out has not the hash that
+  // `next` says; the assembler is unusable then.
+  Status advance(v1::Manifest next, std::span<const std::string_view> deltas);
+
   // After complete(). Tensors share one buffer.
   Result<std::shared_ptr<const WeightSet>> weights() const;
   // Without its files if they were not asked for.
@@ -59,6 +77,7 @@ class WeightAssembler {
  private:
   explicit WeightAssembler(v1::Manifest manifest) : manifest_(std::move(manifest)) {}
   Status check_layout() const;
+  size_t tensors_bytes() const;
 
   v1::Manifest manifest_;
   ModelSpec spec_;

@@ -1,11 +1,12 @@
-// WeightService: hands published weights to workers, chunk by chunk. What is published is the source's
-// business.
+// WeightService: hands published weights to workers, chunk by chunk, or what has changed of them. What is
+// published is the source's business.
 #pragma once
 
 #include <memory>
 
 #include "engine/rpc/call_threads.h"
 #include "engine/rpc/weight_image.h"
+#include "engine/rpc/weight_update.h"
 #include "fulcrum/v1/weights.grpc.pb.h"
 
 namespace fulcrum {
@@ -15,6 +16,11 @@ class WeightSource {
   virtual ~WeightSource() = default;
   // Null: never published, or replaced and let go. 0 asks for the newest. Thread-safe.
   virtual std::shared_ptr<const WeightImage> image(int64_t weights_id) const = 0;
+  // How weights `base` became `weights_id`. Null: they are better, or can only be, fetched whole.
+  // Thread-safe.
+  virtual std::shared_ptr<const WeightUpdate> update(int64_t base, int64_t weights_id) const = 0;
+  // That so many bytes of weights went out. Thread-safe.
+  virtual void sent(int64_t bytes) const = 0;
 };
 
 class WeightServiceServer final : public v1::WeightService::CallbackService {
@@ -29,6 +35,7 @@ class WeightServiceServer final : public v1::WeightService::CallbackService {
 
  private:
   Result<std::shared_ptr<const WeightImage>> find(int64_t weights_id) const;
+  Result<std::shared_ptr<const WeightUpdate>> find_update(int64_t base, int64_t weights_id) const;
 
   const WeightSource& source_;
   CallThreads threads_;

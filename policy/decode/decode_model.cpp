@@ -2,16 +2,17 @@
 
 #include <algorithm>
 #include <cmath>
+#include <span>
 #include <string>
 #include <utility>
 
+#include "engine/core/half.h"
 #include "engine/core/text.h"
 
 namespace fulcrum {
 namespace {
 
 using kernels::AlignedFloats;
-using kernels::PackedMatrix;
 
 Status check_spec(const ModelSpec& s) {
   const std::pair<const char*, int64_t> sizes[] = {{"vocab_size", s.vocab_size},
@@ -37,53 +38,63 @@ Status check_spec(const ModelSpec& s) {
   return ok_status();
 }
 
-Result<std::vector<float>> values_of(const TensorMap& tensors, const std::string& name) {
-  auto values = to_float(tensors.at(name));
-  if (!values.ok()) return values.status().with_context("weights: tensor " + in_quotes(name));
-  return values;
-}
-
-Result<AlignedFloats> padded(const TensorMap& tensors, const std::string& name) {
-  TRY(values, values_of(tensors, name));
-  AlignedFloats out(kernels::round_up(static_cast<int64_t>(values.size()), kernels::kRowAlign));
-  std::copy(values.begin(), values.end(), out.data());
-  return out;
-}
-
-// Puts a [n, inputs] tensor at the outputs from `first` on.
-Status pack(const TensorMap& tensors, const std::string& name, int64_t first, PackedMatrix& to) {
-  TRY(values, values_of(tensors, name));
-  to.set_outputs(first, static_cast<int64_t>(values.size()) / to.inputs(), values.data());
-  return ok_status();
-}
-
-Status add_bias(const TensorMap& tensors, const std::string& name, int64_t first, AlignedFloats& to) {
-  TRY(values, values_of(tensors, name));
-  std::copy(values.begin(), values.end(), to.data() + first);
-  return ok_status();
+void round_to_bf16(std::span<float> values) {
+  for (float& v : values) v = bf16_to_float(float_to_bf16(v));
 }
 
 }  // namespace
 
 Result<std::shared_ptr<const DecodeModel>> DecodeModel::create(const ModelSpec& spec,
-                                                               const TensorMap& tensors) {
+                                                               const TensorMap& tensors, DType dtype) {
   TRY_DO(check_spec(spec));
+  if (dtype != DType::kF32 && dtype != DType::kBF16)
+    return invalid_argument("a model generates in float32 or bfloat16, not in " +
+                            std::string(dtype_name(dtype)));
   if (spec.score_head)
     return invalid_argument("the model is a reward model: it scores texts and cannot generate them");
   TRY_DO(check_tensors(spec, tensors).with_context("weights"));
   std::shared_ptr<DecodeModel> model(new DecodeModel());
   model->spec_ = spec;
+  model->dtype_ = dtype;
   model->attention_ = {spec.num_attention_heads, spec.num_key_value_heads, spec.head_dim,
                        static_cast<float>(1.0 / std::sqrt(static_cast<double>(spec.head_dim)))};
   TRY_DO(model->load(tensors));
   return std::shared_ptr<const DecodeModel>(std::move(model));
 }
 
+Result<std::vector<float>> DecodeModel::values_of(const TensorMap& tensors, const std::string& name) const {
+  auto values = to_float(tensors.at(name));
+  if (!values.ok()) return values.status().with_context("weights: tensor " + in_quotes(name));
+  if (dtype_ == DType::kBF16) round_to_bf16(*values);
+  return values;
+}
+
+Result<AlignedFloats> DecodeModel::padded(const TensorMap& tensors, const std::string& name) const {
+  TRY(values, values_of(tensors, name));
+  AlignedFloats out(kernels::round_up(static_cast<int64_t>(values.size()), kernels::kRowAlign));
+  std::copy(values.begin(), values.end(), out.data());
+  return out;
+}
+
+Status DecodeModel::pack(const TensorMap& tensors, const std::string& name, int64_t first,
+                         WeightMatrix& to) const {
+  TRY(values, values_of(tensors, name));
+  to.set_outputs(first, static_cast<int64_t>(values.size()) / to.inputs(), values.data());
+  return ok_status();
+}
+
+Status DecodeModel::add_bias(const TensorMap& tensors, const std::string& name, int64_t first,
+                             AlignedFloats& to) const {
+  TRY(values, values_of(tensors, name));
+  std::copy(values.begin(), values.end(), to.data() + first);
+  return ok_status();
+}
+
 Status DecodeModel::load(const TensorMap& tensors) {
-  TRY_DO(load_embedding(tensors.at("model.embed_tokens.weight")));
+  TRY_DO(load_embedding(tensors));
   TRY(final_norm, padded(tensors, "model.norm.weight"));
   final_norm_ = std::move(final_norm);
-  head_ = PackedMatrix(spec_.vocab_size, spec_.hidden_size);
+  head_ = WeightMatrix(dtype_, spec_.vocab_size, spec_.hidden_size);
   if (spec_.tie_word_embeddings) {
     head_.set_outputs(0, spec_.vocab_size, embedding_);
   } else {
@@ -103,7 +114,7 @@ Status DecodeModel::load_layer(const TensorMap& tensors, int64_t index) {
   layer.mlp_norm = std::move(mlp_norm);
 
   const int64_t hidden = spec_.hidden_size, query_width = attention_.heads * attention_.head_dim;
-  layer.qkv = PackedMatrix(value_begin() + attention_.kv_heads * attention_.head_dim, hidden);
+  layer.qkv = WeightMatrix(dtype_, value_begin() + attention_.kv_heads * attention_.head_dim, hidden);
   TRY_DO(pack(tensors, attention + "q_proj.weight", 0, layer.qkv));
   TRY_DO(pack(tensors, attention + "k_proj.weight", key_begin(), layer.qkv));
   TRY_DO(pack(tensors, attention + "v_proj.weight", value_begin(), layer.qkv));
@@ -113,26 +124,27 @@ Status DecodeModel::load_layer(const TensorMap& tensors, int64_t index) {
     TRY_DO(add_bias(tensors, attention + "k_proj.bias", key_begin(), layer.qkv_bias));
     TRY_DO(add_bias(tensors, attention + "v_proj.bias", value_begin(), layer.qkv_bias));
   }
-  layer.attention_out = PackedMatrix(hidden, query_width);
+  layer.attention_out = WeightMatrix(dtype_, hidden, query_width);
   TRY_DO(pack(tensors, attention + "o_proj.weight", 0, layer.attention_out));
 
-  layer.gate_up = PackedMatrix(up_begin() + spec_.intermediate_size, hidden);
+  layer.gate_up = WeightMatrix(dtype_, up_begin() + spec_.intermediate_size, hidden);
   TRY_DO(pack(tensors, name + "mlp.gate_proj.weight", 0, layer.gate_up));
   TRY_DO(pack(tensors, name + "mlp.up_proj.weight", up_begin(), layer.gate_up));
-  layer.down = PackedMatrix(hidden, spec_.intermediate_size);
+  layer.down = WeightMatrix(dtype_, hidden, spec_.intermediate_size);
   return pack(tensors, name + "mlp.down_proj.weight", 0, layer.down);
 }
 
-Status DecodeModel::load_embedding(const TensorView& tensor) {
+Status DecodeModel::load_embedding(const TensorMap& tensors) {
+  const char* name = "model.embed_tokens.weight";
+  const TensorView& tensor = tensors.at(name);
   const auto address = reinterpret_cast<uintptr_t>(tensor.bytes.data());
-  if (tensor.dtype == DType::kF32 && address % alignof(float) == 0) {
+  if (dtype_ == DType::kF32 && tensor.dtype == DType::kF32 && address % alignof(float) == 0) {
     embedding_ = reinterpret_cast<const float*>(tensor.bytes.data());
     embedding_owner_ = tensor.owner;
     return ok_status();
   }
-  auto values = to_float(tensor);
-  if (!values.ok()) return values.status().with_context("weights: tensor 'model.embed_tokens.weight'");
-  auto copy = std::make_shared<const std::vector<float>>(std::move(values).value());
+  TRY(values, values_of(tensors, name));
+  auto copy = std::make_shared<const std::vector<float>>(std::move(values));
   embedding_ = copy->data();
   embedding_owner_ = std::move(copy);
   return ok_status();

@@ -1,17 +1,18 @@
-// The model that generates: the weights of a Llama-family checkpoint in fp32, laid out once for the decode
-// kernels (q, k and v as one matrix, gate and up as another). Made by whoever receives a version of the
-// weights (LocalRollout, the worker, the `generate` verb), read by decoders. Immutable, shared between
+// The model that generates: the weights of a Llama-family checkpoint in fp32 or bf16, laid out once for the
+// decode kernels (q, k and v as one matrix, gate and up as another). Made by whoever receives a version of
+// the weights (LocalRollout, the worker, the `generate` verb), read by decoders. Immutable, shared between
 // threads.
 #pragma once
 
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "engine/core/status.h"
 #include "engine/kernels/aligned.h"
 #include "engine/kernels/attention/op.h"
-#include "engine/kernels/matmul/op.h"
+#include "policy/decode/weight_matrix.h"
 #include "policy/weights/model_spec.h"
 
 namespace fulcrum {
@@ -19,24 +20,30 @@ namespace fulcrum {
 // Norm weights are padded with zeros to kernels::kRowAlign, as the kernels ask.
 struct DecodeLayer {
   kernels::AlignedFloats attention_norm, mlp_norm;
-  kernels::PackedMatrix qkv;        // outputs: q, then k from key_begin(), then v from value_begin()
+  WeightMatrix qkv;                 // outputs: q, then k from key_begin(), then v from value_begin()
   kernels::AlignedFloats qkv_bias;  // of the same places; empty if the model has none
-  kernels::PackedMatrix attention_out;
-  kernels::PackedMatrix gate_up;  // outputs: gate, then up from up_begin()
-  kernels::PackedMatrix down;
+  WeightMatrix attention_out;
+  WeightMatrix gate_up;  // outputs: gate, then up from up_begin()
+  WeightMatrix down;
 };
 
 class DecodeModel {
  public:
   // The tensors of expected_tensors(spec), of any float type. kInvalidArgument names what is missing,
-  // misshapen or impossible. A tensor of embeddings that is fp32 already is used in place: its owner is kept.
-  static Result<std::shared_ptr<const DecodeModel>> create(const ModelSpec& spec, const TensorMap& tensors);
+  // misshapen or impossible. For fp32 a tensor of embeddings that is fp32 already is used in place: its owner
+  // is kept.
+  //
+  // `dtype` kF32: strict fp32. kBF16: every weight is rounded to bf16 as the learner's bf16 forward pass
+  // rounds it; a product's input is rounded too, sums, norms, attention and the residual stream stay fp32.
+  static Result<std::shared_ptr<const DecodeModel>> create(const ModelSpec& spec, const TensorMap& tensors,
+                                                           DType dtype = DType::kF32);
 
+  DType dtype() const { return dtype_; }
   const ModelSpec& spec() const { return spec_; }
   const kernels::AttentionShape& attention() const { return attention_; }
   const std::vector<DecodeLayer>& layers() const { return layers_; }
   const kernels::AlignedFloats& final_norm() const { return final_norm_; }
-  const kernels::PackedMatrix& head() const { return head_; }
+  const WeightMatrix& head() const { return head_; }
   const float* embedding(TokenId id) const { return embedding_ + int64_t{id} * spec_.hidden_size; }
 
   // Where parts of a fused matrix's outputs begin: on kernels::kRowAlign.
@@ -52,13 +59,20 @@ class DecodeModel {
   DecodeModel() = default;
   Status load(const TensorMap& tensors);
   Status load_layer(const TensorMap& tensors, int64_t index);
-  Status load_embedding(const TensorView& tensor);
+  Status load_embedding(const TensorMap& tensors);
+  Result<std::vector<float>> values_of(const TensorMap& tensors, const std::string& name) const;
+  Result<kernels::AlignedFloats> padded(const TensorMap& tensors, const std::string& name) const;
+  // Puts a [n, inputs] tensor at the outputs from `first` on.
+  Status pack(const TensorMap& tensors, const std::string& name, int64_t first, WeightMatrix& to) const;
+  Status add_bias(const TensorMap& tensors, const std::string& name, int64_t first,
+                  kernels::AlignedFloats& to) const;
 
   ModelSpec spec_;
+  DType dtype_ = DType::kF32;
   kernels::AttentionShape attention_;
   std::vector<DecodeLayer> layers_;
   kernels::AlignedFloats final_norm_;
-  kernels::PackedMatrix head_;
+  WeightMatrix head_;
   const float* embedding_ = nullptr;  // [vocab_size, hidden_size]
   std::shared_ptr<const void> embedding_owner_;
 };

@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "engine/kernels/attention/op.h"
-#include "engine/kernels/matmul/op.h"
 #include "engine/kernels/rmsnorm/op.h"
 #include "engine/kernels/rope/op.h"
 #include "engine/kernels/silu_mul/op.h"
@@ -13,7 +12,6 @@ namespace {
 
 using kernels::AlignedFloats;
 using kernels::kRowAlign;
-using kernels::PackedMatrix;
 using kernels::round_up;
 
 constexpr int64_t kChunkRows = 128;  // rows that go through the layers together; bounds the buffers
@@ -27,10 +25,6 @@ struct Activations {
   int64_t stride = 0;
   AlignedFloats floats;
 };
-
-void multiply(Activations& x, int64_t rows, const PackedMatrix& w, Activations& y) {
-  kernels::add_matmul(x.floats.data(), x.stride, rows, w, y.floats.data(), y.stride);
-}
 
 }  // namespace
 
@@ -48,10 +42,20 @@ struct Decoder::Workspace {
         qkv(m.layers()[0].qkv.padded_outputs()),
         mixed(round_up(m.attention().heads * m.attention().head_dim, kRowAlign)),
         gate_up(m.layers()[0].gate_up.padded_outputs()),
-        inner(m.up_begin()) {}
+        inner(m.up_begin()) {
+    if (m.dtype() != DType::kBF16) return;
+    const int64_t widest = std::max({normed.stride, mixed.stride, inner.stride});
+    rounded = kernels::Aligned<uint16_t>(kChunkRows * widest);
+  }
+
+  // y += W x
+  void multiply(const Activations& x, int64_t rows, const WeightMatrix& w, Activations& y) {
+    w.add_product(x.floats.data(), x.stride, rows, y.floats.data(), y.stride, rounded.data());
+  }
 
   Activations hidden, normed, qkv, mixed, gate_up, inner;
   AlignedFloats scores;
+  kernels::Aligned<uint16_t> rounded;  // a product's input in bf16; empty in fp32
 };
 
 Decoder::Decoder(std::shared_ptr<const DecodeModel> model, Workers& workers)
@@ -143,7 +147,7 @@ void Decoder::attend(Workspace& w, std::span<const Placed> rows, size_t index) {
       std::fill_n(w.qkv.row(r), w.qkv.stride, 0.0f);
     }
   }
-  multiply(w.normed, n, layer.qkv, w.qkv);
+  w.multiply(w.normed, n, layer.qkv, w.qkv);
   for (int64_t r = 0; r < n; ++r) {
     const Placed& row = rows[static_cast<size_t>(r)];
     const float *cosines = rope_.cosines(row.position), *sines = rope_.sines(row.position);
@@ -160,7 +164,7 @@ void Decoder::attend(Workspace& w, std::span<const Placed> rows, size_t index) {
                                      w.scores.data()};
     kernels::attention_row(shape, in, w.mixed.row(r));
   }
-  multiply(w.mixed, n, layer.attention_out, w.hidden);
+  w.multiply(w.mixed, n, layer.attention_out, w.hidden);
 }
 
 // hidden += W_down (silu(W_gate norm(hidden)) * W_up norm(hidden))
@@ -172,12 +176,12 @@ void Decoder::feed_forward(Workspace& w, int64_t rows, size_t index) {
                          static_cast<float>(spec.rms_norm_eps), w.normed.row(r));
     std::fill_n(w.gate_up.row(r), w.gate_up.stride, 0.0f);
   }
-  multiply(w.normed, rows, layer.gate_up, w.gate_up);
+  w.multiply(w.normed, rows, layer.gate_up, w.gate_up);
   for (int64_t r = 0; r < rows; ++r) {
     kernels::silu_mul_row(w.gate_up.row(r), w.gate_up.row(r) + model_->up_begin(), spec.intermediate_size,
                           w.inner.row(r));
   }
-  multiply(w.inner, rows, layer.down, w.hidden);
+  w.multiply(w.inner, rows, layer.down, w.hidden);
 }
 
 // The logits of the rows that want them; those stand side by side in logits_, as their rows do in the chunk.
@@ -194,7 +198,7 @@ void Decoder::project(Workspace& w, std::span<const Placed> rows) {
   if (wanted == 0) return;
   float* out = logits_.data() + first * stride;
   std::fill_n(out, wanted * stride, 0.0f);
-  kernels::add_matmul(w.normed.floats.data(), w.normed.stride, wanted, model_->head(), out, stride);
+  model_->head().add_product(w.normed.floats.data(), w.normed.stride, wanted, out, stride, w.rounded.data());
 }
 
 }  // namespace fulcrum

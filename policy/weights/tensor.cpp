@@ -5,9 +5,9 @@
 #include <cstring>
 #include <utility>
 
+#include "engine/core/half.h"
 #include "engine/core/hash.h"
 #include "engine/core/text.h"
-#include "policy/weights/half.h"
 
 namespace fulcrum {
 namespace {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <stop_token>
 #include <string>
 
@@ -15,8 +16,15 @@ struct FetchedWeights {
   TokenizerFiles tokenizer;  // without its files if its hash is `known_tokenizer`
 };
 
-// A broken transfer goes on where it broke. kNotFound: the learner has moved on; kCancelled: stopped.
+// What a worker keeps of the bf16 weights it fetched last, so that the next version comes as what has
+// changed.
+using HeldWeights = std::optional<WeightAssembler>;
+
+// A broken transfer goes on where it broke. Where the learner says how `held` became these weights, only that
+// is fetched; if it does not fit, a line in the log says why and everything is. Afterwards `held` is these
+// weights, or nothing if they are not bf16. kNotFound: the learner has moved on; kCancelled: stopped.
 Result<FetchedWeights> fetch_weights(const Connection& learner, int64_t weights_id,
-                                     const std::string& known_tokenizer, std::stop_token stop);
+                                     const std::string& known_tokenizer, std::stop_token stop,
+                                     HeldWeights& held);
 
 }  // namespace fulcrum

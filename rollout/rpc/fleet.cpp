@@ -22,8 +22,8 @@ int64_t random_start(int bits) {
 
 Status check_hello(const v1::Register& hello) {
   if (hello.name().empty() || hello.name().size() > kMaxNameBytes ||
-      hello.fingerprint().size() > kMaxFingerprintBytes) {
-    return invalid_argument("a worker's name has 1 to 200 bytes, its fingerprint at most 1000");
+      std::max(hello.fingerprint().size(), hello.bf16_fingerprint().size()) > kMaxFingerprintBytes) {
+    return invalid_argument("a worker's name has 1 to 200 bytes, a fingerprint at most 1000");
   }
   if (hello.capacity() < 1) return invalid_argument("a worker's capacity is at least 1");
   return ok_status();
@@ -56,6 +56,7 @@ Result<int64_t> Fleet::joined(const v1::Register& hello, std::shared_ptr<WorkerL
   peer.link = link;
   peer.name = hello.name();
   peer.fingerprint = hello.fingerprint();
+  peer.bf16_fingerprint = hello.bf16_fingerprint();
   peer.capacity = std::min(hello.capacity(), kMaxCapacity);
   peer.last_heard = clock_.now();
   Status status = check_hello(hello);
@@ -83,7 +84,8 @@ Result<int64_t> Fleet::joined(const v1::Register& hello, std::shared_ptr<WorkerL
 Status Fleet::enlist(Peer& peer) {
   peer.in_book = 0;
   if (!job_) return ok_status();
-  TRY(id, job_->book.join(peer.name, peer.fingerprint));
+  const bool in_bf16 = job_->options.dtype == DType::kBF16;
+  TRY(id, job_->book.join(peer.name, in_bf16 ? peer.bf16_fingerprint : peer.fingerprint));
   peer.in_book = id;
   return ok_status();
 }
@@ -253,6 +255,7 @@ std::map<std::string, int64_t> Fleet::counters() const {
   const std::lock_guard lock(mutex_);
   std::map<std::string, int64_t> all = counters_;
   all["workers_connected"] = static_cast<int64_t>(peers_.size());
+  all["weight_bytes_sent"] = bytes_sent_;
   if (job_) {
     const BookCounts counts = job_->book.counts();
     all["requests_waiting"] = counts.waiting;
@@ -270,6 +273,28 @@ std::shared_ptr<const WeightImage> Fleet::image(int64_t weights_id) const {
     if (p.image->manifest().weights_id() == weights_id) return p.image;
   }
   return nullptr;
+}
+
+std::shared_ptr<const WeightUpdate> Fleet::update(int64_t base, int64_t weights_id) const {
+  std::vector<std::shared_ptr<const std::string>> deltas;
+  uint64_t base_hash = 0;
+  size_t bytes = 0;
+  {
+    const std::lock_guard lock(mutex_);
+    if (!job_ || job_->published.empty()) return nullptr;
+    const size_t whole = job_->published.back().image->values().size_bytes();
+    int64_t at = base;
+    for (const Change& change : job_->changes) {
+      if (at == weights_id) break;
+      if (change.from != at) continue;
+      if (at == base) base_hash = change.from_hash;
+      deltas.push_back(change.delta);
+      bytes += change.delta->size();
+      at = change.to;
+    }
+    if (deltas.empty() || at != weights_id || bytes > whole / 2) return nullptr;
+  }
+  return std::make_shared<WeightUpdate>(base, base_hash, deltas);
 }
 
 void Fleet::changed() {

@@ -6,12 +6,14 @@
 // moves it over the wire.
 #pragma once
 
+#include <atomic>
 #include <condition_variable>
 #include <cstdint>
 #include <deque>
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <set>
 #include <string>
 #include <utility>
@@ -47,6 +49,8 @@ class Fleet final : public WorkerHub, public WeightSource {
 
   // WeightSource
   std::shared_ptr<const WeightImage> image(int64_t weights_id) const override;
+  std::shared_ptr<const WeightUpdate> update(int64_t base, int64_t weights_id) const override;
+  void sent(int64_t bytes) const override { bytes_sent_ += bytes; }
 
  private:
   friend class GrpcRollout;  // the handle of the job; it forwards to the functions named like its own
@@ -61,7 +65,7 @@ class Fleet final : public WorkerHub, public WeightSource {
   };
   struct Peer {
     std::shared_ptr<WorkerLink> link;
-    std::string name, fingerprint;
+    std::string name, fingerprint, bf16_fingerprint;
     int64_t capacity = 1;
     WorkerId in_book = 0;  // 0: not a worker of the job at hand
     Instant last_heard;
@@ -74,12 +78,19 @@ class Fleet final : public WorkerHub, public WeightSource {
     PolicyVersion version;
     std::shared_ptr<const WeightImage> image;
   };
+  // What has changed from one published set of bf16 weights to the next.
+  struct Change {
+    int64_t from = 0, to = 0;  // weights
+    uint64_t from_hash = 0;
+    std::shared_ptr<const std::string> delta;
+  };
   struct Job {
     Job(FleetJobOptions o, BookOptions book_options, const Clock& clock)
         : options(std::move(o)), book(std::move(book_options), clock) {}
     FleetJobOptions options;
     Book book;
     std::deque<Published> published;  // oldest first
+    std::deque<Change> changes;       // oldest first, without a gap up to the newest published
     int64_t weights_id = 0;           // of the batch at work
     bool waiting = false;             // as last reported
     // Since the last group came back: how often a worker failed, which ones did, and why the last one.
@@ -92,6 +103,7 @@ class Fleet final : public WorkerHub, public WeightSource {
   };
 
   Status publish(const std::shared_ptr<Job>& job, std::shared_ptr<const WeightSet> weights);
+  static void note_change(Job& job, const WeightImage& image, std::optional<std::string> delta);
   Result<std::vector<RolloutGroup>> generate(const std::shared_ptr<Job>& job,
                                              std::span<const RolloutRequest> requests, PolicyVersion version,
                                              std::stop_token stop);
@@ -125,6 +137,7 @@ class Fleet final : public WorkerHub, public WeightSource {
   int64_t last_epoch_;  // of books: no two jobs share fences or items
   int64_t last_weights_id_;
   std::map<std::string, int64_t> counters_;
+  mutable std::atomic<int64_t> bytes_sent_{0};  // of weights
 };
 
 // The backend of one job: generate() and publish() by the workers of a fleet. See RolloutClient and
@@ -136,6 +149,7 @@ class GrpcRollout final : public RolloutClient, public WeightPublisher {
   Result<std::vector<RolloutGroup>> generate(std::span<const RolloutRequest> requests, PolicyVersion version,
                                              std::stop_token stop) override;
   Status publish(std::shared_ptr<const WeightSet> weights) override;
+  std::optional<int64_t> bytes_sent() const override;
 
  private:
   friend class Fleet;

@@ -6,6 +6,7 @@
 
 #include "engine/core/log.h"
 #include "engine/core/text.h"
+#include "engine/publish/delta.h"
 #include "engine/rpc/convert.h"
 #include "rollout/rpc/fleet.h"
 
@@ -15,7 +16,8 @@ namespace {
 constexpr size_t kMaxLeasesBytes = 1 << 20;
 // How often leases are looked at while nothing else happens; also how late a cancel can be.
 constexpr std::chrono::milliseconds kTick{200};
-constexpr int kMostFailures = 3;  // without a group in between
+constexpr size_t kMostChanges = 16;  // a worker that missed more versions fetches its weights whole
+constexpr int kMostFailures = 3;     // without a group in between
 constexpr const char* kThen =
     "; it tries again, and the job ends where every worker fails and none gives a result";
 
@@ -56,14 +58,38 @@ Status Fleet::publish(const std::shared_ptr<Job>& job, std::shared_ptr<const Wei
   const PolicyVersion version = weights->version;
   std::unique_lock lock(mutex_);
   const int64_t id = ++last_weights_id_;
+  const auto before = job->published.empty() ? nullptr : job->published.back().image;
   lock.unlock();
-  auto image = std::make_shared<const WeightImage>(id, std::move(weights), job->options.tokenizer);
+  std::shared_ptr<const WeightImage> image;
+  std::optional<std::string> delta;
+  if (job->options.dtype == DType::kBF16) {
+    TRY(rounded, WeightImage::in_bf16(id, *weights, job->options.tokenizer));
+    if (before) delta = encode_delta(before->values(), rounded->values());
+    image = std::move(rounded);
+  } else {
+    image = std::make_shared<const WeightImage>(id, std::move(weights), job->options.tokenizer);
+  }
   lock.lock();
+  note_change(*job, *image, std::move(delta));
   std::erase_if(job->published, [&](const Published& p) { return p.version == version; });
   job->published.push_back({version, std::move(image)});
   const auto kept = static_cast<size_t>(std::max<int64_t>(job->options.kept_versions, 1));
   while (job->published.size() > kept) job->published.pop_front();
   return ok_status();
+}
+
+// Before `image` joins the published ones. Without a delta there is no way to it from any older weights.
+void Fleet::note_change(Job& job, const WeightImage& image, std::optional<std::string> delta) {
+  if (!delta) {
+    job.changes.clear();
+    return;
+  }
+  const v1::Manifest& before = job.published.back().image->manifest();
+  job.changes.push_back({.from = before.weights_id(),
+                         .to = image.manifest().weights_id(),
+                         .from_hash = before.tensors_hash(),
+                         .delta = std::make_shared<const std::string>(*std::move(delta))});
+  if (job.changes.size() > kMostChanges) job.changes.pop_front();
 }
 
 Result<std::vector<RolloutGroup>> Fleet::generate(const std::shared_ptr<Job>& job,
@@ -219,6 +245,8 @@ Result<std::vector<RolloutGroup>> GrpcRollout::generate(std::span<const RolloutR
 Status GrpcRollout::publish(std::shared_ptr<const WeightSet> weights) {
   return fleet_.publish(job_, std::move(weights));
 }
+
+std::optional<int64_t> GrpcRollout::bytes_sent() const { return fleet_.bytes_sent_.load(); }
 
 Result<std::shared_ptr<const TokenizerFiles>> read_tokenizer_files(std::span<const Path> files,
                                                                    const std::string& hash,

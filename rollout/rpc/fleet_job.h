@@ -13,6 +13,7 @@
 #include "engine/core/status.h"
 #include "engine/rpc/tokenizer_files.h"
 #include "engine/types/rollout.h"
+#include "policy/weights/tensor.h"
 
 namespace fulcrum {
 
@@ -24,6 +25,7 @@ struct FleetJobOptions {
   int64_t kept_versions = 2;  // max_staleness + 1, at least 1
   bool deterministic = true;  // only workers that compute the same bits
   std::string fingerprint;    // whose bits; empty: the first worker's
+  DType dtype = DType::kF32;  // that generates: kF32 or kBF16; weights travel in it
   Duration lease = std::chrono::seconds(300);
   Duration heartbeat = std::chrono::seconds(15);  // a worker silent for longer has lost its leases
   // Called on the thread of generate() when no worker is left to generate (true) and when one is back

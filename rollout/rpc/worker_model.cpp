@@ -53,6 +53,12 @@ Result<std::shared_ptr<const Tokenizer>> load(const TokenizerFiles& tokenizer) {
   return loaded;
 }
 
+// A job that generates in bf16 sends bf16 weights; a worker computes in what it was sent.
+DType dtype_of(const TensorMap& tensors) {
+  const bool bf16 = !tensors.empty() && tensors.begin()->second.dtype == DType::kBF16;
+  return bf16 ? DType::kBF16 : DType::kF32;
+}
+
 class GeneratorModel final : public WorkerModel {
  public:
   GeneratorModel(std::shared_ptr<const DecodeModel> model, std::shared_ptr<const Tokenizer> tokenizer,
@@ -82,7 +88,7 @@ WorkerModelFactory generator_models(GeneratorOptions options) {
       TRY(tokenizer, load(files));
       *last = {files.hash, tokenizer};
     }
-    TRY(model, DecodeModel::create(weights->spec, weights->tensors));
+    TRY(model, DecodeModel::create(weights->spec, weights->tensors, dtype_of(weights->tensors)));
     return std::shared_ptr<WorkerModel>(
         std::make_shared<GeneratorModel>(std::move(model), last->tokenizer, options));
   };

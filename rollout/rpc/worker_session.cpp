@@ -7,7 +7,6 @@
 #include "engine/core/log.h"
 #include "engine/core/text.h"
 #include "engine/rpc/convert.h"
-#include "rollout/rpc/fetch_weights.h"
 
 namespace fulcrum {
 namespace {
@@ -23,7 +22,7 @@ Result<std::shared_ptr<WorkerModel>> WorkerModels::get(const Connection& learner
   for (const auto& [id, model] : models_) {
     if (id == weights_id) return model;
   }
-  TRY(fetched, fetch_weights(learner, weights_id, tokenizer_hash_, std::move(stop)));
+  TRY(fetched, fetch_weights(learner, weights_id, tokenizer_hash_, std::move(stop), held_));
   while (models_.size() >= kModels) models_.pop_front();  // before the new one takes its memory
   TRY(model, factory_(fetched.weights, fetched.tokenizer));
   tokenizer_hash_ = fetched.tokenizer.hash;
@@ -58,6 +57,7 @@ Status WorkerSession::introduce() {
   v1::WorkerMessage message;
   message.mutable_register_()->set_name(to_valid_utf8(options_.name));
   message.mutable_register_()->set_fingerprint(to_valid_utf8(options_.fingerprint));
+  message.mutable_register_()->set_bf16_fingerprint(to_valid_utf8(options_.bf16_fingerprint));
   message.mutable_register_()->set_capacity(options_.capacity);
   v1::LearnerMessage answer;
   if (!stream_->Write(message) || !stream_->Read(&answer))

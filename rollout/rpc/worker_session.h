@@ -15,6 +15,7 @@
 
 #include "engine/rpc/client.h"
 #include "fulcrum/v1/rollout.grpc.pb.h"
+#include "rollout/rpc/fetch_weights.h"
 #include "rollout/rpc/worker_model.h"
 
 namespace fulcrum {
@@ -23,13 +24,14 @@ struct RolloutWorkerOptions {
   ClientOptions learner;
   std::string name;                                         // for people; a good one holds the host
   std::string fingerprint;                                  // numeric_fingerprint()
+  std::string bf16_fingerprint;                             // numeric_fingerprint(DType::kBF16)
   int64_t capacity = 8;                                     // prompts at a time
   Duration first_backoff = std::chrono::milliseconds(200);  // doubles up to the longest
   Duration longest_backoff = std::chrono::seconds(3);
 };
 
-// The models a worker holds: the last two sets of weights, so that training and evaluation can take turns.
-// Used by one thread.
+// The models a worker holds: the last two sets of weights, so that training and evaluation can take turns. Of
+// bf16 weights also the newest as they came, so that the next come as what has changed. Used by one thread.
 class WorkerModels {
  public:
   explicit WorkerModels(WorkerModelFactory factory) : factory_(std::move(factory)) {}
@@ -40,6 +42,7 @@ class WorkerModels {
  private:
   WorkerModelFactory factory_;
   std::string tokenizer_hash_;
+  HeldWeights held_;
   std::deque<std::pair<int64_t, std::shared_ptr<WorkerModel>>> models_;  // oldest first
 };
 

@@ -61,6 +61,38 @@ TEST_F(Cluster, ThreeWorkersGiveTheBitsOfOne) {
   EXPECT_TRUE(numbers(metrics_of(id)) == expected) << "see " << metrics_of(id);
 }
 
+// The weights travel rounded, and from the second version on as what has changed.
+TEST_F(Cluster, ABf16JobGivesTheBitsOfOneProcessAndSendsOnlyWhatChanges) {
+  const std::string file = rollout_job(
+      {{"rollout_dtype", "bfloat16"}, {"dtype", "bfloat16"}, {"learning_rate", 1e-5}, {"beta", 0.01}});
+  const std::vector<std::string> expected = alone(file);
+  ASSERT_EQ(expected.size(), 12u);
+  const auto l = learner();
+  const auto one = worker("one"), two = worker("two");
+  const std::string id = submit(file);
+  const Finished watched = job("watch", id);
+  EXPECT_EQ(watched.code, 0) << watched.err;
+  EXPECT_TRUE(numbers(metrics_of(id)) == expected) << "see " << metrics_of(id);
+  const double whole = 1 << 20;  // a chunk
+  std::istringstream lines(slurp(metrics_of(id)));
+  for (int step = 1; step <= 12; ++step) {
+    std::string line;
+    ASSERT_TRUE(std::getline(lines, line));
+    const Json row = parse_json(line).value();
+    const double sent = row.at("perf/publish_bytes").get<double>();
+    if (step == 1) {
+      EXPECT_GE(sent, whole);
+    } else {
+      EXPECT_GT(sent, 0) << "step " << step;
+      EXPECT_LT(sent, whole / 20) << "step " << step;
+    }
+    // Both sides multiply weights rounded to bf16: they differ, and not by much.
+    const double difference = row.at("sampling/sampling_logp_difference/max").get<double>();
+    EXPECT_GT(difference, 1e-6) << "step " << step;
+    EXPECT_LT(difference, 0.05) << "step " << step;
+  }
+}
+
 TEST_F(Cluster, ACancelEndsAGenerationWithinTwoSeconds) {
   const auto l = learner();
   const auto w = worker("one");

@@ -201,6 +201,23 @@ TEST_F(ModelTools, LogpsAreThoseOfGenerate) {
   EXPECT_GT(compared, 0);
 }
 
+TEST_F(ModelTools, GenerateInBfloat16DrawsByRoundedWeights) {
+  const auto logps = [&](const std::string& dtype) {
+    const auto made = rows(
+        with_model({"generate", "--greedy", "--max-new-tokens", "1", "--dtype", dtype, "-i", prompt_file()}));
+    std::vector<double> out;
+    for (const Json& row : made) out.push_back(row["logps"][0].get<double>());
+    return out;
+  };
+  const std::vector<double> fp32 = logps("float32"), bf16 = logps("bfloat16");
+  ASSERT_EQ(fp32.size(), bf16.size());
+  double largest = 0;
+  for (size_t i = 0; i < fp32.size(); ++i) largest = std::max(largest, std::abs(fp32[i] - bf16[i]));
+  EXPECT_GT(largest, 1e-6);
+  EXPECT_LT(largest, 0.05);
+  EXPECT_EQ(fulcrum(with_model({"generate", "--dtype", "float16", "x"})).code, 2);
+}
+
 TEST_F(Tools, ScoreJudgesRowsInOrder) {
   const auto judged =
       rows({"score", "--reward", "math", "-i",
@@ -250,6 +267,10 @@ TEST_F(Tools, EvalPrintsPassAtKWithIntervals) {
   EXPECT_EQ(by_name["pass@1"]["problems"], 1);
   EXPECT_LE(by_name["pass@1"]["mean"], by_name["pass@8"]["mean"]);
   EXPECT_EQ(by_name["rewards/missing"]["mean"], 0);
+  EXPECT_EQ(fulcrum({"eval", "-m", model, "--data", data, "--reward", "math", "--num-generations", "4",
+                     "--dtype", "bfloat16"})
+                .code,
+            0);
   const auto refused = [&](const std::string& k) {
     const Finished f = fulcrum(
         {"eval", "-m", model, "--data", data, "--reward", "math", "--num-generations", "4", "--k", k});

@@ -8,6 +8,7 @@
 #include "engine/rpc/job_convert.h"
 #include "engine/rpc/limits.h"
 #include "engine/rpc/weight_image.h"
+#include "engine/rpc/weight_update.h"
 #include "rollout/dispatch/check_result.h"
 #include "tests/fuzz/fuzz.h"
 
@@ -123,6 +124,28 @@ void check_weights(std::string_view bytes) {
   for (const auto& [name, text] : assembler->tokenizer().files) LAW(name.find('/') == std::string::npos);
 }
 
+// The description of an update and chunks of zeros: what is assembled is deltas of the lengths it says.
+void check_update(std::string_view bytes) {
+  constexpr int64_t kMost = 3 << 20;
+  const auto description = parse<v1::Update>(bytes);
+  if (!description) return;
+  Result<UpdateAssembler> assembler = UpdateAssembler::begin(*description, kMost);
+  if (!good(assembler)) return;
+  LAW(assembler->end_chunk() <= kMost / kWeightChunkBytes);
+  int64_t left = 0;
+  for (const int64_t n : description->delta_bytes()) left += n;
+  for (v1::Chunk chunk; !assembler->complete(); left -= kWeightChunkBytes) {
+    chunk.set_index(assembler->next_chunk());
+    chunk.set_data(std::string(static_cast<size_t>(std::min(left, kWeightChunkBytes)), '\0'));
+    chunk.set_crc32c(crc32c(chunk.data()));
+    LAW(assembler->add(chunk).ok());
+  }
+  const std::vector<std::string_view> deltas = assembler->deltas();
+  LAW(static_cast<int>(deltas.size()) == description->delta_bytes_size());
+  for (size_t i = 0; i < deltas.size(); ++i)
+    LAW(static_cast<int64_t>(deltas[i].size()) == description->delta_bytes(static_cast<int>(i)));
+}
+
 void check_status(std::string_view bytes) {
   if (bytes.empty()) return;
   const int code = static_cast<unsigned char>(bytes[0]) % 17;  // gRPC's codes; it never hands on another
@@ -149,6 +172,8 @@ void check(std::string_view input) {
       return check_event(bytes);
     case 'w':
       return check_weights(bytes);
+    case 'u':
+      return check_update(bytes);
     case 's':
       return check_status(bytes);
     default:

@@ -2,6 +2,7 @@
 // reward model, its accuracy on preferences.
 #include <cstdio>
 
+#include "engine/cli/decode_options.h"
 #include "engine/cli/engine/judge_pairs.h"
 #include "engine/cli/engine/measure.h"
 #include "engine/cli/engine/verbs.h"
@@ -174,6 +175,7 @@ void add_eval(CLI::App& app, Action& action) {
             ->check(above_zero())
             ->capture_default_str();
         v.add_option("--seed", m.seed)->capture_default_str();
+        add_dtype_option(v, m.dtype);
         add_threads_option(v, m.threads, "threads that generate (default 1); changes no result");
         add_output_option(v, o.format);
       });

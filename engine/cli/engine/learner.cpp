@@ -38,7 +38,8 @@ Result<RolloutBackend> cluster_rollouts(LearnerServices& services, JobControl& c
   options.tokenizer = std::move(files);
   options.kept_versions = config.max_staleness + 1;
   options.deterministic = config.deterministic;
-  options.fingerprint = numeric_fingerprint();
+  options.dtype = decode_dtype(config.sampling.rollout_dtype);
+  options.fingerprint = numeric_fingerprint(options.dtype);
   options.on_waiting = [&control](bool waiting) {
     if (Status s = control.set_waiting(waiting ? JobState::kWaitingRollout : JobState::kRunning); !s.ok())
       log_warn(s.message());

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "engine/data/dataset.h"
+#include "policy/decode/decode_dtype.h"
 #include "policy/text/model_tokenizer.h"
 #include "reward/make_rewards.h"
 #include "reward/model/model_reward.h"
@@ -31,7 +32,8 @@ Result<EvalReport> measure(const Model& model, const std::shared_ptr<const Token
   for (int64_t i = 0; i < data.size(); ++i) prompts.push_back(data.row(i).prompt);
   TRY(judge, make_rewards(o.rewards, service_rewards(), make_model_reward));
   RewardPool pool(std::move(judge), {.threads = 1, .deadline = std::chrono::minutes(5)});
-  LocalRollout rollouts(tokenizer, {.max_batch = o.max_batch, .threads = o.threads});
+  LocalRollout rollouts(tokenizer, {.max_batch = o.max_batch, .threads = o.threads}, 1,
+                        decode_dtype(o.dtype));
   auto weights = std::make_shared<WeightSet>();
   *weights = {.version = {}, .spec = model.spec, .tensors = model.tensors};
   TRY_DO(rollouts.publish(std::move(weights)));

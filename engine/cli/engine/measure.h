@@ -26,7 +26,8 @@ struct MeasureOptions {
   std::vector<int64_t> k = {1, 4, 16};
   SamplingParams sampling;
   int64_t max_batch = 64;
-  int64_t threads = 1;  // that generate; changes no result
+  std::string dtype = "float32";  // of decode_dtype_names()
+  int64_t threads = 1;            // that generate; changes no result
   uint64_t seed = 0;
 };
 

@@ -37,7 +37,10 @@ struct AttentionInput {
   int64_t positions = 0;                // keys to look at: those before, and the row's own
   float* scratch = nullptr;             // attention_scratch(positions) floats
 };
-inline constexpr int64_t attention_scratch(int64_t positions) { return round_up(positions, kPagePositions); }
+// Scores of two heads.
+inline constexpr int64_t attention_scratch(int64_t positions) {
+  return 2 * round_up(positions, kPagePositions);
+}
 
 // output: [heads][head_dim]. A score is a chain of fused multiply-adds over head_dim; the softmax's sum has
 // sixteen chains (position i goes to chain i mod 16), halves added; an output is four chains over positions

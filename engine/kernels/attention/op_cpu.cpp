@@ -15,51 +15,76 @@
 HWY_BEFORE_NAMESPACE();
 namespace fulcrum::kernels::HWY_NAMESPACE {
 
-// Scores of kPages pages at once: their chains are independent, so they hide the latency of one another.
-template <int kPages>
-HWY_INLINE void ScorePages(const float* query, int64_t head_dim, const float* const* pages,
-                           int64_t key_offset, float* scores) {
+// Query heads that read the same keys and values go together by twos where there are registers for it
+// (AVX-512), so that each number that comes from the memory serves both.
+inline constexpr int kMostHeads = kLanes == 16 ? 2 : 1;
+
+struct Heads {
+  const float* query;  // of the first; the next stands head_dim behind it
+  int64_t head_dim;
+  int64_t keys, values;  // where theirs begin in a page
+  int64_t value_stride;
+  float* scores;  // of the first; the next one's stand scratch behind them
+  int64_t scratch;
+};
+
+// Scores of kPages pages at once: their chains are independent, so they hide the latency of one another. The
+// values of these pages come next and are asked for meanwhile, a line a step, where a step leaves room for
+// it.
+template <int kHeads, int kPages>
+HWY_INLINE void ScorePages(const Heads& h, const float* const* pages, int64_t first) {
   const Floats d;
-  Vector chains[kPages][kRowVectors];
-  const float* keys[kPages];
+  Vector chains[kHeads][kPages][kRowVectors];
+  const float *keys[kPages], *values[kPages];
 #pragma GCC unroll 4
   for (int p = 0; p < kPages; ++p) {
-    keys[p] = pages[p] + key_offset;
+    keys[p] = pages[p] + h.keys;
+    values[p] = pages[p] + h.values;
+#pragma GCC unroll 2
+    for (int n = 0; n < kHeads; ++n) {
 #pragma GCC unroll 16
-    for (int j = 0; j < kRowVectors; ++j) chains[p][j] = hn::Zero(d);
+      for (int j = 0; j < kRowVectors; ++j) chains[n][p][j] = hn::Zero(d);
+    }
   }
-  for (int64_t i = 0; i < head_dim; ++i) {
-    const Vector q = hn::Set(d, query[i]);
+  for (int64_t i = 0; i < h.head_dim; ++i) {
+    Vector q[kHeads];
+#pragma GCC unroll 2
+    for (int n = 0; n < kHeads; ++n) q[n] = hn::Set(d, h.query[n * h.head_dim + i]);
 #pragma GCC unroll 4
     for (int p = 0; p < kPages; ++p) {
+      if (kLanes == 16) __builtin_prefetch(values[p] + i * kPagePositions);
 #pragma GCC unroll 16
       for (int j = 0; j < kRowVectors; ++j) {
-        chains[p][j] = Fma(q, hn::Load(d, keys[p] + i * kPagePositions + j * kLanes), chains[p][j]);
+        const Vector key = hn::Load(d, keys[p] + i * kPagePositions + j * kLanes);
+#pragma GCC unroll 2
+        for (int n = 0; n < kHeads; ++n) chains[n][p][j] = Fma(q[n], key, chains[n][p][j]);
       }
     }
   }
+#pragma GCC unroll 2
+  for (int n = 0; n < kHeads; ++n) {
+    float* scores = h.scores + n * h.scratch + first * kPagePositions;
 #pragma GCC unroll 4
-  for (int p = 0; p < kPages; ++p) {
+    for (int p = 0; p < kPages; ++p) {
 #pragma GCC unroll 16
-    for (int j = 0; j < kRowVectors; ++j)
-      hn::StoreU(chains[p][j], d, scores + p * kPagePositions + j * kLanes);
+      for (int j = 0; j < kRowVectors; ++j)
+        hn::StoreU(chains[n][p][j], d, scores + p * kPagePositions + j * kLanes);
+    }
   }
 }
 
-HWY_INLINE void Scores(const float* query, int64_t head_dim, const AttentionInput& in, int64_t key_offset) {
+template <int kHeads>
+HWY_INLINE void Scores(const Heads& h, const AttentionInput& in) {
   const int64_t pages = (in.positions + kPagePositions - 1) / kPagePositions;
   int64_t p = 0;
-  for (; p + 4 <= pages; p += 4) {
-    ScorePages<4>(query, head_dim, in.pages + p, key_offset, in.scratch + p * kPagePositions);
-  }
-  for (; p < pages; ++p)
-    ScorePages<1>(query, head_dim, in.pages + p, key_offset, in.scratch + p * kPagePositions);
+  for (; p + 4 <= pages; p += 4) ScorePages<kHeads, 4>(h, in.pages + p, p);
+  for (; p < pages; ++p) ScorePages<kHeads, 1>(h, in.pages + p, p);
 }
 
 // Scores become weights e^((score - max) * scale), 0 past the last position; returns their sum.
 HWY_INLINE float Weights(float* scores, int64_t positions, float scale) {
   const Floats d;
-  const int64_t padded = attention_scratch(positions);
+  const int64_t padded = round_up(positions, kPagePositions);
   for (int64_t i = positions; i < padded; ++i) scores[i] = -std::numeric_limits<float>::infinity();
   Vector largest = hn::LoadU(d, scores);
   for (int64_t i = kLanes; i < padded; i += kLanes) largest = AtLeast(largest, hn::LoadU(d, scores + i));
@@ -86,52 +111,84 @@ HWY_INLINE float Weights(float* scores, int64_t positions, float scale) {
   return Sum16(sums);
 }
 
-// Sixteen dimensions of the output: four chains over positions.
-HWY_INLINE void Mix(const AttentionInput& in, int64_t value_offset, int64_t stride, float sum,
+// Sixteen dimensions of the outputs, from `column` on: four chains over positions.
+template <int kHeads>
+HWY_INLINE void Mix(const Heads& h, const AttentionInput& in, int64_t column, const float* sums,
                     float* output) {
   const Floats d;
-  Vector chains[4][kRowVectors];
+  Vector chains[kHeads][4][kRowVectors];
+#pragma GCC unroll 2
+  for (int n = 0; n < kHeads; ++n) {
 #pragma GCC unroll 4
-  for (int c = 0; c < 4; ++c) {
+    for (int c = 0; c < 4; ++c) {
 #pragma GCC unroll 16
-    for (int j = 0; j < kRowVectors; ++j) chains[c][j] = hn::Zero(d);
+      for (int j = 0; j < kRowVectors; ++j) chains[n][c][j] = hn::Zero(d);
+    }
   }
   const int64_t pages = (in.positions + kPagePositions - 1) / kPagePositions;
-  const float* weight = in.scratch;
+  const float* weight = h.scores;
   for (int64_t p = 0; p < pages; ++p) {
-    const float* values = in.pages[p] + value_offset;
-    for (int64_t slot = 0; slot < kPagePositions; slot += 4, weight += 4, values += 4 * stride) {
+    const float* values = in.pages[p] + h.values + column;
+    for (int64_t slot = 0; slot < kPagePositions; slot += 4, weight += 4, values += 4 * h.value_stride) {
 #pragma GCC unroll 4
       for (int c = 0; c < 4; ++c) {
-        const Vector w = hn::Set(d, weight[c]);
+        Vector w[kHeads];
+#pragma GCC unroll 2
+        for (int n = 0; n < kHeads; ++n) w[n] = hn::Set(d, weight[n * h.scratch + c]);
 #pragma GCC unroll 16
         for (int j = 0; j < kRowVectors; ++j) {
-          chains[c][j] = Fma(w, hn::Load(d, values + c * stride + j * kLanes), chains[c][j]);
+          const Vector value = hn::Load(d, values + c * h.value_stride + j * kLanes);
+#pragma GCC unroll 2
+          for (int n = 0; n < kHeads; ++n) chains[n][c][j] = Fma(w[n], value, chains[n][c][j]);
         }
       }
     }
   }
-  const Vector sums = hn::Set(d, sum);
+#pragma GCC unroll 2
+  for (int n = 0; n < kHeads; ++n) {
+    const Vector sum = hn::Set(d, sums[n]);
 #pragma GCC unroll 16
-  for (int j = 0; j < kRowVectors; ++j) {
-    const Vector total = hn::Add(hn::Add(chains[0][j], chains[1][j]), hn::Add(chains[2][j], chains[3][j]));
-    hn::StoreU(hn::Div(total, sums), d, output + j * kLanes);
+    for (int j = 0; j < kRowVectors; ++j) {
+      const Vector total =
+          hn::Add(hn::Add(chains[n][0][j], chains[n][1][j]), hn::Add(chains[n][2][j], chains[n][3][j]));
+      hn::StoreU(hn::Div(total, sum), d, output + 16 * n + j * kLanes);
+    }
+  }
+}
+
+template <int kHeads>
+HWY_INLINE void AttendHeads(const Heads& h, const AttentionInput& in, float scale, float* output) {
+  Scores<kHeads>(h, in);
+  float sums[kHeads];
+  for (int n = 0; n < kHeads; ++n) sums[n] = Weights(h.scores + n * h.scratch, in.positions, scale);
+  for (int64_t i = 0; i < h.head_dim; i += 16) {
+    float part[kHeads * 16];
+    Mix<kHeads>(h, in, i, sums, part);
+    for (int n = 0; n < kHeads; ++n) {
+      const int64_t width = std::min<int64_t>(16, h.head_dim - i);
+      std::copy_n(part + 16 * n, width, output + n * h.head_dim + i);
+    }
   }
 }
 
 void AttentionRow(const AttentionShape& shape, const AttentionInput& in, float* output) {
   const int64_t stride = shape.value_stride(), group = shape.heads / shape.kv_heads;
   const int64_t values = in.page_offset + shape.kv_heads * shape.head_dim * kPagePositions;
-  for (int64_t h = 0; h < shape.heads; ++h) {
-    const int64_t kv = h / group;
-    Scores(in.query + h * shape.head_dim, shape.head_dim, in,
-           in.page_offset + kv * shape.head_dim * kPagePositions);
-    const float sum = Weights(in.scratch, in.positions, shape.scale);
-    float* out = output + h * shape.head_dim;
-    for (int64_t i = 0; i < shape.head_dim; i += 16) {
-      float part[16];
-      Mix(in, values + kv * kPagePositions * stride + i, stride, sum, part);
-      for (int64_t j = 0; j < std::min<int64_t>(16, shape.head_dim - i); ++j) out[i + j] = part[j];
+  for (int64_t kv = 0; kv < shape.kv_heads; ++kv) {
+    for (int64_t first = 0; first < group; first += kMostHeads) {
+      const int64_t begin = (kv * group + first) * shape.head_dim;
+      const Heads h{.query = in.query + begin,
+                    .head_dim = shape.head_dim,
+                    .keys = in.page_offset + kv * shape.head_dim * kPagePositions,
+                    .values = values + kv * kPagePositions * stride,
+                    .value_stride = stride,
+                    .scores = in.scratch,
+                    .scratch = attention_scratch(in.positions) / 2};
+      if (first + kMostHeads <= group) {
+        AttendHeads<kMostHeads>(h, in, shape.scale, output + begin);
+      } else {
+        AttendHeads<1>(h, in, shape.scale, output + begin);
+      }
     }
   }
 }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "engine/kernels/matmul_blocks.h"
 #include "engine/kernels/targets.h"
 
 #undef HWY_TARGET_INCLUDE
@@ -26,16 +27,9 @@ constexpr int TileVectors(int rows) {
   return vectors;
 }
 
-struct Block {
-  const float* x;  // first row's inputs of this block
-  int64_t x_stride;
-  const float* weights;  // the panel's weights of this block
-  int64_t depth;         // inputs
-  float* y;
-  int64_t y_stride;
-};
+using Block = kernels::Block<float, float>;
 
-template <int kRows, int kVectors>
+template <int kRows, int kVectors, int kLines>
 HWY_INLINE void Tile(const Block& b, int64_t column) {
   const Floats d;
   Vector sums[kRows][kVectors];
@@ -47,7 +41,10 @@ HWY_INLINE void Tile(const Block& b, int64_t column) {
   const float* HWY_RESTRICT weights = b.weights + column;
   const float* HWY_RESTRICT x = b.x;
   const int64_t x_stride = b.x_stride;
-  for (int64_t k = 0; k < b.depth; ++k, weights += kPanelOutputs) {
+  const float* ahead = b.ahead;
+  for (int64_t k = 0; k < b.steps; ++k, weights += kPanelOutputs, ahead += kLines * kLineWords) {
+#pragma GCC unroll 2
+    for (int i = 0; i < kLines; ++i) __builtin_prefetch(ahead + i * kLineWords, 0, 2);
     Vector w[kVectors];
 #pragma GCC unroll 8
     for (int j = 0; j < kVectors; ++j) w[j] = hn::Load(d, weights + j * kLanes);
@@ -68,47 +65,24 @@ HWY_INLINE void Tile(const Block& b, int64_t column) {
   }
 }
 
-template <int kRows>
+template <int kRows, int kLines>
 HWY_INLINE void Panel(const Block& b) {
   constexpr int kVectors = TileVectors(kRows);
-  for (int64_t column = 0; column < kPanelOutputs; column += kVectors * kLanes)
-    Tile<kRows, kVectors>(b, column);
+  Tile<kRows, kVectors, kLines>(b, 0);
+  for (int64_t column = kVectors * kLanes; column < kPanelOutputs; column += kVectors * kLanes)
+    Tile<kRows, kVectors, 0>(b, column);
 }
 
-// The weights stay in the cache while the rows pass: panel by panel, block by block, tiles of rows inside.
 void AddMatmul(const float* x, int64_t x_stride, int64_t rows, const PackedMatrix& w, float* y,
                int64_t y_stride) {
-  for (int64_t p = 0; p * kPanelOutputs < w.outputs(); ++p) {
-    for (int64_t begin = 0; begin < w.inputs(); begin += kChainInputs) {
-      Block b{x + begin,
-              x_stride,
-              w.panel(p) + begin * kPanelOutputs,
-              std::min(kChainInputs, w.inputs() - begin),
-              y + p * kPanelOutputs,
-              y_stride};
-      int64_t left = rows;
-      for (; left >= kTileRows; left -= kTileRows, b.x += kTileRows * x_stride, b.y += kTileRows * y_stride) {
-        Panel<kTileRows>(b);
-      }
-      switch (left) {
-        case 1:
-          Panel<1>(b);
-          break;
-        case 2:
-          Panel<2>(b);
-          break;
-        case 3:
-          Panel<3>(b);
-          break;
-        case 4:
-          Panel<4>(b);
-          break;
-        case 5:
-          Panel<5>(b);
-          break;
-      }
-    }
-  }
+  const Product<float, float> product{.all = {x, x_stride, w.panel(0), w.inputs(), y, y_stride, nullptr},
+                                      .rows = rows,
+                                      .outputs = w.outputs(),
+                                      .block_steps = kChainInputs,
+                                      .inputs_of_step = 1};
+  walk<kTileRows>(product, [](const Block& b, int64_t n, int lines) {
+    with_constants<kTileRows>(n, lines, [&]<int kRows, int kLines>() { Panel<kRows, kLines>(b); });
+  });
 }
 
 }  // namespace fulcrum::kernels::HWY_NAMESPACE

@@ -65,6 +65,7 @@ std::vector<KeyReaders> make_key_readers() {
         "stop",
         "rollout_max_batch",
         "rollout_threads",
+        "rollout_dtype",
         "reward_funcs",
         "correct_reward",
         "reward_timeout_s",

@@ -37,19 +37,21 @@ int64_t learner_model_bytes(const ModelSpec& spec, bool bf16) {
   return kFloat * all + (bf16 ? 2 * inside + kFloat * (all - inside) : 0);
 }
 
-int64_t packed(int64_t outputs, int64_t inputs) {
-  return kFloat * inputs * round_up(outputs, kernels::kPanelOutputs);
-}
-
-// A model of the decoder, but for the embedding, which it shares with the published weights.
-int64_t decode_model_bytes(const ModelSpec& s) {
+// A model of the decoder. In fp32 it shares the embedding with the published weights; in bf16 it has a copy
+// of the rounded values, in fp32.
+int64_t decode_model_bytes(const ModelSpec& s, DType dtype) {
   const Widths w(s);
+  const bool bf16 = dtype == DType::kBF16;
+  const auto packed = [&](int64_t outputs, int64_t inputs) {
+    return (bf16 ? kFloat / 2 : kFloat) * inputs * round_up(outputs, kernels::kPanelOutputs);
+  };
   const int64_t row = kernels::kRowAlign;
   const int64_t qkv = round_up(w.query, row) + round_up(s.num_key_value_heads * s.head_dim, row) +
                       s.num_key_value_heads * s.head_dim;
   const int64_t layer = packed(qkv, w.hidden) + packed(w.hidden, w.query) +
                         packed(round_up(w.inner, row) + w.inner, w.hidden) + packed(w.hidden, w.inner);
-  return s.num_hidden_layers * layer + packed(s.vocab_size, w.hidden);
+  const int64_t embedding = bf16 ? kFloat * s.vocab_size * w.hidden : 0;
+  return s.num_hidden_layers * layer + packed(s.vocab_size, w.hidden) + embedding;
 }
 
 // Keys and values of the sequences that are generated at a time; full pages of a prompt are shared by its
@@ -183,7 +185,8 @@ class Planner {
   // Versions of the weights that generation may ask for, as tensors and packed; one more of each while the
   // next one is published.
   void add_rollouts() {
-    const int64_t versions = w_.config.max_staleness + 1, model = decode_model_bytes(w_.spec);
+    const int64_t versions = w_.config.max_staleness + 1,
+                  model = decode_model_bytes(w_.spec, decode_dtype(w_.config.sampling.rollout_dtype));
     const int64_t embedding = kFloat * w_.spec.vocab_size * w_.spec.hidden_size;
     const unsigned running = kAlways & ~at(Phase::kStart);
     const std::string staleness = versions > 1 ? "max_staleness" : "";

@@ -64,6 +64,21 @@ TEST(LocalRollout, RefusesWeightsThatAreNotTheModelsAndNamesTheVersion) {
   EXPECT_NE(status.message().find("lm_head.weight"), std::string::npos) << status.message();
 }
 
+TEST(LocalRollout, GeneratesInTheTypeItWasMadeFor) {
+  const std::vector<RolloutRequest> requests{request(0, 4, 3)};
+  std::vector<std::vector<RolloutGroup>> made;
+  for (const DType dtype : {DType::kF32, DType::kBF16}) {
+    LocalRollout rollout(std::make_shared<PairTokenizer>(), {}, 1, dtype);
+    ASSERT_TRUE(rollout.publish(weights({0, 0}, 1)).ok());
+    made.push_back(rollout.generate(requests, {0, 0}, {}).value());
+  }
+  const ModelSpec spec = testing::small_spec();
+  auto bf16 = DecodeModel::create(spec, testing::small_weights(spec, 1), DType::kBF16).value();
+  Generator direct(std::move(bf16), std::make_shared<PairTokenizer>(), {});
+  EXPECT_TRUE(same_bits(made[1], *direct.generate(requests, {0, 0}, {})));
+  EXPECT_FALSE(same_bits(made[0], made[1])) << "log-probs of rounded weights are others";
+}
+
 TEST(SamplingConfig, GivesItsValuesToTheParameters) {
   const auto json = parse_json(R"({"temperature": 0.7, "top_k": 5, "top_p": 0.9, "min_p": 0.1,
                                    "max_completion_length": 12, "stop": ["\n"], "num_generations": 4})");
@@ -86,6 +101,12 @@ TEST(Fingerprint, NamesVersionTypeAndMeasuredBits) {
   EXPECT_EQ(fingerprint.find("fulcrum " FULCRUM_VERSION " fp32 "), 0u) << fingerprint;
   EXPECT_EQ(fingerprint.size(), std::string("fulcrum " FULCRUM_VERSION " fp32 ").size() + 16) << fingerprint;
   EXPECT_NE(describe_decoder(2).find("2 threads"), std::string::npos);
+}
+
+TEST(Fingerprint, OfBfloat16IsMeasuredApart) {
+  const std::string fp32 = numeric_fingerprint(), bf16 = numeric_fingerprint(DType::kBF16);
+  EXPECT_EQ(bf16.find("fulcrum " FULCRUM_VERSION " bf16 "), 0u) << bf16;
+  EXPECT_NE(fp32.substr(fp32.size() - 16), bf16.substr(bf16.size() - 16)) << "the bits, not the name alone";
 }
 
 }  // namespace

@@ -168,7 +168,7 @@ Status measure_decoder(const Workload& w, int64_t threads, Speeds& out) {
   const ModelSpec spec = part_of(w.spec, kDecodeWeights, head_rows);
   const TensorMap tensors = filled(spec);
   Stopwatch watch;
-  TRY(model, DecodeModel::create(spec, tensors));
+  TRY(model, DecodeModel::create(spec, tensors, decode_dtype(w.config.sampling.rollout_dtype)));
   out.publish += watch.lap() * ratio(parameter_count(w.spec), parameter_count(spec));
   Workers workers(threads);
   Decoder decoder(std::move(model), workers);

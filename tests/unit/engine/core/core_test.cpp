@@ -1,5 +1,7 @@
 #include <gtest/gtest.h>
 
+#include <set>
+
 #include "engine/core/config.h"
 #include "engine/core/hash.h"
 #include "engine/core/log.h"
@@ -83,6 +85,35 @@ TEST(Text, PrintableEscapesWhatCouldDriveATerminal) {
 TEST(Hash, MatchesPublishedValues) {
   EXPECT_EQ(sha256_hex("abc"), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
   EXPECT_EQ(crc32c("123456789"), 0xE3069283u);
+  // RFC 3720, B.4: 32 bytes of 0, of 0xFF, and 0 ... 31.
+  EXPECT_EQ(crc32c(std::string(32, '\0')), 0x8A9136AAu);
+  EXPECT_EQ(crc32c(std::string(32, '\xFF')), 0x62A8AB43u);
+  std::string rising;
+  for (char c = 0; c < 32; ++c) rising += c;
+  EXPECT_EQ(crc32c(rising), 0x46DD794Eu);
+}
+
+TEST(Hash, OfSixtyFourBitsSeesEveryBitAndTheLength) {
+  const auto of = [](const std::string& text) { return hash64(std::as_bytes(std::span(text))); };
+  std::set<uint64_t> seen;
+  size_t texts = 0;
+  for (const size_t size : {0, 1, 7, 8, 63, 64, 65, 128, 200}) {
+    std::string text(size, 'a');
+    seen.insert(of(text));
+    ++texts;
+    for (size_t bit = 0; bit < 8 * size; ++bit, ++texts) {
+      std::string other = text;
+      other[bit / 8] = static_cast<char>(other[bit / 8] ^ (1 << bit % 8));
+      seen.insert(of(other));
+    }
+  }
+  EXPECT_EQ(seen.size(), texts);
+  EXPECT_NE(of(std::string(64, '\0')), of(std::string(65, '\0')));
+  EXPECT_NE(of("12345678"
+               "abcdefgh"),
+            of("abcdefgh"
+               "12345678"))
+      << "places count";
 }
 
 struct Inner {

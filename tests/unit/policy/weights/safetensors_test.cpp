@@ -10,8 +10,8 @@
 #include <functional>
 #include <limits>
 
+#include "engine/core/half.h"
 #include "engine/core/rng.h"
-#include "policy/weights/half.h"
 #include "tests/support/test_data.h"
 
 namespace fulcrum {

@@ -56,7 +56,10 @@ class BadLearner final : public v1::WeightService::Service {
 Result<FetchedWeights> fetch(BadLearner& learner, const std::string& known_tokenizer = "",
                              std::stop_token stop = {}) {
   const auto server = serve({&learner});
-  return fetch_weights(connect_to(server->address()), 7, known_tokenizer, std::move(stop));
+  HeldWeights held;
+  auto fetched = fetch_weights(connect_to(server->address()), 7, known_tokenizer, std::move(stop), held);
+  EXPECT_FALSE(held) << "nothing is kept of fp32 weights";
+  return fetched;
 }
 
 void expect_whole(const Result<FetchedWeights>& fetched) {

@@ -68,6 +68,7 @@ struct FakeModels {
   std::atomic<int> failures_first = 0;  // how often making a model fails before it works
   std::promise<void> entered;           // set when a stuck model was asked
   std::string weights_hash;
+  DType dtype = DType::kF32;  // of the weights
   TokenizerFiles tokenizer;
 
   class Model final : public WorkerModel {
@@ -101,6 +102,7 @@ struct FakeModels {
       }
       ++made;
       weights_hash = content_hash(weights->tensors);
+      dtype = weights->tensors.begin()->second.dtype;
       if (!files.files.empty()) tokenizer = files;
       return std::shared_ptr<WorkerModel>(std::make_shared<Model>(*this));
     };
@@ -112,6 +114,7 @@ inline RolloutWorkerOptions worker_options(const std::string& address, const std
   options.learner.address = address;
   options.name = name;
   options.fingerprint = "bits";
+  options.bf16_fingerprint = "bf16 bits";
   options.capacity = 4;
   options.first_backoff = std::chrono::milliseconds(5);
   options.longest_backoff = std::chrono::milliseconds(50);

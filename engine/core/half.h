@@ -1,5 +1,5 @@
-// The 16-bit floats of checkpoints, to and from fp32 by their bits. Called by the readers and writers of
-// weights. Pure functions, thread-safe.
+// 16-bit floats to and from fp32 by their bits: those of checkpoints, of the wire and of bf16 decode. Called
+// by the readers and writers of weights and by engine/kernels. Pure functions, thread-safe.
 #pragma once
 
 #include <bit>
