@@ -34,13 +34,14 @@ def _first_step(setting: Setting) -> dict:
 
     def ours() -> Run:
         shutil.rmtree(job.parent / "run", ignore_errors=True)
-        return _time_to_first_step(setting, [str(setting.fulcrum), "run", str(job)], job.parent / "run" / "metrics.jsonl")
+        command = [str(setting.fulcrum), "run", str(job)]
+        return _time_to_first_step(setting, command, job.parent / "run" / "metrics.jsonl")
 
     def peer() -> Run:
         metrics = setting.work / "trl.txt"
         metrics.unlink(missing_ok=True)
-        return _time_to_first_step(setting, [*setting.peer("first_step.py"), str(job.parent / "model"),
-                                             str(job.parent / "sums.jsonl"), str(metrics)], metrics)
+        given = (job.parent / "model", job.parent / "sums.jsonl", metrics)
+        return _time_to_first_step(setting, [*setting.peer("first_step.py"), *map(str, given)], metrics)
 
     return {"bench": "start", "line": "first-step", "peer_name": "TRL", "goal": FIRST_STEP_GOAL, "check": "-",
             "data": f"SFT, Llama L4 d128, 8 rows a step; a sample of ours is the median of {JOB_STARTS} starts",

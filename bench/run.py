@@ -25,8 +25,8 @@ from setting import Setting
 
 ROOT = peer_env.HERE.parent
 BENCHES = {"decode": bench_decode.lines, "loss": bench_head.loss_lines, "divergence": bench_head.divergence_lines,
-           "publish": bench_publish.lines, "step": bench_step.lines, "soup": bench_soup.lines, "tokenize": bench_tokenize.lines,
-           "verify": bench_verify.lines, "start": bench_start.lines}
+           "publish": bench_publish.lines, "step": bench_step.lines, "soup": bench_soup.lines,
+           "tokenize": bench_tokenize.lines, "verify": bench_verify.lines, "start": bench_start.lines}
 NEED_TORCH = {"decode", "loss", "divergence", "publish", "step", "soup", "start"}
 LEAST_REPEATS = 7
 MAX_FOREIGN_CORES = 0.2  # with more, times may agree with each other and still be too long
@@ -71,7 +71,8 @@ def program() -> Path:
 def measure(given: argparse.Namespace) -> int:
     check(given)
     fulcrum = program()
-    setting = Setting(fulcrum, peer_env.ensure(bool(NEED_TORCH & set(given.names or BENCHES))), given.out.resolve(), given.repeats)
+    python = peer_env.ensure(bool(NEED_TORCH & set(given.names or BENCHES)))
+    setting = Setting(fulcrum, python, given.out.resolve(), given.repeats)
     setting.work.mkdir(parents=True, exist_ok=True)
     described = machine.describe(fulcrum)
     lines = [report.judged(line) for name in given.names or BENCHES for line in BENCHES[name](setting)]
