@@ -22,7 +22,7 @@ def judged(line: dict) -> dict:
     met = None
     if "goal" in line and "floor_s" in line:
         ceiling = peer["median_s"] / line["floor_s"]
-        line = line | {"figure": line["goal"], "ceiling": ceiling, "goal": min(line["goal"], SHARE * ceiling)}
+        line = line | {"figure": line["goal"], "ceiling": ceiling, "goal": min(line["goal"], max(1.0, SHARE * ceiling))}
     if "goal" in line:
         met = ratio >= line["goal"] and line.get("check_met", True)
     elif "goal_ms" in line:
@@ -95,11 +95,12 @@ def notes(machine: dict, lines: list[dict]) -> list[str]:
     return made
 
 
-def record(page: Path, machine: dict, lines: list[dict]) -> None:
-    """Puts the numbers of one run between the page's markers."""
+def record(page: Path, machine: dict, lines: list[dict], missing: dict[str, str]) -> None:
+    """Puts the numbers of one run between the page's markers, and why lines have none."""
     head = "| " + " | ".join(HEAD) + " |\n|" + "---|" * len(HEAD)
     body = "\n".join("| " + " | ".join(cells(line)) + " |" for line in lines).replace("<", "&lt;")
     said = "\n".join(f"- {note}" for note in notes(machine, lines))
+    said += "".join(f"\n- Not reported: {name}: {why}." for name, why in missing.items())
     text = page.read_text(encoding="utf-8")
     before, rest = text.split(BEGIN)
     after = rest.split(END)[1]

@@ -16,7 +16,7 @@ class Setting:
     python: Path  # the peers' interpreter
     out: Path
     repeats: int
-    failures: list[int] = field(default_factory=list)  # exit codes of the lines that are not reported
+    refused: dict[str, BenchError] = field(default_factory=dict)  # the lines that are not reported, and why
     peaks: dict[int, dict] = field(default_factory=dict)  # of the machine, by threads (ceiling.py)
 
     @property
@@ -44,7 +44,7 @@ class Setting:
             yield made
         except BenchError as error:
             print(f"bench: {name}: {error}", file=sys.stderr)
-            self.failures.append(error.code)
+            self.refused[name] = error
 
 
 def startup_share(setting: Setting, rows: Path, ours: Command, peer: Command, timing: dict) -> dict:
