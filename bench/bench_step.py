@@ -8,7 +8,7 @@ from typing import Iterator
 import inputs
 import shapes
 from ceiling import Work, body_parameters, floor_seconds, head_parameters
-from measure import alternate
+from measure import alternate, steady
 from peer_env import BenchError
 from served import Served, both
 from setting import Setting
@@ -40,7 +40,7 @@ def _dpo(setting: Setting, shape: str) -> dict:
     with ExitStack() as stack:
         ours, peer = _sides(setting, stack, shape, rows, job, {"kind": "dpo"})
         check = _same_losses(ours, peer)
-        timing = alternate(setting.repeats, ours.once, peer.once, lambda: {"check": check})
+        timing = alternate(setting.repeats, steady(ours.once), steady(peer.once), lambda: {"check": check})
     tokens = PAIRS * (PROMPT + 2 * ANSWER)  # a prompt once
     floor = floor_seconds(setting, THREADS, _training(shape, tokens, PAIRS * 2 * ANSWER, passes=4))
     return {"bench": "step", "line": f"dpo {shape}", "peer_name": "TRL", "goal": GOALS[shape], "floor_s": floor,
@@ -83,8 +83,9 @@ def _grpo(setting: Setting, shape: str) -> dict:
                 return run
             return once
 
-        timing = alternate(setting.repeats, noting("ours", ours, "completions/mean_length"),
-                           noting("peer", peer, "mean_length"))
+        ours.once(), peer.once()
+        timing = alternate(setting.repeats, steady(noting("ours", ours, "completions/mean_length")),
+                           steady(noting("peer", peer, "mean_length")))
     means = [sum(of) / len(of) for of in lengths.values()]
     shares = ours.said
     split = ", ".join(f"{what} {1e3 * shares[key]:.0f}" for what, key in

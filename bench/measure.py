@@ -104,8 +104,17 @@ def run_once(command: list[str], log: Path) -> Run:
     return wait(spawn(command, log), begin, command, log)
 
 
+SAMPLE_S, MOST_IN_A_SAMPLE = 0.4, 40
+
+
+def steady(action: Action) -> Action:
+    """For work that may be too short to time alone: a sample is the median of as many runs as fill SAMPLE_S."""
+    times = max(1, min(MOST_IN_A_SAMPLE, round(SAMPLE_S / max(1e-6, action().seconds))))
+    return lambda: median_of(times, action)
+
+
 def median_of(starts: int, action: Action) -> Run:
-    """One sample of a process too short to time alone: the median of several starts."""
+    """One sample of several runs: their median."""
     runs = [action() for _ in range(starts)]
     return Run(statistics.median(run.seconds for run in runs), statistics.median(run.cpu_s for run in runs),
                max(run.peak_mib for run in runs))
