@@ -96,7 +96,7 @@ Status follow_command(Learner& mine, Collective& group, const Json& message, con
                               message.at("values").get<std::vector<double>>());
   } else if (name == command::kLoad) {
     TRY(tensors, receive_tensors(group, message.at("tensors")));
-    TRY_DO(mine.load({.tensors = std::move(tensors), .host = message.at("host")}));
+    static_cast<void>(mine.load({.tensors = std::move(tensors), .host = message.at("host")}));
   } else {
     TRY(batch, read_batch_message(message.at("batch")));
     if (name == command::kStep) static_cast<void>(mine.step(std::move(batch), stop));

@@ -228,7 +228,7 @@ Status TorchLearner::agree_on_update() {
   TRY(parts, ranks_.exchange({{"updates", trained_.updates()}, {"weights", norm}}, "the update"));
   for (size_t r = 1; r < parts.size(); ++r) {
     const double theirs = parts[r].at("weights").get<double>(), ours = parts[0].at("weights").get<double>();
-    if (parts[r].at("updates") == parts[0].at("updates") && !(std::abs(theirs - ours) > kSameNorm * ours))
+    if (parts[r].at("updates") == parts[0].at("updates") && std::abs(theirs - ours) <= kSameNorm * ours)
       continue;
     return data_loss("step " + std::to_string(host_.steps_done) + ": rank " + std::to_string(r) +
                      " has other weights than rank 0 (" + dump_json(parts[r]) + ", rank 0 has " +

@@ -56,6 +56,11 @@ Result<int> follow(const std::shared_ptr<Collective>& group, const std::stop_tok
   while (true) {
     TRY(message, hear_command(*group));
     if (message.value("do", "") == command::kEnd) return message.value("code", exit_code(Code::kInternal));
+    if (message.value("do", "") == command::kIdle && stop.stop_requested()) {
+      const Status stopped = cancelled("stopped by a signal");
+      group->leave(stopped);
+      return stopped;
+    }
     TRY_DO(catch_torch("a command of rank 0", [&] { return carry_out(message, learner, group, stop); }));
   }
 }

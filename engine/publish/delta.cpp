@@ -2,9 +2,8 @@
 //
 //   gaps      for each changed weight, how many unchanged ones stand before it: 255 adds 255 and goes on with
 //             the next byte, any other ends it
-//   steps     for each changed weight four bits, the lower half of a byte first: the difference of the bits
-//   as
-//             integers, -8 ... 7, where 0 says that the weight itself stands in `others`
+//   steps     for each changed weight four bits, the lower half of a byte first: by how much its bits, as an
+//             integer, have grown, -8 ... 7, where 0 says that the weight itself stands in `others`
 //   others    weights of two bytes
 #include "engine/publish/delta.h"
 

@@ -1,6 +1,7 @@
 #include "engine/rpc/weight_update.h"
 
 #include <algorithm>
+#include <new>
 
 #include "engine/core/hash.h"
 #include "engine/rpc/limits.h"
@@ -13,16 +14,17 @@ int64_t chunks_of(int64_t bytes) { return (bytes + kWeightChunkBytes - 1) / kWei
 }  // namespace
 
 WeightUpdate::WeightUpdate(int64_t base_weights_id, uint64_t base_hash,
-                           std::span<const std::shared_ptr<const std::string>> deltas) {
+                           std::span<const std::shared_ptr<const std::string>> deltas)
+    : deltas_(deltas.begin(), deltas.end()) {
   description_.set_base_weights_id(base_weights_id);
   description_.set_base_hash(base_hash);
   for (const auto& delta : deltas) {
     description_.add_delta_bytes(static_cast<int64_t>(delta->size()));
-    bytes_ += *delta;
+    size_ += static_cast<int64_t>(delta->size());
   }
 }
 
-int64_t WeightUpdate::num_chunks() const { return chunks_of(static_cast<int64_t>(bytes_.size())); }
+int64_t WeightUpdate::num_chunks() const { return chunks_of(size_); }
 
 Result<v1::Chunk> WeightUpdate::chunk(int64_t index) const {
   if (index < 0 || index >= num_chunks()) {
@@ -31,7 +33,16 @@ Result<v1::Chunk> WeightUpdate::chunk(int64_t index) const {
   }
   v1::Chunk chunk;
   chunk.set_index(index);
-  chunk.set_data(bytes_.substr(static_cast<size_t>(index * kWeightChunkBytes), kWeightChunkBytes));
+  auto begin = static_cast<size_t>(index * kWeightChunkBytes);
+  std::string& data = *chunk.mutable_data();
+  for (const auto& delta : deltas_) {
+    if (begin < delta->size() && data.size() < kWeightChunkBytes) {
+      data.append(*delta, begin, kWeightChunkBytes - data.size());
+      begin = 0;
+    } else {
+      begin -= std::min(begin, delta->size());
+    }
+  }
   chunk.set_crc32c(crc32c(chunk.data()));
   return chunk;
 }
@@ -45,6 +56,11 @@ Result<UpdateAssembler> UpdateAssembler::begin(v1::Update description, int64_t m
   }
   assembler.description_ = std::move(description);
   assembler.end_ = chunks_of(assembler.size_);
+  try {
+    assembler.bytes_.reserve(static_cast<size_t>(assembler.size_));
+  } catch (const std::bad_alloc&) {
+    return resource_exhausted("no memory for an update of " + std::to_string(assembler.size_ >> 20) + " MiB");
+  }
   return assembler;
 }
 

@@ -27,7 +27,9 @@ class WeightUpdate {
 
  private:
   v1::Update description_;
-  std::string bytes_;
+  std::vector<std::shared_ptr<const std::string>>
+      deltas_;  // shared with whoever keeps them: nothing is copied
+  int64_t size_ = 0;
 };
 
 // The worker's: collects chunks. The description is untrusted: lengths are checked before any memory is

@@ -17,7 +17,7 @@
 
 namespace fulcrum {
 
-// Norm weights are padded with zeros to kernels::kRowAlign, as the kernels ask.
+// Norm weights have room to kernels::kRowAlign, zeros past the end.
 struct DecodeLayer {
   kernels::AlignedFloats attention_norm, mlp_norm;
   WeightMatrix qkv;                 // outputs: q, then k from key_begin(), then v from value_begin()

@@ -1,5 +1,5 @@
 // The row kernel of the loss (engine/kernels/token_loss) over a chunk of logits, on LibTorch's threads.
-// Called by token_logps.cpp and token_divergences.cpp. fp32; pure; results do not depend on the number of
+// Called by token_logps.cpp and divergence_rows.cpp. fp32; pure; results do not depend on the number of
 // threads.
 #pragma once
 

@@ -17,8 +17,8 @@ Result<WorkerId> WorkerBook::join(const std::string& name, const std::string& fi
       return failed_precondition(
           "worker " + in_quotes(name) + " computes as " + in_quotes(fingerprint) + " and this run as " +
           in_quotes(options_.fingerprint) +
-          ": its tokens could differ; use the same build, threads, SIMD target and dtype, or "
-          "set deterministic to false");
+          ": its tokens could differ; use the same build (in bfloat16 also CPUs that all have, or all lack, "
+          "AVX-512 BF16), or set deterministic to false");
     }
   }
   const WorkerId id = ++last_id_;

@@ -89,7 +89,14 @@ void Fleet::note_change(Job& job, const WeightImage& image, std::optional<std::s
                          .to = image.manifest().weights_id(),
                          .from_hash = before.tensors_hash(),
                          .delta = std::make_shared<const std::string>(*std::move(delta))});
-  if (job.changes.size() > kMostChanges) job.changes.pop_front();
+  // update() sends no chain of more than half the weights: what cannot be part of one is not kept.
+  const auto bytes = [&] {
+    size_t sum = 0;
+    for (const auto& change : job.changes) sum += change.delta->size();
+    return sum;
+  };
+  while (job.changes.size() > kMostChanges || bytes() > image.values().size_bytes() / 2)
+    job.changes.pop_front();
 }
 
 Result<std::vector<RolloutGroup>> Fleet::generate(const std::shared_ptr<Job>& job,

@@ -28,7 +28,7 @@ int follow_leader(const Launch& launch, const std::shared_ptr<Collective>& group
 void add_rank_options(CLI::App& verb, RankOptions& options) {
   verb.add_option("--ddp-timeout", options.timeout_s,
                   "data-parallel under torchrun: seconds that the ranks wait for one that does not come")
-      ->check(above_zero())
+      ->check(CLI::Range(0.1, 1e7))
       ->capture_default_str();
 }
 

@@ -30,8 +30,8 @@ struct Block {
   AlignedFloats floats;
 };
 
-// No algorithms of the standard library in here: their instances would be of this instruction set for the
-// whole program.
+// No loops of the standard library in here: their instances would be of this instruction set for the whole
+// program.
 HWY_INLINE void Zero(float* x, int64_t n) {
   for (int64_t i = 0; i < n; ++i) x[i] = 0;
 }

@@ -72,14 +72,12 @@ struct Row {
   HWY_INLINE Vector LogReference(int64_t at) const { return Shifted(task.reference, task.reference_lse, at); }
 
   bool Near() const {
-    Vector largest = hn::Zero(Floats());
-    for (int64_t at = 0; at < task.n; at += kLanes)
-      largest = AtLeast(hn::Abs(hn::Sub(LogPolicy(at), LogReference(at))), largest);
-    float lanes[kLanes];
-    hn::StoreU(largest, Floats(), lanes);
-    bool near = true;
-    for (const float l : lanes) near = near && l < kNear;
-    return near;
+    const Vector limit = hn::Set(Floats(), kNear);
+    for (int64_t at = 0; at < task.n; at += kLanes) {
+      const Vector l = hn::Abs(hn::Sub(LogPolicy(at), LogReference(at)));
+      if (!hn::AllTrue(Floats(), hn::Lt(l, limit))) return false;  // a NaN is not near either
+    }
+    return true;
   }
 
  private:

@@ -121,6 +121,19 @@ TEST(RowDivergence, LeavesToDoubleWhatFp32CannotHold) {
   }
 }
 
+// A NaN among vectors of numbers, wherever it stands: 0 over 0 where neither has probability.
+TEST(RowDivergence, LeavesToDoubleARowWithATokenThatNeitherGives) {
+  const auto kernel = RowDivergence::find("js_divergence", {});
+  if (!kernel) GTEST_SKIP() << "no kernel on this machine";
+  for (const size_t where : {size_t{3}, size_t{40}, size_t{63}}) {
+    Row p = random_row(64, 5, 1), r = random_row(64, 6, 1);
+    p[where] = r[where] = -std::numeric_limits<float>::infinity();
+    const DivergenceRow row{p.data(), r.data(), 64, 4, 4};
+    EXPECT_FALSE(kernel->value(row).has_value()) << where;
+    EXPECT_FALSE(kernel->gradient(row, {1, 1, 0})) << where;
+  }
+}
+
 TEST(RowDivergence, HasTheSameBitsWithAvx2AndAvx512) {
   if (!(hwy::SupportedTargets() & HWY_AVX3)) GTEST_SKIP() << "this machine has no AVX-512";
   int entry = 0;

@@ -73,7 +73,7 @@ TEST(StudyConfigTest, WhatIsWrongIsNamed) {
   EXPECT_NE(message(study).find("not made before it"), std::string::npos);
   study = valid_study();
   study["measures"][0]["k"] = {8};
-  EXPECT_NE(message(study).find("k 8"), std::string::npos);
+  EXPECT_NE(message(study).find("has 8"), std::string::npos);
   study = valid_study();
   study["charts"] = {{{"file", "a/b.svg"}}};
   EXPECT_NE(message(study).find("plain file name"), std::string::npos);
