@@ -4,7 +4,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Iterator
 
-from measure import OneCore, alternate, run_once
+from measure import OneCore, Run, alternate, run_once
 from peer_env import BenchError
 from served import both
 from setting import Setting
@@ -32,12 +32,18 @@ def _line(setting: Setting, kind: str) -> dict:
     with ExitStack() as stack:
         stack.enter_context(OneCore())
         ours, theirs = both(setting, stack, THREADS, ("publish", options), ("publish.py", options))
-        ours.once(), theirs.once()
-        if not ours.said["right"]:
-            raise BenchError("the weights that came out are not the learner's; nothing is timed", 1)
+
+        def checked() -> Run:
+            run = ours.once()
+            if not ours.said["right"]:
+                raise BenchError("the weights that came out are not the learner's; nothing is timed", 1)
+            return run
+
+        checked(), theirs.once()
         fewer = 2 * WEIGHTS / ours.said["bytes"]
-        check = f"weights identical, {fewer:.0f}x fewer bytes than all, {theirs.said['bytes'] / ours.said['bytes']:.1f}x than the peer"
-        timing = alternate(setting.repeats, ours.once, theirs.once, lambda: {"check": check})
+        check = (f"weights identical, {fewer:.0f}x fewer bytes than all, "
+                 f"{theirs.said['bytes'] / ours.said['bytes']:.1f}x than the peer")
+        timing = alternate(setting.repeats, checked, theirs.once, lambda: {"check": check})
     goal = {"goal_ms": 2e3 * WEIGHTS / APPLIED} if kind == "apply" else {}
     return {"bench": "publish", "line": kind, "peer_name": "torch", "check_met": fewer >= FEWER,
             "data": f"{WEIGHTS} bf16 weights, {100 * CHANGED:g} % one unit in the last place higher or lower, one core",

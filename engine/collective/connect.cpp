@@ -14,6 +14,7 @@
 #include <torch/csrc/distributed/c10d/TCPStore.hpp>
 
 #include "engine/collective/c10d_collective.h"
+#include "engine/core/address.h"
 #include "engine/core/log.h"
 #include "engine/core/text.h"
 
@@ -27,7 +28,7 @@ using StorePtr = c10::intrusive_ptr<c10d::Store>;
 // How long one try takes before a stop request is looked at again.
 constexpr milliseconds kTry{500};
 
-struct Address {
+struct Endpoint {
   std::string text;  // numeric
   bool loopback = false;
   sockaddr_storage raw{};
@@ -35,7 +36,7 @@ struct Address {
 };
 
 // IPv4 where there is a choice, so that all ranks choose alike.
-Result<Address> resolve(const Launch& launch) {
+Result<Endpoint> resolve(const Launch& launch) {
   addrinfo hints{};
   hints.ai_socktype = SOCK_STREAM;
   addrinfo* found = nullptr;
@@ -51,26 +52,25 @@ Result<Address> resolve(const Launch& launch) {
     chosen = a;
     break;
   }
-  Address out;
+  Endpoint out;
   out.length = chosen->ai_addrlen;
   std::memcpy(&out.raw, chosen->ai_addr, chosen->ai_addrlen);
   char text[INET6_ADDRSTRLEN] = {};
   if (chosen->ai_family == AF_INET) {
     const auto* v4 = reinterpret_cast<const sockaddr_in*>(&out.raw);
     ::inet_ntop(AF_INET, &v4->sin_addr, text, sizeof text);
-    out.loopback = ntohl(v4->sin_addr.s_addr) >> 24 == 127;
   } else {
     const auto* v6 = reinterpret_cast<const sockaddr_in6*>(&out.raw);
     ::inet_ntop(AF_INET6, &v6->sin6_addr, text, sizeof text);
-    out.loopback = IN6_IS_ADDR_LOOPBACK(&v6->sin6_addr) != 0;
   }
   ::freeaddrinfo(found);
   out.text = text;
+  out.loopback = is_loopback(out.text);
   return out;
 }
 
 // A socket that listens on that address alone; left to itself the store would listen on all of them.
-Result<int> listen_on(const Address& address, const Launch& launch) {
+Result<int> listen_on(const Endpoint& address, const Launch& launch) {
   const int descriptor = ::socket(address.raw.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
   const int one = 1;
   if (descriptor >= 0) ::setsockopt(descriptor, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
@@ -93,7 +93,7 @@ c10d::TCPStoreOptions store_options(const Launch& launch, milliseconds timeout) 
 }
 
 // Each try is short, so that a stop request is seen.
-Result<StorePtr> reach_store(const Launch& launch, const Address& address, Clock::time_point end,
+Result<StorePtr> reach_store(const Launch& launch, const Endpoint& address, Clock::time_point end,
                              const std::stop_token& stop) {
   while (!stop.stop_requested()) {
     try {
@@ -109,7 +109,7 @@ Result<StorePtr> reach_store(const Launch& launch, const Address& address, Clock
   return cancelled("stopped by a signal");
 }
 
-Result<StorePtr> open_store(const Launch& launch, const Address& address, milliseconds deadline,
+Result<StorePtr> open_store(const Launch& launch, const Endpoint& address, milliseconds deadline,
                             const std::stop_token& stop) {
   const bool keeper = launch.rank == 0 && !launch.launcher_store;
   StorePtr store;
@@ -169,7 +169,7 @@ Status call_the_roll(c10d::Store& store, const Launch& launch, milliseconds dead
   return ok_status();
 }
 
-std::shared_ptr<gloo::transport::Device> choose_device(const Address& master) {
+std::shared_ptr<gloo::transport::Device> choose_device(const Endpoint& master) {
   using Gloo = c10d::ProcessGroupGloo;
   if (master.loopback) return Gloo::createDeviceForHostname(master.text);
   const char* interface = std::getenv("GLOO_SOCKET_IFNAME");

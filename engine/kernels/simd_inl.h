@@ -68,13 +68,16 @@ HWY_INLINE hn::Vec<D> Exp(D d, hn::Vec<D> x) {
   return hn::IfThenZeroElse(hn::Lt(x, low), hn::Mul(p, scale));
 }
 
-// Rows that end between vectors: `left` floats of the row are left at x. What is past them is read as 0 and
-// not written.
-HWY_INLINE Vector LoadPart(const float* x, int64_t left) {
+// The same by its full name, where Highway's own Exp is included too.
+HWY_INLINE Vector ExpOf(Vector x) { return fulcrum::kernels::HWY_NAMESPACE::Exp(Floats(), x); }
+
+// Rows that end between vectors: `left` floats of the row are left at x. What is past them is read as `past`
+// and not written.
+HWY_INLINE Vector LoadPart(const float* x, int64_t left, float past = 0) {
   const Floats d;
   if (left >= kLanes) return hn::LoadU(d, x);
-  float part[kLanes] = {};
-  for (int64_t i = 0; i < left; ++i) part[i] = x[i];
+  float part[kLanes];
+  for (int64_t i = 0; i < kLanes; ++i) part[i] = i < left ? x[i] : past;
   return hn::LoadU(d, part);
 }
 HWY_INLINE void StorePart(Vector v, float* x, int64_t left) {
@@ -88,15 +91,14 @@ HWY_INLINE void StorePart(Vector v, float* x, int64_t left) {
   for (int64_t i = 0; i < left; ++i) x[i] = part[i];
 }
 
-// Sixteen chains, element i of a row in chain i mod 16.
-struct Chains {
-  Vector of[kRowVectors];
-  HWY_INLINE Chains() {
-#pragma GCC unroll 16
-    for (int j = 0; j < kRowVectors; ++j) of[j] = hn::Zero(Floats());
-  }
-  HWY_INLINE float Total() const;
-};
+// The largest number of a vector.
+HWY_INLINE float LargestLane(Vector v) {
+  float lanes[kLanes];
+  hn::StoreU(v, Floats(), lanes);
+  float max = lanes[0];
+  for (int j = 1; j < kLanes; ++j) max = max < lanes[j] ? lanes[j] : max;
+  return max;
+}
 
 // The sum of 16 floats: halves are added until one is left.
 HWY_INLINE float Sum16(const float* x) {
@@ -106,10 +108,67 @@ HWY_INLINE float Sum16(const float* x) {
   return (half[0] + half[2]) + (half[1] + half[3]);
 }
 
-HWY_INLINE float Chains::Total() const {
-  float sums[16];
-  for (int j = 0; j < kRowVectors; ++j) hn::StoreU(of[j], Floats(), sums + j * kLanes);
-  return Sum16(sums);
+// Sixteen chains, element i of a row in chain i mod 16.
+struct Chains {
+  Vector of[kRowVectors];
+  HWY_INLINE Chains() {
+#pragma GCC unroll 16
+    for (int j = 0; j < kRowVectors; ++j) of[j] = hn::Zero(Floats());
+  }
+  HWY_INLINE float Total() const {
+    float sums[16];
+    for (int j = 0; j < kRowVectors; ++j) hn::StoreU(of[j], Floats(), sums + j * kLanes);
+    return Sum16(sums);
+  }
+};
+
+// The sums of a tile of a product: rows of vectors, in registers while the tile runs.
+template <int kRows, int kVectors>
+struct TileSums {
+  Vector of[kRows][kVectors];
+  HWY_INLINE TileSums() {
+#pragma GCC unroll 8
+    for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 8
+      for (int j = 0; j < kVectors; ++j) of[r][j] = hn::Zero(Floats());
+    }
+  }
+  HWY_INLINE void AddTo(float* y, int64_t y_stride) const {
+    const Floats d;
+#pragma GCC unroll 8
+    for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 8
+      for (int j = 0; j < kVectors; ++j) {
+        float* at = y + r * y_stride + j * kLanes;
+        hn::StoreU(hn::Add(hn::LoadU(d, at), of[r][j]), d, at);
+      }
+    }
+  }
+};
+
+// The scores of a query become weights e^((score - max) * scale), 0 from the n-th to the next multiple of 16.
+struct Weighed {
+  float max, total;  // of the scores; of the weights
+};
+HWY_INLINE Weighed WeighScores(float* scores, int64_t n, float scale) {
+  const Floats d;
+  const int64_t padded = round_up(n, 16);
+  for (int64_t i = n; i < padded; ++i) scores[i] = -HUGE_VALF;
+  Vector largest = hn::LoadU(d, scores);
+  for (int64_t i = kLanes; i < padded; i += kLanes) largest = AtLeast(largest, hn::LoadU(d, scores + i));
+  const float max = LargestLane(largest);
+  const Vector maxes = hn::Set(d, max), scales = hn::Set(d, scale);
+  Chains total;
+  for (int64_t i = 0; i < padded; i += 16) {
+#pragma GCC unroll 16
+    for (int j = 0; j < kRowVectors; ++j) {
+      float* at = scores + i + j * kLanes;
+      const Vector weight = ExpOf(hn::Mul(hn::Sub(hn::LoadU(d, at), maxes), scales));
+      hn::StoreU(weight, d, at);
+      total.of[j] = hn::Add(total.of[j], weight);
+    }
+  }
+  return {max, total.Total()};
 }
 
 }  // namespace fulcrum::kernels::HWY_NAMESPACE

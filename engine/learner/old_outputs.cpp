@@ -32,7 +32,6 @@ Status fetch_old_outputs(const Models& models, const Needs& needs, const Forward
   TRY_DO(ranks.exchange(nullptr, "the policy before the update"));
   const std::array both = {&logps, &values};
   TRY_DO(sum_values(ranks.group(), both, "the policy before the update"));
-  ranks.begin();
   batch.old_logps = std::move(logps);
   batch.old_values = std::move(values);
   return ok_status();

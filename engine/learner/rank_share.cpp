@@ -49,7 +49,6 @@ Result<std::vector<float>> shared_logps(Agreement& ranks, const TrainBatch& batc
   TRY_DO(ranks.exchange(nullptr, kPurpose));
   const std::array values = {&out};
   TRY_DO(sum_values(ranks.group(), values, kPurpose));
-  ranks.begin();
   return out;
 }
 

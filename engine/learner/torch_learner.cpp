@@ -83,6 +83,7 @@ Status TorchLearner::prepare(TrainBatch& batch, ObjectiveState& state, Metrics& 
     TRY(constant, reference_logps(batch, stop));
     batch.reference_logps = std::move(constant);
   }
+  ranks_.begin();  // up to the exchange of the losses each rank is on its own
   return objective_->prepare(batch, state, metrics);
 }
 

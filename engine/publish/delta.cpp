@@ -58,10 +58,10 @@ class Encoder {
 
   std::string bytes(size_t weights) const {
     const Header header{weights, changed_, gaps_.size(), others_.size() / 2};
-    std::string out(sizeof header, '\0');
-    std::memcpy(out.data(), &header, sizeof header);
+    std::string out;
     out.reserve(size());
-    return out + gaps_ + steps_ + others_;
+    out.append(reinterpret_cast<const char*>(&header), sizeof header);
+    return out.append(gaps_).append(steps_).append(others_);
   }
 
  private:

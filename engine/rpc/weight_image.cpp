@@ -8,6 +8,7 @@
 #include "engine/core/hash.h"
 #include "engine/core/json.h"
 #include "engine/core/text.h"
+#include "engine/kernels/aligned.h"
 #include "engine/publish/delta.h"
 #include "engine/publish/flat_weights.h"
 #include "engine/rpc/convert.h"
@@ -16,11 +17,11 @@
 namespace fulcrum {
 namespace {
 
+using kernels::round_up;
+
 constexpr int64_t kAlignment = 64;  // of tensors: whole cache lines, any SIMD width
 constexpr int64_t kMaxImageBytes = int64_t{1} << 42;
 constexpr int64_t kMaxTokenizerBytes = int64_t{256} << 20;
-
-int64_t round_up(int64_t value, int64_t to) { return (value + to - 1) / to * to; }
 
 std::span<const std::byte> bytes_of(std::string_view text) {
   return std::as_bytes(std::span(text.data(), text.size()));

@@ -14,7 +14,7 @@ using kernels::AlignedFloats;
 using kernels::kRowAlign;
 using kernels::round_up;
 
-constexpr int64_t kChunkRows = 128;  // rows that go through the layers together; bounds the buffers
+constexpr int64_t kChunkRows = Decoder::kChunkRows;
 
 // Rows of activations side by side.
 struct Activations {

@@ -25,6 +25,8 @@ struct DecodeRow {
 
 class Decoder {
  public:
+  static constexpr int64_t kChunkRows = 128;  // that go through the layers together; bounds the buffers
+
   // `workers` outlives the decoder; rows are divided among them.
   Decoder(std::shared_ptr<const DecodeModel> model, Workers& workers);
   ~Decoder();

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <chrono>
+#include <csignal>
 #include <functional>
 #include <memory>
 #include <stop_token>
@@ -21,6 +22,7 @@ using RankWork = std::function<void(const std::shared_ptr<Collective>& group)>;
 inline void on_ranks(int64_t size, const RankWork& work,
                      std::chrono::milliseconds deadline = std::chrono::seconds(30),
                      const Launch& base = {.master_addr = "127.0.0.1", .master_port = free_port()}) {
+  ::signal(SIGPIPE, SIG_IGN);  // as the programs do: a rank that is gone is an error like any other
   std::vector<std::thread> threads;
   for (int64_t rank = 0; rank < size; ++rank) {
     threads.emplace_back([=] {

@@ -1,7 +1,6 @@
 #include "engine/kernels/attention/op.h"
 
 #include <algorithm>
-#include <limits>
 
 #include "engine/kernels/targets.h"
 
@@ -81,36 +80,6 @@ HWY_INLINE void Scores(const Heads& h, const AttentionInput& in) {
   for (; p < pages; ++p) ScorePages<kHeads, 1>(h, in.pages + p, p);
 }
 
-// Scores become weights e^((score - max) * scale), 0 past the last position; returns their sum.
-HWY_INLINE float Weights(float* scores, int64_t positions, float scale) {
-  const Floats d;
-  const int64_t padded = round_up(positions, kPagePositions);
-  for (int64_t i = positions; i < padded; ++i) scores[i] = -std::numeric_limits<float>::infinity();
-  Vector largest = hn::LoadU(d, scores);
-  for (int64_t i = kLanes; i < padded; i += kLanes) largest = AtLeast(largest, hn::LoadU(d, scores + i));
-  float lanes[kLanes];
-  hn::StoreU(largest, d, lanes);
-  float max = lanes[0];
-  for (int j = 1; j < kLanes; ++j) max = max < lanes[j] ? lanes[j] : max;
-
-  const Vector maxes = hn::Set(d, max), scales = hn::Set(d, scale);
-  Vector chains[kRowVectors];
-#pragma GCC unroll 16
-  for (int j = 0; j < kRowVectors; ++j) chains[j] = hn::Zero(d);
-  for (int64_t i = 0; i < padded; i += 16) {
-#pragma GCC unroll 16
-    for (int j = 0; j < kRowVectors; ++j) {
-      float* at = scores + i + j * kLanes;
-      const Vector weight = Exp(d, hn::Mul(hn::Sub(hn::LoadU(d, at), maxes), scales));
-      hn::StoreU(weight, d, at);
-      chains[j] = hn::Add(chains[j], weight);
-    }
-  }
-  float sums[16];
-  for (int j = 0; j < kRowVectors; ++j) hn::StoreU(chains[j], d, sums + j * kLanes);
-  return Sum16(sums);
-}
-
 // Sixteen dimensions of the outputs, from `column` on: four chains over positions.
 template <int kHeads>
 HWY_INLINE void Mix(const Heads& h, const AttentionInput& in, int64_t column, const float* sums,
@@ -160,7 +129,7 @@ template <int kHeads>
 HWY_INLINE void AttendHeads(const Heads& h, const AttentionInput& in, float scale, float* output) {
   Scores<kHeads>(h, in);
   float sums[kHeads];
-  for (int n = 0; n < kHeads; ++n) sums[n] = Weights(h.scores + n * h.scratch, in.positions, scale);
+  for (int n = 0; n < kHeads; ++n) sums[n] = WeighScores(h.scores + n * h.scratch, in.positions, scale).total;
   for (int64_t i = 0; i < h.head_dim; i += 16) {
     float part[kHeads * 16];
     Mix<kHeads>(h, in, i, sums, part);

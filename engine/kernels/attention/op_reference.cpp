@@ -3,6 +3,7 @@
 
 #include "engine/kernels/attention/op.h"
 #include "engine/kernels/exp/op.h"
+#include "engine/kernels/reference_sum.h"
 
 namespace fulcrum::kernels::reference {
 namespace {
@@ -30,14 +31,12 @@ void head_row(const AttentionShape& shape, const AttentionInput& in, int64_t hea
     weights[p] = exp((weights[p] - max) * shape.scale);
     sums[p % 16] += weights[p];
   }
-  for (int width = 8; width > 0; width /= 2) {
-    for (int i = 0; i < width; ++i) sums[i] += sums[i + width];
-  }
+  const float total = sum16(sums);
   for (int64_t i = 0; i < shape.head_dim; ++i) {
     float chains[4] = {};
     for (int64_t p = 0; p < in.positions; ++p)
       chains[p % 4] = std::fma(weights[p], value(p, i), chains[p % 4]);
-    output[head * shape.head_dim + i] = ((chains[0] + chains[1]) + (chains[2] + chains[3])) / sums[0];
+    output[head * shape.head_dim + i] = ((chains[0] + chains[1]) + (chains[2] + chains[3])) / total;
   }
 }
 

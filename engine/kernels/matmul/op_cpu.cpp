@@ -32,12 +32,7 @@ using Block = kernels::Block<float, float>;
 template <int kRows, int kVectors, int kLines>
 HWY_INLINE void Tile(const Block& b, int64_t column) {
   const Floats d;
-  Vector sums[kRows][kVectors];
-#pragma GCC unroll 8
-  for (int r = 0; r < kRows; ++r) {
-#pragma GCC unroll 8
-    for (int j = 0; j < kVectors; ++j) sums[r][j] = hn::Zero(d);
-  }
+  TileSums<kRows, kVectors> sums;
   const float* HWY_RESTRICT weights = b.weights + column;
   const float* HWY_RESTRICT x = b.x;
   const int64_t x_stride = b.x_stride;
@@ -52,17 +47,10 @@ HWY_INLINE void Tile(const Block& b, int64_t column) {
     for (int r = 0; r < kRows; ++r) {
       const Vector input = hn::Set(d, x[r * x_stride + k]);
 #pragma GCC unroll 8
-      for (int j = 0; j < kVectors; ++j) sums[r][j] = Fma(input, w[j], sums[r][j]);
+      for (int j = 0; j < kVectors; ++j) sums.of[r][j] = Fma(input, w[j], sums.of[r][j]);
     }
   }
-#pragma GCC unroll 8
-  for (int r = 0; r < kRows; ++r) {
-#pragma GCC unroll 8
-    for (int j = 0; j < kVectors; ++j) {
-      float* y = b.y + r * b.y_stride + column + j * kLanes;
-      hn::StoreU(hn::Add(hn::LoadU(d, y), sums[r][j]), d, y);
-    }
-  }
+  sums.AddTo(b.y + column, b.y_stride);
 }
 
 template <int kRows, int kLines>

@@ -34,12 +34,7 @@ template <int kRows, int kLines>
 HWY_INLINE void Tile(const Block& b, int64_t column) {
   const Floats d;
   const hn::RebindToUnsigned<Floats> du;
-  Vector sums[kRows][kVectors];
-#pragma GCC unroll 8
-  for (int r = 0; r < kRows; ++r) {
-#pragma GCC unroll 8
-    for (int j = 0; j < kVectors; ++j) sums[r][j] = hn::Zero(d);
-  }
+  TileSums<kRows, kVectors> sums;
   const uint32_t* HWY_RESTRICT weights = b.weights + column;
   const uint32_t* ahead = b.ahead;
   for (int64_t p = 0; p < b.steps; ++p, weights += kPanelOutputs, ahead += kLines * kLineWords) {
@@ -53,17 +48,11 @@ HWY_INLINE void Tile(const Block& b, int64_t column) {
       Vector first, second;
       Widen(d, hn::Set(du, pair_at(b.x + r * b.x_stride + 2 * p)), first, second);
 #pragma GCC unroll 8
-      for (int j = 0; j < kVectors; ++j) sums[r][j] = Fma(first, even[j], Fma(second, odd[j], sums[r][j]));
+      for (int j = 0; j < kVectors; ++j)
+        sums.of[r][j] = Fma(first, even[j], Fma(second, odd[j], sums.of[r][j]));
     }
   }
-#pragma GCC unroll 8
-  for (int r = 0; r < kRows; ++r) {
-#pragma GCC unroll 8
-    for (int j = 0; j < kVectors; ++j) {
-      float* y = b.y + r * b.y_stride + column + j * kLanes;
-      hn::StoreU(hn::Add(hn::LoadU(d, y), sums[r][j]), d, y);
-    }
-  }
+  sums.AddTo(b.y + column, b.y_stride);
 }
 
 template <int kRows, int kLines>

@@ -172,34 +172,11 @@ class Group {
 
   // Scores become weights, 0 from the n-th to the `width`-th; returns their sum.
   float Softmax(float* scores, int64_t n, int64_t width, float* lse) const {
-    const Floats d;
+    const Weighed weighed = WeighScores(scores, n, scale_);
     const int64_t padded = round_up(n, 16);
-    for (int64_t i = n; i < padded; ++i) scores[i] = -HUGE_VALF;
-    Vector largest = hn::LoadU(d, scores);
-    for (int64_t i = kLanes; i < padded; i += kLanes) largest = AtLeast(largest, hn::LoadU(d, scores + i));
-    float lanes[kLanes];
-    hn::StoreU(largest, d, lanes);
-    float max = lanes[0];
-    for (int j = 1; j < kLanes; ++j) max = max < lanes[j] ? lanes[j] : max;
-    const Vector maxes = hn::Set(d, max), scales = hn::Set(d, scale_);
-    Vector chains[kRowVectors];
-#pragma GCC unroll 16
-    for (int j = 0; j < kRowVectors; ++j) chains[j] = hn::Zero(d);
-    for (int64_t i = 0; i < padded; i += 16) {
-#pragma GCC unroll 16
-      for (int j = 0; j < kRowVectors; ++j) {
-        float* at = scores + i + j * kLanes;
-        const Vector weight = Exp(d, hn::Mul(hn::Sub(hn::LoadU(d, at), maxes), scales));
-        hn::StoreU(weight, d, at);
-        chains[j] = hn::Add(chains[j], weight);
-      }
-    }
     Zero(scores + padded, width - padded);
-    float sums[16];
-    for (int j = 0; j < kRowVectors; ++j) hn::StoreU(chains[j], d, sums + j * kLanes);
-    const float total = Sum16(sums);
-    *lse = max * scale_ + std::log(total);
-    return total;
+    *lse = weighed.max * scale_ + std::log(weighed.total);
+    return weighed.total;
   }
 
   // With P = exp(scale S - lse), dP = dO V^T and D = sum dO O:  dS = scale P (dP - D),  dQ = dS K,

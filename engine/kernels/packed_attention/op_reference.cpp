@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "engine/kernels/exp/op.h"
+#include "engine/kernels/reference_sum.h"
 
 namespace fulcrum::kernels::reference {
 namespace {
@@ -17,13 +18,10 @@ struct Query {
   Floats rotated, scores;
 };
 
-float sum16(const Floats& x) {
+float sum_of(const Floats& x) {
   float sums[16] = {};
   for (size_t i = 0; i < x.size(); ++i) sums[i % 16] += x[i];
-  for (int width = 8; width > 0; width /= 2) {
-    for (int i = 0; i < width; ++i) sums[i] += sums[i + width];
-  }
-  return sums[0];
+  return sum16(sums);
 }
 
 Floats rotated(const PackedRows& rows, const float* x, int64_t token, float sign) {
@@ -94,7 +92,7 @@ void packed_attention(const PackedRows& rows, std::span<const TokenRange> group,
     Floats weights, sum(static_cast<size_t>(rows.head_dim));
     for (const float score : q.scores) weights.push_back(exp((score - max) * h.scale()));
     for (size_t i = 0; i < weights.size(); ++i) add(weights[i], h.value(q.keys[i]), sum);
-    const float total = sum16(weights);
+    const float total = sum_of(weights);
     for (size_t i = 0; i < sum.size(); ++i)
       out[token * rows.out_columns() + head * rows.head_dim + static_cast<int64_t>(i)] = sum[i] / total;
     lse[token * rows.heads + head] = max * h.scale() + std::log(total);
@@ -117,7 +115,7 @@ void packed_attention_backward(const PackedRows& rows, std::span<const TokenRang
     Floats products(16), d_query(dim);
     for (size_t j = 0; j < dim; ++j)
       products[j % 16] = std::fma(d_out[j], g.out[column + static_cast<int64_t>(j)], products[j % 16]);
-    const float mean = sum16(products);
+    const float mean = sum_of(products);
     for (size_t i = 0; i < q.keys.size(); ++i) {
       const float weight = exp(std::fma(q.scores[i], h.scale(), -g.lse[token * rows.heads + head]));
       const float slope = dot(Floats(d_out, d_out + dim), h.value(q.keys[i])) - mean;

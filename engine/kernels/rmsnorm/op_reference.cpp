@@ -1,5 +1,6 @@
 #include <cmath>
 
+#include "engine/kernels/reference_sum.h"
 #include "engine/kernels/rmsnorm/op.h"
 
 namespace fulcrum::kernels::reference {
@@ -7,10 +8,7 @@ namespace fulcrum::kernels::reference {
 void rmsnorm_row(const float* x, const float* weight, int64_t n, float epsilon, float* y) {
   float chains[16] = {};
   for (int64_t i = 0; i < n; ++i) chains[i % 16] = std::fma(x[i], x[i], chains[i % 16]);
-  for (int width = 8; width > 0; width /= 2) {
-    for (int i = 0; i < width; ++i) chains[i] += chains[i + width];
-  }
-  const float scale = 1.0f / std::sqrt(chains[0] / static_cast<float>(n) + epsilon);
+  const float scale = 1.0f / std::sqrt(sum16(chains) / static_cast<float>(n) + epsilon);
   for (int64_t i = 0; i < n; ++i) y[i] = x[i] * scale * weight[i];
 }
 

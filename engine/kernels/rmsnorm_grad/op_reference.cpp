@@ -1,19 +1,9 @@
 #include <cmath>
 
+#include "engine/kernels/reference_sum.h"
 #include "engine/kernels/rmsnorm_grad/op.h"
 
 namespace fulcrum::kernels::reference {
-namespace {
-
-float sum16(float* sums) {
-  for (int width = 8; width > 0; width /= 2) {
-    for (int i = 0; i < width; ++i) sums[i] += sums[i + width];
-  }
-  return sums[0];
-}
-
-}  // namespace
-
 void rmsnorm_row_backward(const RmsNormRow& row, const float* dy, float* y, float* dx, float* d_weight) {
   float squares[16] = {}, products[16] = {};
   for (int64_t i = 0; i < row.n; ++i) {

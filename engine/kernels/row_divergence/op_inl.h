@@ -27,9 +27,6 @@ namespace fulcrum::kernels::HWY_NAMESPACE {
 inline constexpr float kNear = 20;  // log-ratios within it keep everything in fp32's range
 inline constexpr int64_t kDivergenceBlock = 256;
 
-// Ours (engine/kernels/exp), not Highway's.
-HWY_INLINE Vector ExpOf(Vector x) { return fulcrum::kernels::HWY_NAMESPACE::Exp(Floats(), x); }
-
 // A condition on every number of a vector.
 struct Where {
   hn::Mask<Floats> mask;
@@ -83,54 +80,44 @@ struct Row {
  private:
   // What is past the row has no probability under either.
   HWY_INLINE Vector Shifted(const float* x, float lse, int64_t at) const {
-    const Floats d;
-    const Vector v = hn::Sub(LoadPart(x + at, task.n - at), hn::Set(d, lse));
-    if (task.n - at >= kLanes) return v;
-    const auto inside = hn::FirstN(d, static_cast<size_t>(task.n > at ? task.n - at : 0));
-    return hn::IfThenElse(inside, v, hn::Set(d, -200.0f));
+    return hn::Sub(LoadPart(x + at, task.n - at, lse - 200), hn::Set(Floats(), lse));
   }
 };
 
-// f(block's begin, block's end) summed in double.
-template <class F>
-HWY_INLINE double SumOfBlocks(int64_t n, const F& f) {
+// The sum of a row: add(at, log p, log-ratio, chain) adds to a chain what the tokens from `at` on give.
+// Blocks are added in double.
+template <class Add>
+HWY_INLINE double SumOver(const Row& row, const Add& add) {
   double total = 0;
-  for (int64_t begin = 0; begin < n; begin += kDivergenceBlock)
-    total += f(begin, begin + kDivergenceBlock < n ? begin + kDivergenceBlock : n);
+  for (int64_t begin = 0; begin < row.task.n; begin += kDivergenceBlock) {
+    const int64_t end = begin + kDivergenceBlock < row.task.n ? begin + kDivergenceBlock : row.task.n;
+    Chains sum;
+    for (int64_t i = begin; i < end; i += 16) {
+      for (int j = 0; j < kRowVectors; ++j) {
+        const int64_t at = i + j * kLanes;
+        const Vector log_p = row.LogReference(at);
+        add(at, log_p, Lane(hn::Sub(row.LogPolicy(at), log_p)), sum.of[j]);
+      }
+    }
+    total += sum.Total();
+  }
   return total;
 }
 
 template <class G>
 double Value(const G& g, const Row& row) {
-  return SumOfBlocks(row.task.n, [&](int64_t begin, int64_t end) {
-    Chains sum;
-    for (int64_t i = begin; i < end; i += 16) {
-      for (int j = 0; j < kRowVectors; ++j) {
-        const Vector log_p = row.LogReference(i + j * kLanes);
-        const Lane l = hn::Sub(row.LogPolicy(i + j * kLanes), log_p);
-        sum.of[j] = Fma(ExpOf(log_p), g.value(l).v, sum.of[j]);
-      }
-    }
-    return sum.Total();
+  return SumOver(row, [&](int64_t, Vector log_p, Lane l, Vector& chain) {
+    chain = Fma(ExpOf(log_p), g.value(l).v, chain);
   });
 }
 
 // The slopes p u f'(u) take the place of the reference's logits; their sum.
 template <class G>
 double Slopes(const G& g, const Row& row) {
-  return SumOfBlocks(row.task.n, [&](int64_t begin, int64_t end) {
-    Chains sum;
-    for (int64_t i = begin; i < end; i += 16) {
-      for (int j = 0; j < kRowVectors; ++j) {
-        const int64_t at = i + j * kLanes;
-        const Vector log_p = row.LogReference(at);
-        const Lane l = hn::Sub(row.LogPolicy(at), log_p);
-        const Vector slope = hn::Mul(ExpOf(log_p), g.gradient(l).v);
-        sum.of[j] = hn::Add(sum.of[j], slope);
-        StorePart(slope, row.task.reference + at, row.task.n - at);
-      }
-    }
-    return sum.Total();
+  return SumOver(row, [&](int64_t at, Vector log_p, Lane l, Vector& chain) {
+    const Vector slope = hn::Mul(ExpOf(log_p), g.gradient(l).v);
+    chain = hn::Add(chain, slope);
+    StorePart(slope, row.task.reference + at, row.task.n - at);
   });
 }
 

@@ -26,10 +26,7 @@ float Scale(const float* logits, int64_t n, float temperature, float* weights) {
     hn::StoreU(scaled, d, weights + i);
     largest = AtLeast(largest, scaled);
   }
-  float lanes[kLanes];
-  hn::StoreU(largest, d, lanes);
-  float max = lanes[0];
-  for (int j = 1; j < kLanes; ++j) max = max < lanes[j] ? lanes[j] : max;
+  float max = LargestLane(largest);
   for (; i < n; ++i) {
     hn::StoreU(hn::Div(hn::LoadU(one, logits + i), hn::Set(one, temperature)), one, weights + i);
     max = max < weights[i] ? weights[i] : max;
@@ -45,21 +42,17 @@ SoftmaxTotal SoftmaxWeights(const float* logits, int64_t n, float temperature, f
   const Vector max = hn::Set(d, result.max);
   for (int64_t begin = 0; begin < n; begin += kSoftmaxBlock) {
     const int64_t end = begin + kSoftmaxBlock < n ? begin + kSoftmaxBlock : n;
-    Vector chains[kRowVectors];
-#pragma GCC unroll 16
-    for (int j = 0; j < kRowVectors; ++j) chains[j] = hn::Zero(d);
+    Chains sum;
     for (int64_t i = begin; i < end; i += 16) {
 #pragma GCC unroll 16
       for (int j = 0; j < kRowVectors; ++j) {
         float* at = weights + i + j * kLanes;
         const Vector weight = Exp(d, hn::Sub(hn::LoadU(d, at), max));
         hn::StoreU(weight, d, at);
-        chains[j] = hn::Add(chains[j], weight);
+        sum.of[j] = hn::Add(sum.of[j], weight);
       }
     }
-    float sums[16];
-    for (int j = 0; j < kRowVectors; ++j) hn::StoreU(chains[j], d, sums + j * kLanes);
-    block_sums[begin / kSoftmaxBlock] = Sum16(sums);
+    block_sums[begin / kSoftmaxBlock] = sum.Total();
     result.total += block_sums[begin / kSoftmaxBlock];
   }
   return result;

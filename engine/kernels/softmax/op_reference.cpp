@@ -3,6 +3,7 @@
 
 #include "engine/kernels/aligned.h"
 #include "engine/kernels/exp/op.h"
+#include "engine/kernels/reference_sum.h"
 #include "engine/kernels/softmax/op.h"
 
 namespace fulcrum::kernels::reference {
@@ -17,11 +18,8 @@ SoftmaxTotal softmax_weights(const float* logits, int64_t n, float temperature, 
       weights[i] = exp(logits[i] / temperature - result.max);
       chains[i % 16] += weights[i];
     }
-    for (int width = 8; width > 0; width /= 2) {
-      for (int i = 0; i < width; ++i) chains[i] += chains[i + width];
-    }
-    block_sums[begin / kSoftmaxBlock] = chains[0];
-    result.total += chains[0];
+    block_sums[begin / kSoftmaxBlock] = sum16(chains);
+    result.total += block_sums[begin / kSoftmaxBlock];
   }
   for (int64_t i = n; i < round_up(n, kRowAlign); ++i) weights[i] = 0.0f;
   return result;

@@ -17,17 +17,16 @@ namespace fulcrum::kernels::HWY_NAMESPACE {
 
 inline constexpr int64_t kBlock = 256;
 
-// Logits over temperature: a division, as the sampler's.
+// Logits over temperature: a division, as the sampler's. `past`: the logit of what is past the row.
 struct Scaled {
   explicit Scaled(const LogitsRow& row) : row_(row), temperature_(hn::Set(Floats(), row.temperature)) {}
   HWY_INLINE Vector operator()(int64_t at, float past) const {
-    const int64_t left = row_.n - at;
-    const Floats d;
-    Vector z = LoadPart(row_.logits + at, left);
-    if (row_.temperature != 1) z = hn::Div(z, temperature_);
-    return left >= kLanes
-               ? z
-               : hn::IfThenElse(hn::FirstN(d, static_cast<size_t>(left < 0 ? 0 : left)), z, hn::Set(d, past));
+    const Vector z = LoadPart(row_.logits + at, row_.n - at, past);
+    return row_.temperature != 1 ? hn::Div(z, temperature_) : z;
+  }
+  HWY_INLINE float Own() const {
+    const float z = row_.logits[row_.id];
+    return row_.temperature != 1 ? z / row_.temperature : z;
   }
 
  private:
@@ -40,11 +39,7 @@ float Largest(const LogitsRow& row, const Scaled& z) {
   constexpr float kNothing = -std::numeric_limits<float>::infinity();
   Vector largest = hn::Set(d, kNothing);
   for (int64_t at = 0; at < row.n; at += kLanes) largest = AtLeast(largest, z(at, kNothing));
-  float lanes[kLanes];
-  hn::StoreU(largest, d, lanes);
-  float max = lanes[0];
-  for (int j = 1; j < kLanes; ++j) max = max < lanes[j] ? lanes[j] : max;
-  return max;
+  return LargestLane(largest);
 }
 
 template <bool kEntropy>
@@ -74,7 +69,7 @@ TokenLoss Loss(const LogitsRow& row) {
     if constexpr (kEntropy) weighted += product.Total();
   }
   const double log_total = std::log(total);
-  const float own = row.temperature != 1 ? row.logits[row.id] / row.temperature : row.logits[row.id];
+  const float own = z.Own();
   TokenLoss out;
   out.logp = static_cast<float>(double{own - max} - log_total);
   out.lse = static_cast<float>(double{max} + log_total);
@@ -90,7 +85,7 @@ void LossBackward(const LogitsRow& row, float lse, float coefficient) {
   const Floats d;
   const Scaled z(row);
   const float scaled = coefficient / row.temperature;
-  const float own = row.temperature != 1 ? row.logits[row.id] / row.temperature : row.logits[row.id];
+  const float own = z.Own();
   const Vector shift = hn::Set(d, lse), factor = hn::Set(d, -scaled);
   for (int64_t at = 0; at < row.n; at += kLanes) {
     const Vector gradient = hn::Mul(Exp(d, hn::Sub(z(at, 0), shift)), factor);

@@ -2,6 +2,7 @@
 #include <cmath>
 
 #include "engine/kernels/exp/op.h"
+#include "engine/kernels/reference_sum.h"
 #include "engine/kernels/token_loss/op.h"
 
 namespace fulcrum::kernels::reference {
@@ -9,13 +10,6 @@ namespace {
 
 float scaled(const LogitsRow& row, int64_t i) {
   return row.temperature != 1 ? row.logits[i] / row.temperature : row.logits[i];
-}
-
-float sum16(float* sums) {
-  for (int width = 8; width > 0; width /= 2) {
-    for (int i = 0; i < width; ++i) sums[i] += sums[i + width];
-  }
-  return sums[0];
 }
 
 }  // namespace

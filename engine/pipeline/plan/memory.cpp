@@ -5,6 +5,7 @@
 
 #include "engine/kernels/attention/op.h"
 #include "engine/kernels/matmul/op.h"
+#include "policy/decode/decoder.h"
 
 namespace fulcrum {
 namespace {
@@ -31,9 +32,7 @@ struct Widths {
 // A model of nn: the fp32 leaves and, with bf16, what the forward pass uses in their place: the matrices
 // inside of the layers in bf16, the others rounded in fp32.
 int64_t learner_model_bytes(const ModelSpec& spec, bool bf16) {
-  const Widths w(spec);
-  const int64_t all = parameter_count(spec);
-  const int64_t inside = spec.num_hidden_layers * w.hidden * (w.qkv + w.query + 3 * w.inner);
+  const int64_t all = parameter_count(spec), inside = spec.num_hidden_layers * layer_matrix_weights(spec);
   return kFloat * all + (bf16 ? 2 * inside + kFloat * (all - inside) : 0);
 }
 
@@ -70,10 +69,9 @@ int64_t cache_bytes(const Workload& w, int64_t at_a_time) {
 
 // The decoder's rows and logits, and each group's logits after its prompt.
 int64_t decoder_buffer_bytes(const Workload& w, int64_t at_a_time) {
-  constexpr int64_t kChunkRows = 128;  // policy/decode/decoder.cpp
   const Widths x(w.spec);
-  const int64_t rows =
-      w.config.sampling.rollout_threads * kChunkRows * (2 * x.hidden + x.qkv + x.query + 3 * x.inner);
+  const int64_t rows = w.config.sampling.rollout_threads * Decoder::kChunkRows *
+                       (2 * x.hidden + x.qkv + x.query + 3 * x.inner);
   const int64_t logits = w.spec.vocab_size * (2 * at_a_time + 4 * w.config.sampling.rollout_threads);
   return kFloat * (rows + logits);
 }

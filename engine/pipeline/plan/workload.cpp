@@ -99,14 +99,21 @@ std::vector<const DataRow*> largest_step(const JobConfig& config, const Dataset&
   return largest;
 }
 
+int64_t element_count(std::span<const int64_t> shape) {
+  int64_t out = 1;
+  for (const int64_t d : shape) out *= d;
+  return out;
+}
+
 int64_t parameter_count(const ModelSpec& spec) {
   int64_t out = 0;
-  for (const auto& [name, shape] : expected_tensors(spec)) {
-    int64_t n = 1;
-    for (const int64_t d : shape) n *= d;
-    out += n;
-  }
+  for (const auto& [name, shape] : expected_tensors(spec)) out += element_count(shape);
   return out;
+}
+
+int64_t layer_matrix_weights(const ModelSpec& s) {
+  const int64_t query = s.num_attention_heads * s.head_dim, keys = s.num_key_value_heads * s.head_dim;
+  return s.hidden_size * (2 * query + 2 * keys + 3 * s.intermediate_size);
 }
 
 }  // namespace fulcrum

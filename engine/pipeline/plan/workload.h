@@ -47,7 +47,9 @@ Workload workload_of(const JobConfig& config, const ModelSpec& spec, const Needs
 // Of the first steps that the job would make, the rows of the one with the most tokens.
 std::vector<const DataRow*> largest_step(const JobConfig& config, const Dataset& data);
 
-// Weights of a model, each once.
+int64_t element_count(std::span<const int64_t> shape);
+// Weights of a model, each once; those of the matrices in one layer.
 int64_t parameter_count(const ModelSpec& spec);
+int64_t layer_matrix_weights(const ModelSpec& spec);
 
 }  // namespace fulcrum

@@ -50,14 +50,10 @@ double least_of(int at_least, double enough_seconds, Run run) {
 double number(int64_t n) { return static_cast<double>(n); }
 double ratio(int64_t whole, int64_t part) { return number(whole) / number(part); }
 
-int64_t weights_of_layer(const ModelSpec& s) {
-  const int64_t query = s.num_attention_heads * s.head_dim, keys = s.num_key_value_heads * s.head_dim;
-  return s.hidden_size * (2 * query + 2 * keys + 3 * s.intermediate_size);
-}
-
 // The model with as many layers as `weights` allow, and `rows` of the vocabulary.
 ModelSpec part_of(ModelSpec spec, int64_t weights, int64_t rows) {
-  spec.num_hidden_layers = std::clamp<int64_t>(weights / weights_of_layer(spec), 1, spec.num_hidden_layers);
+  spec.num_hidden_layers =
+      std::clamp<int64_t>(weights / layer_matrix_weights(spec), 1, spec.num_hidden_layers);
   spec.vocab_size = std::min(spec.vocab_size, rows);
   spec.tie_word_embeddings = true;
   spec.score_head = false;
@@ -68,19 +64,14 @@ ModelSpec part_of(ModelSpec spec, int64_t weights, int64_t rows) {
 TensorMap filled(const ModelSpec& spec) {
   const auto shapes = expected_tensors(spec);
   int64_t most = 0;
-  const auto numel = [](const std::vector<int64_t>& shape) {
-    int64_t n = 1;
-    for (const int64_t d : shape) n *= d;
-    return n;
-  };
-  for (const auto& [name, shape] : shapes) most = std::max(most, numel(shape));
+  for (const auto& [name, shape] : shapes) most = std::max(most, element_count(shape));
   const auto values = std::make_shared<std::vector<float>>(static_cast<size_t>(most));
   for (size_t i = 0; i < values->size(); ++i) (*values)[i] = 0.002f * static_cast<float>(i % 17) - 0.016f;
   TensorMap out;
   for (const auto& [name, shape] : shapes) {
     out[name] = {.dtype = DType::kF32,
                  .shape = shape,
-                 .bytes = std::as_bytes(std::span(*values).first(static_cast<size_t>(numel(shape)))),
+                 .bytes = std::as_bytes(std::span(*values).first(static_cast<size_t>(element_count(shape)))),
                  .owner = values};
   }
   return out;
@@ -89,7 +80,7 @@ TensorMap filled(const ModelSpec& spec) {
 // Rows of the step's batch that are worth the layers' share of the time, with ids that the small vocabulary
 // has (0).
 TrainBatch sample_of(const Workload& w, const ModelSpec& part) {
-  const double token = 6 * number(part.num_hidden_layers * weights_of_layer(part));
+  const double token = 6 * number(part.num_hidden_layers * layer_matrix_weights(part));
   const auto fitting = static_cast<int64_t>(kLayerWork / token);
   const int64_t most = std::min(std::max<int64_t>(fitting, 64), w.config.learner.max_tokens_per_micro_batch);
   TrainBatch out = slice(w.batch, micro_batches(w.batch, most, w.needs.pairs).front());
