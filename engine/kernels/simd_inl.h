@@ -133,6 +133,14 @@ struct TileSums {
       for (int j = 0; j < kVectors; ++j) of[r][j] = hn::Zero(Floats());
     }
   }
+  HWY_INLINE void StoreTo(float* y, int64_t y_stride) const {
+    const Floats d;
+#pragma GCC unroll 8
+    for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 8
+      for (int j = 0; j < kVectors; ++j) hn::StoreU(of[r][j], d, y + r * y_stride + j * kLanes);
+    }
+  }
   HWY_INLINE void AddTo(float* y, int64_t y_stride) const {
     const Floats d;
 #pragma GCC unroll 8

@@ -1,15 +1,14 @@
 #include "policy/nn/layer.h"
 
 #include <ATen/TensorOperators.h>
-#include <ATen/ops/addmm.h>
 #include <ATen/ops/cat.h>
-#include <ATen/ops/mm.h>
 #include <ATen/ops/zeros_like.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <utility>
 
 #include "policy/nn/layer_rows.h"
+#include "policy/nn/products.h"
 
 namespace fulcrum {
 namespace {
@@ -43,25 +42,30 @@ class RmsNorm : public Function<RmsNorm> {
   }
 };
 
-// [T, rows of w]; `add`, if given, is added to it.
-at::Tensor product(const at::Tensor& x_TD, const FusedLinear& w, const at::Tensor& add = {}) {
-  if (w.compute.scalar_type() != at::kFloat) {
-    const at::Tensor y = at::mm(x_TD.to(w.compute.scalar_type()), w.compute.t()).to(at::kFloat);
-    return add.defined() ? y + add : y;
-  }
-  return add.defined() ? at::addmm(add, x_TD, w.compute.t()) : at::mm(x_TD, w.compute.t());
+at::ScalarType dtype_of(const FusedLinear& w) { return w.compute.scalar_type(); }
+
+// x w^T, [T, rows of w].
+at::Tensor project(const at::Tensor& x_TD, const FusedLinear& w) {
+  return product(x_TD.to(dtype_of(w)), w.compute.t()).to(at::kFloat);
+}
+
+// The same, added to `residual`.
+at::Tensor project_and_add(const at::Tensor& x_TD, const FusedLinear& w, const at::Tensor& residual) {
+  if (dtype_of(w) != at::kFloat) return project(x_TD, w).add_(residual);
+  at::Tensor out = residual.clone();
+  product_into(out, x_TD, w.compute.t(), true);
+  return out;
 }
 
 // dy w: the gradient of a product's input.
 at::Tensor input_gradient(const at::Tensor& dy, const FusedLinear& w) {
-  return at::mm(dy.to(w.compute.scalar_type()), w.compute).to(at::kFloat);
+  return product(dy.to(dtype_of(w)), w.compute).to(at::kFloat);
 }
 
 // dy^T x, part by part.
 void append_weight_gradient(const at::Tensor& dy, const at::Tensor& x, const FusedLinear& w,
                             variable_list& out) {
-  const at::ScalarType dtype = w.compute.scalar_type();
-  const at::Tensor d_weight = at::mm(dy.to(dtype).t(), x.to(dtype)).to(at::kFloat);
+  const at::Tensor d_weight = product(dy.to(dtype_of(w)).t(), x.to(dtype_of(w))).to(at::kFloat);
   int64_t begin = 0;
   for (const at::Tensor& part : w.parts) {
     out.push_back(d_weight.narrow(0, begin, part.size(0)));
@@ -81,16 +85,16 @@ struct Run final : torch::CustomClassHolder {
   // The layer's output; everything else of it goes to `kept`.
   at::Tensor forward(Kept& kept) const {
     const LayerWeights& w = weights;
-    kept.qkv = product(rms_norm_rows(kept.x, w.input_norm.value(), options.rms_norm_eps), w.qkv);
+    kept.qkv = project(rms_norm_rows(kept.x, w.input_norm.value(), options.rms_norm_eps), w.qkv);
     if (const auto& b = w.qkv_bias; !b.empty())
       kept.qkv.add_(at::cat({b[0].value(), b[1].value(), b[2].value()}));
     AttentionContext::Output attended = attention->forward(kept.qkv);
     kept.attended = std::move(attended.out_TC);
     kept.lse = std::move(attended.lse_TH);
-    kept.middle = product(kept.attended, w.out, kept.x);
+    kept.middle = project_and_add(kept.attended, w.out, kept.x);
     kept.gate_up =
-        product(rms_norm_rows(kept.middle, w.post_attention_norm.value(), options.rms_norm_eps), w.gate_up);
-    return product(swiglu_rows(kept.gate_up), w.down, kept.middle);
+        project(rms_norm_rows(kept.middle, w.post_attention_norm.value(), options.rms_norm_eps), w.gate_up);
+    return project_and_add(swiglu_rows(kept.gate_up), w.down, kept.middle);
   }
 
   const LayerWeights& weights;

@@ -1,6 +1,7 @@
 // The parts of a transformer on packed tokens: a whole layer as one autograd node with a backward pass
-// written by hand, and the RMS norm. Called by llama.cpp. Products are LibTorch's, everything between them
-// is kernels on fp32 rows; with bf16 the operands of the products are rounded to bf16, nothing else is.
+// written by hand, and the RMS norm. Called by llama.cpp. Products are those of products.h, everything
+// between them is kernels on fp32 rows; with bf16 the operands of the products are rounded to bf16, nothing
+// else is.
 #pragma once
 
 #include <ATen/core/Tensor.h>

@@ -4,11 +4,12 @@
 
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/empty.h>
-#include <ATen/ops/mm.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <algorithm>
 #include <string>
+
+#include "policy/nn/products.h"
 
 namespace fulcrum {
 
@@ -21,7 +22,7 @@ struct Head {
 inline at::Tensor chunk_logits(const Head& head, double temperature, int64_t begin, int64_t n,
                                at::Tensor& buffer) {
   at::Tensor logits_nV = buffer.narrow(0, 0, n);
-  at::mm_out(logits_nV, head.hidden_ND.narrow(0, begin, n), head.weight_VD.t());
+  product_into(logits_nV, head.hidden_ND.narrow(0, begin, n), head.weight_VD.t(), false);
   if (temperature != 1) logits_nV.div_(temperature);
   return logits_nV;
 }

@@ -86,11 +86,8 @@ class ChunkedDivergences : public torch::autograd::Function<ChunkedDivergences> 
           }
           const at::Tensor unused_n = (part(g_N) == 0).logical_and_(part(h_N) == 0);
           z.masked_fill_(unused_n.unsqueeze(1), 0);  // whatever stands at masked targets
-          if (out[0].defined()) {
-            at::Tensor rows = out[0].narrow(0, begin, n);
-            at::mm_out(rows, z, policy.weight_VD);
-          }
-          if (out[1].defined()) out[1].addmm_(z.t(), policy.hidden_ND.narrow(0, begin, n));
+          if (out[0].defined()) product_into(out[0].narrow(0, begin, n), z, policy.weight_VD, false);
+          if (out[1].defined()) product_into(out[1], z.t(), policy.hidden_ND.narrow(0, begin, n), true);
         });
     return out;
   }

@@ -6,7 +6,6 @@
 // again for all chunks but the last, whose logits are still there.
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
-#include <ATen/ops/mm.h>
 #include <ATen/ops/zeros_like.h>
 #include <torch/csrc/autograd/custom_function.h>
 
@@ -60,11 +59,8 @@ class TokenLogps : public torch::autograd::Function<TokenLogps> {
       const at::Tensor z = kept ? buffer.narrow(0, 0, n) : chunk_logits(head, 1, begin, n, buffer);
       row_loss_gradients({z, ids_N.narrow(0, begin, n), temperature}, lse_N.narrow(0, begin, n),
                          d_logps_N.narrow(0, begin, n));
-      if (out[0].defined()) {
-        at::Tensor rows = out[0].narrow(0, begin, n);
-        at::mm_out(rows, z, weight_VD);
-      }
-      if (out[1].defined()) out[1].addmm_(z.t(), hidden_ND.narrow(0, begin, n));
+      if (out[0].defined()) product_into(out[0].narrow(0, begin, n), z, weight_VD, false);
+      if (out[1].defined()) product_into(out[1], z.t(), hidden_ND.narrow(0, begin, n), true);
     });
     return out;
   }
