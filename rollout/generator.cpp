@@ -205,9 +205,9 @@ Status Generator::Batch::step() {
 
 void Generator::Batch::draw(std::span<Sequence> sequences,
                             const std::function<std::span<const float>(size_t)>& logits_of) {
-  const auto parts = static_cast<size_t>(owner_.workers_.count());
-  owner_.workers_.run([&](int64_t worker) {
-    for (size_t i = static_cast<size_t>(worker); i < sequences.size(); i += parts) {
+  const auto parts = std::min(owner_.workers_.count(), static_cast<int64_t>(sequences.size()));
+  owner_.workers_.run(parts, [&](int64_t worker) {
+    for (size_t i = static_cast<size_t>(worker); i < sequences.size(); i += static_cast<size_t>(parts)) {
       Sequence& s = sequences[i];
       s.next = owner_.samplers_[static_cast<size_t>(worker)].draw(
           logits_of(i), groups_[s.group].request->sampling, s.noise.uniform53_at(s.completion.ids.size()));

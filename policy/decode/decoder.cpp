@@ -86,7 +86,7 @@ bool Decoder::run(std::span<const DecodeRow> rows, std::stop_token stop) {
   }
 
   const std::vector<size_t> borders = divide(rows);
-  workers_.run([&](int64_t worker) {
+  workers_.run(static_cast<int64_t>(borders.size()) - 1, [&](int64_t worker) {
     const size_t end = borders[static_cast<size_t>(worker) + 1];
     for (size_t i = borders[static_cast<size_t>(worker)]; i < end && !stop.stop_requested();
          i += kChunkRows) {
@@ -105,7 +105,7 @@ std::span<const float> Decoder::logits(size_t row) const {
 // Equal parts, moved to the next border between sequences: a row reads the keys its sequence's earlier rows
 // write.
 std::vector<size_t> Decoder::divide(std::span<const DecodeRow> rows) const {
-  const size_t parts = workspaces_.size();
+  const size_t parts = std::min(workspaces_.size(), std::max<size_t>(rows.size(), 1));
   std::vector<size_t> borders{0};
   for (size_t i = 1; i < parts; ++i) {
     size_t at = std::max(rows.size() * i / parts, borders.back());

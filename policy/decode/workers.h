@@ -19,14 +19,15 @@ class Workers {
 
   int64_t count() const { return static_cast<int64_t>(threads_.size()) + 1; }
 
-  // Runs body(0) ... body(count() - 1) at once, 0 on the caller's thread; returns when all are done. `body`
-  // must not throw.
-  void run(const std::function<void(int64_t worker)>& body);
+  // Runs body(0) ... body(parts - 1) at once, 0 on the caller's thread; returns when all are done. At most
+  // count() parts; one part wakes nobody. `body` must not throw.
+  void run(int64_t parts, const std::function<void(int64_t part)>& body);
 
  private:
   void serve(int64_t worker);
 
   const std::function<void(int64_t)>* body_ = nullptr;  // null in the last round: leave
+  int64_t parts_ = 0;
   std::atomic<uint32_t> round_{0};
   std::atomic<int64_t> running_{0};
   std::vector<std::thread> threads_;
