@@ -1,11 +1,12 @@
 """The output head, forward and backward: log-probs of targets (`loss`) and the exact divergence from a reference
 (`divergence`), beside torch with full logits and TRL's chunked functions. The same inputs."""
+import json
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Iterator
 
 from ceiling import Work, floor_seconds
-from measure import alternate, run_once
+from measure import alternate, run_once, steady
 from peer_env import BenchError
 from served import Served, both
 from setting import Setting
@@ -16,6 +17,10 @@ TOLERANCE = 1e-3  # relative, of the value and of a projection of each gradient
 # peer, its name, goal
 LOSS = (("torch", "torch", 1.1), ("trl", "TRL chunked", 4.0))
 DIVERGENCE = (("torch", "torch", 1.3), ("trl", "TRL chunked", None))
+# Every generator beside one of them, on fewer targets: none may take 1.15 times as long.
+MEASURE, GENERATORS = "js_divergence", ("reverse_kl", "forward_kl", "alpha_divergence", "total_variation", "chi_squared",
+                                        "reverse_chi_squared", "hellinger", "jeffreys", "chi_po")
+FEW, SLOWEST = 256, 1.15
 
 
 def loss_lines(setting: Setting) -> Iterator[dict]:
@@ -24,6 +29,8 @@ def loss_lines(setting: Setting) -> Iterator[dict]:
 
 def divergence_lines(setting: Setting) -> Iterator[dict]:
     yield from _lines(setting, "divergence", DIVERGENCE)
+    for generator in GENERATORS:
+        yield from setting.guarded(f"divergence fp32 {generator}", lambda: _generator(setting, generator))
 
 
 def _lines(setting: Setting, kind: str, peers: tuple) -> Iterator[dict]:
@@ -53,6 +60,20 @@ def _line(setting: Setting, kind: str, peer: str, name: str, goal: float | None)
             "data": f"T {TOKENS}, H {HIDDEN}, V {VOCABULARY}, fp32, {THREADS} threads; MiB above the inputs, both "
                     f"gradients among them: {above[0]:.0f} / {above[1]:.0f}", **({"goal": goal} if goal else {}),
             **timing}
+
+
+def _generator(setting: Setting, name: str) -> dict:
+    def side(stack: ExitStack, divergence: str) -> Served:
+        options = {"inputs": str(_inputs(setting)), "kind": "divergence", "divergence": divergence, "threads": THREADS,
+                   "chunk": CHUNK, "targets": FEW}
+        return stack.enter_context(Served([str(setting.ours), "head", json.dumps(options)],
+                                          setting.work / f"{divergence}.log", THREADS))
+
+    with ExitStack() as stack:
+        ours, measure = side(stack, name), side(stack, MEASURE)
+        timing = alternate(setting.repeats, steady(ours.once), steady(measure.once))
+    return {"bench": "divergence", "line": f"fp32 {name}", "peer_name": f"our {MEASURE}", "goal": 1 / SLOWEST, "check": "-",
+            "data": f"T {FEW}, H {HIDDEN}, V {VOCABULARY}, fp32, {THREADS} threads", **timing}
 
 
 def _same(ours: Served, peer: Served) -> str:

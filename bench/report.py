@@ -58,7 +58,7 @@ def goal_text(line: dict) -> str:
         return "-"
     if line["goal"] < line.get("figure", line["goal"]):
         return f">= {line['goal']:.2f}x ({line['figure']:g}x; ceiling {line['ceiling']:.2f}x)"
-    return f">= {line['goal']:g}x"
+    return f">= {line['goal']:.3g}x"
 
 
 def verdict_text(line: dict) -> str:

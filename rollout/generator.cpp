@@ -220,9 +220,10 @@ Status Generator::Batch::take_in(Sequence& s) {
   const Group& group = groups_[s.group];
   const RolloutRequest& request = *group.request;
   if (!s.next) {
-    return data_loss(where_of(request) + "the model's logits after token " +
-                     std::to_string(s.completion.ids.size()) +
-                     " of a completion are not finite: the weights have diverged; lower learning_rate");
+    return data_loss(
+        where_of(request) + "the model's logits after token " + std::to_string(s.completion.ids.size()) +
+        " of a completion are not finite: the weights are not, or they give numbers beyond fp32's "
+        "range; in training, lower learning_rate");
   }
   const Draw draw = *s.next;
   s.completion.ids.push_back(draw.id);

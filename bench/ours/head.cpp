@@ -37,6 +37,9 @@ Status head(const Json& options, const Serve& serve) {
   TRY(hidden_probe, floats(file, "hidden_probe"));
   TRY(weight_probe, floats(file, "weight_probe"));
   TRY(divergence, make_divergence(options.at("divergence").get<std::string>()));
+  const int64_t targets = options.value("targets", ids.numel());
+  for (at::Tensor* x : {&hidden, &ids, &coefficient, &reference_hidden, &hidden_probe})
+    *x = x->narrow(0, 0, targets).clone();
   const at::Tensor reference_weight = weight.clone(), ids_N = ids.to(at::kLong);
   hidden.set_requires_grad(true);
   weight.set_requires_grad(true);

@@ -22,7 +22,8 @@ Status job_steps(const Json& options, const Serve& serve);
 // {inputs, kind: encode or apply}: what has changed of bf16 weights, found, or applied and checked.
 Status publish(const Json& options, const Serve& serve);
 
-// {inputs, kind: loss or divergence, divergence, threads, chunk}: forward and backward of the output head.
+// {inputs, kind: loss or divergence, divergence, threads, chunk, targets: all without}: forward and backward
+// of the output head.
 Status head(const Json& options, const Serve& serve);
 
 // {threads}: the peaks of this machine, operations and bytes a second.

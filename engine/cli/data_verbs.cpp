@@ -7,6 +7,7 @@
 #include "engine/data/dataset.h"
 #include "engine/data/jsonl.h"
 #include "engine/objective/config/trainers.h"
+#include "policy/weights/model_spec.h"
 
 namespace fulcrum::cli {
 namespace {
@@ -19,9 +20,11 @@ struct CheckOptions {
 
 Status check(const CheckOptions& o) {
   TRY(tokenizer, load_tokenizer(o.model));
+  const auto model = load_model(o.model);  // where it is one, and not a tokenizer alone
   TRY(data, Dataset::open({.files = o.files,
                            .format = trainer_rows(o.trainer),
                            .max_prompt_length = o.max_prompt_length,
+                           .context = model.ok() ? model->spec.max_position_embeddings : 0,
                            .max_length = o.max_length},
                           *tokenizer, tokenizer->vocab_size()));
   int64_t tokens = 0, longest = 0;

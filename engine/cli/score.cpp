@@ -47,6 +47,7 @@ Status add_verdict(const RewardFunction& judge, const Options& o, Json& row) {
   row["score"] = v.score ? Json(*v.score) : Json(nullptr);
   row["verdict"] = verdict_name(v.kind);
   row["reason"] = v.reason;
+  if (v.kind == VerdictKind::kBadReference) return invalid_argument(v.reason);
   // Not judged at all: the judge failed or had no time.
   if (v.kind == VerdictKind::kFailed || v.kind == VerdictKind::kTimeout)
     return unavailable("the judge gave no score (" + std::string(verdict_name(v.kind)) + "): " + v.reason);

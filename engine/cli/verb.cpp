@@ -57,6 +57,27 @@ void take_one_value_each(CLI::App& app) {
   for (CLI::App* verb : app.get_subcommands({})) take_one_value_each(*verb);
 }
 
+// The library takes -1 for the largest number where only positive ones are, and what is too large for the
+// largest.
+template <class Number>
+std::string not_whole(std::string& text) {
+  Number value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error == std::errc() && end == text.data() + text.size()) return {};
+  return in_quotes(text) + " is not a whole number from " +
+         std::to_string(std::numeric_limits<Number>::min()) + " to " +
+         std::to_string(std::numeric_limits<Number>::max());
+}
+
+void check_whole_numbers(CLI::App& app) {
+  for (CLI::Option* option : app.get_options()) {
+    const std::string type = option->get_type_name();
+    if (type.starts_with("UINT")) option->check(CLI::Validator(not_whole<uint64_t>, ""));
+    if (type.starts_with("INT")) option->check(CLI::Validator(not_whole<int64_t>, ""));
+  }
+  for (CLI::App* verb : app.get_subcommands({})) check_whole_numbers(*verb);
+}
+
 CLI::Validator number_that(const std::string& rule, bool (*fits)(double)) {
   const auto check = [=](const std::string& text) {
     double value = 0;
@@ -129,6 +150,7 @@ int run_program(CLI::App& app, Action& action, int argc, char** argv) {
   ::signal(SIGPIPE, SIG_IGN);  // a write that cannot be done is an error like any other,
   ::signal(SIGXFSZ, SIG_IGN);  // also at `ulimit -f`
   take_one_value_each(app);
+  check_whole_numbers(app);
   try {
     app.parse(argc, argv);
   } catch (const CLI::Success& e) {  // --help, --version

@@ -7,11 +7,16 @@
 namespace fulcrum {
 namespace {
 
+bool is_ignored(int number) {
+  struct sigaction now {};
+  return ::sigaction(number, nullptr, &now) == 0 && now.sa_handler == SIG_IGN;
+}
+
 sigset_t stop_signals() {
   sigset_t set;
   sigemptyset(&set);
-  sigaddset(&set, SIGINT);
-  sigaddset(&set, SIGTERM);
+  for (const int number : {SIGINT, SIGTERM, SIGQUIT}) sigaddset(&set, number);
+  if (!is_ignored(SIGHUP)) sigaddset(&set, SIGHUP);  // `nohup` asked for the contrary
   return set;
 }
 
@@ -22,8 +27,8 @@ SignalStop::SignalStop(const Clock& clock) : clock_(clock) {
   ::pthread_sigmask(SIG_BLOCK, &set, nullptr);
   ::signal(SIGPIPE, SIG_IGN);
   ::signal(SIGXFSZ, SIG_IGN);  // a file limit is an error of write(), as a full disk is
-  waiter_ = std::thread([this] {
-    const sigset_t waited = stop_signals();
+  for (const int number : {SIGUSR1, SIGUSR2, SIGALRM, SIGVTALRM, SIGPROF, SIGIO}) ::signal(number, SIG_IGN);
+  waiter_ = std::thread([this, waited = set] {
     int number = 0;
     Instant first;
     while (::sigwait(&waited, &number) == 0) {

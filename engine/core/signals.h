@@ -1,6 +1,7 @@
-// SIGINT and SIGTERM as a stop request. Make one at the start of main, before any thread: the signals are
-// blocked in this thread and all it starts, and one thread waits for them, so no handler ever runs in the
-// middle of other code.
+// SIGINT, SIGTERM, SIGQUIT and SIGHUP as a stop request; other signals that would end a process and mean
+// nothing here are ignored. Make one at the start of main, before any thread: the signals are blocked in this
+// thread and all it starts, and one thread waits for them, so no handler ever runs in the middle of other
+// code.
 #pragma once
 
 #include <atomic>

@@ -69,8 +69,14 @@ class RowReader {
   // Empty, or why the row is too long.
   std::string too_long(const DataRow& row) const {
     const auto prompt = static_cast<int64_t>(row.prompt.ids.size());
-    if (options_.format == RowFormat::kPrompt)
+    if (options_.format == RowFormat::kPrompt) {
+      if (options_.context > 0 && prompt >= options_.context && prompt <= options_.max_prompt_length) {
+        return "the prompt has " + std::to_string(prompt) +
+               " tokens, which leaves no room for an answer in the " + "model's context of " +
+               std::to_string(options_.context) + "; shorten it or set 'overlong_rows' to 'drop'";
+      }
       return above("the prompt has ", prompt, "max_prompt_length", options_.max_prompt_length);
+    }
     const auto answer = static_cast<int64_t>(std::max(row.completion.size(), row.rejected.size()));
     return above("prompt and answer have ", prompt + answer, "max_length", options_.max_length);
   }
@@ -143,6 +149,9 @@ Result<Dataset> Dataset::open(const DatasetOptions& options, const Tokenizer& to
   const RowReader reader(options, tokenizer, vocab_size);
   int64_t index = 0;
   for (const std::string& file : options.files) {
+    std::error_code ignored;  // what is not there is said by open()
+    if (std::filesystem::exists(file, ignored) && !std::filesystem::is_regular_file(file, ignored))
+      return invalid_argument(in_quotes(file) + " is not a regular file");
     TRY(lines, JsonlReader::open(file));
     for (; auto columns = lines.next(); ++index) {
       auto row = reader.use(std::move(*columns), index, lines.where());

@@ -30,6 +30,7 @@ struct DatasetOptions {
   std::vector<std::string> files;  // read in this order as one data set
   RowFormat format = RowFormat::kPrompt;
   int64_t max_prompt_length = 512;  // kPrompt
+  int64_t context = 0;              // kPrompt: the model's, of which an answer needs a part; 0: not known
   int64_t max_length = 1024;        // the others: prompt and one answer
   bool drop_overlong = false;       // leave out what is longer; else it is an error
   bool leave_out_bad = false;       // and count them; else the first is an error

@@ -4,6 +4,7 @@
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
+#include <ATen/ops/zeros_like.h>
 
 #include <cmath>
 
@@ -24,6 +25,9 @@ class DivergenceOf final : public Divergence {
     double out = 0;
     apply({.quantity = quantity}, g_, &l, &out, 1);
     return out;
+  }
+  double slope_difference(double l, double m) const override {
+    return generators::slope_difference_of(centred_, l, m);
   }
   std::shared_ptr<const Divergence> adjoint() const override {
     const auto swapped = generators::adjoint_of(g_);
@@ -98,6 +102,18 @@ at::Tensor Divergence::centred(const at::Tensor& l) const {
 }
 at::Tensor Divergence::score(const at::Tensor& l) const {
   return differentiable({.quantity = Quantity::kSlope, .centred = true}, Quantity::kCurvature, l);
+}
+at::Tensor Divergence::score_difference(const at::Tensor& l, const at::Tensor& m) const {
+  const at::Tensor left = l.to(at::kDouble), right = m.to(at::kDouble);
+  const at::Tensor x = left.detach().to(at::kCPU).contiguous(), y = right.detach().to(at::kCPU).contiguous();
+  at::Tensor difference = at::empty_like(x);
+  for (int64_t i = 0; i < x.numel(); ++i) {
+    difference.mutable_data_ptr<double>()[i] =
+        slope_difference(x.const_data_ptr<double>()[i], y.const_data_ptr<double>()[i]);
+  }
+  const Request curvature{.quantity = Quantity::kCurvature, .centred = true};
+  return with_derivative(left, difference.to(l.device()), map(curvature, left.detach())) -
+         with_derivative(right, at::zeros_like(right), map(curvature, right.detach()));
 }
 at::Tensor Divergence::centred_with_tail(const at::Tensor& l, double delta_max) const {
   return differentiable({Quantity::kValue, true, delta_max}, Quantity::kGradient, l);

@@ -39,6 +39,8 @@ class Divergence {
   // f(u) - f'(1)(u - 1), never negative, and f'(u) - f'(1), zero at l = 0: the forms losses and links use.
   at::Tensor centred(const at::Tensor& l) const;
   at::Tensor score(const at::Tensor& l) const;
+  // score(l) - score(m), exact where the two are close or large, in double; differentiable in both.
+  at::Tensor score_difference(const at::Tensor& l, const at::Tensor& m) const;
   // centred(l) up to delta_max, its tangent in l above (DPH-RL).
   at::Tensor centred_with_tail(const at::Tensor& l, double delta_max) const;
   // The l with f'(u) = y; no gradient.
@@ -53,6 +55,8 @@ class Divergence {
 
   // One number, in double.
   virtual double at_log_ratio(Quantity quantity, double l) const = 0;
+  // f'(e^l) - f'(e^m), in double.
+  virtual double slope_difference(double l, double m) const = 0;
   // D_f*(pi || p) = D_f(p || pi).
   virtual std::shared_ptr<const Divergence> adjoint() const = 0;
 

@@ -4,6 +4,7 @@
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "engine/kernels/simd.cpp"
+#include <hwy/cache_control.h>
 #include <hwy/foreach_target.h>  // must come before highway.h
 #include <hwy/highway.h>
 
@@ -20,6 +21,8 @@ namespace fulcrum::kernels {
 
 HWY_EXPORT(Target);
 std::string simd_target() { return HWY_DYNAMIC_DISPATCH(Target)(); }
+
+void spin_pause() { hwy::Pause(); }
 
 bool hold_to_target(const std::string& name) {
   hwy::SetSupportedTargetsForTest(0);

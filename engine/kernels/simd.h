@@ -14,4 +14,7 @@ std::string simd_target();
 // meanwhile.
 bool hold_to_target(const std::string& name);
 
+// For a thread that only watches another's memory: leaves the core to whoever shares it.
+void spin_pause();
+
 }  // namespace fulcrum::kernels

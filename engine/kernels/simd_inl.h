@@ -91,6 +91,18 @@ HWY_INLINE void StorePart(Vector v, float* x, int64_t left) {
   for (int64_t i = 0; i < left; ++i) x[i] = part[i];
 }
 
+// x - s for an s with more digits than a float has: in two parts, the first of which is exact near s.
+class Shift {
+ public:
+  HWY_INLINE explicit Shift(double s)
+      : high_(hn::Set(Floats(), static_cast<float>(s))),
+        low_(hn::Set(Floats(), static_cast<float>(s - static_cast<double>(static_cast<float>(s))))) {}
+  HWY_INLINE Vector operator()(Vector x) const { return hn::Sub(hn::Sub(x, high_), low_); }
+
+ private:
+  Vector high_, low_;
+};
+
 // The largest number of a vector.
 HWY_INLINE float LargestLane(Vector v) {
   float lanes[kLanes];

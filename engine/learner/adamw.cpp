@@ -1,23 +1,41 @@
 #include "engine/learner/adamw.h"
 
 #include <ATen/core/grad_mode.h>
-#include <ATen/ops/_foreach_mul.h>
-#include <ATen/ops/_fused_adamw.h>
-#include <ATen/ops/linalg_vector_norm.h>
-#include <ATen/ops/scalar_tensor.h>
 #include <ATen/ops/zeros_like.h>
 
+#include <algorithm>
 #include <cmath>
+#include <numeric>
 
+#include "engine/kernels/adamw/op.h"
+#include "engine/kernels/sum_of_squares/op.h"
 #include "engine/learner/tensors.h"
+#include "policy/nn/parallel.h"
 
 namespace fulcrum {
 namespace {
 
+// Numbers that a thread takes at a time.
+constexpr int64_t kPortion = 1 << 16;
+
+// A part of one of several tensors.
+struct Portion {
+  size_t tensor;
+  int64_t begin, count;
+};
+std::vector<Portion> portions(const std::vector<at::Tensor>& tensors) {
+  std::vector<Portion> out;
+  for (size_t t = 0; t < tensors.size(); ++t) {
+    for (int64_t begin = 0, n = tensors[t].numel(); begin < n; begin += kPortion)
+      out.push_back({t, begin, std::min(kPortion, n - begin)});
+  }
+  return out;
+}
+
 std::vector<at::Tensor> gradients(const NamedTensors& parameters) {
   std::vector<at::Tensor> out;
   for (const auto& [name, leaf] : parameters) {
-    if (leaf.grad().defined()) out.push_back(leaf.grad());
+    if (leaf.grad().defined()) out.push_back(leaf.grad().contiguous());
   }
   return out;
 }
@@ -29,12 +47,14 @@ std::vector<at::Tensor> clones(const std::vector<at::Tensor>& tensors) {
 }
 
 double norm_of(const std::vector<at::Tensor>& tensors) {
-  double sum = 0;
-  for (const at::Tensor& t : tensors) {
-    const double norm = at::linalg_vector_norm(t).item().toDouble();
-    sum += norm * norm;
-  }
-  return std::sqrt(sum);
+  const std::vector<Portion> parts = portions(tensors);
+  std::vector<double> sums(parts.size());
+  parallel_for(static_cast<int64_t>(parts.size()), [&](int64_t i) {
+    const Portion& p = parts[static_cast<size_t>(i)];
+    sums[static_cast<size_t>(i)] =
+        kernels::sum_of_squares(tensors[p.tensor].const_data_ptr<float>() + p.begin, p.count);
+  });
+  return std::sqrt(std::accumulate(sums.begin(), sums.end(), 0.0));
 }
 
 }  // namespace
@@ -51,47 +71,53 @@ double weight_norm(const NamedTensors& parameters) {
   return norm_of(weights);
 }
 
-// The factor is torch's (clip_grad_norm_), so that runs compare.
-void clip_gradients(const NamedTensors& parameters, double norm, double max_norm) {
+// As torch's clip_grad_norm_, so that runs compare.
+double clip_factor(double norm, double max_norm) {
   const double factor = max_norm / (norm + 1e-6);
-  if (max_norm > 0 && factor < 1) at::_foreach_mul_(gradients(parameters), factor);
+  return max_norm > 0 && factor < 1 ? factor : 1;
 }
 
 AdamW::AdamW(NamedTensors parameters, const LearnerConfig& config)
     : parameters_(std::move(parameters)),
       beta1_(config.adam_beta1),
       beta2_(config.adam_beta2),
-      epsilon_(config.adam_epsilon) {
-  Group matrices{config.weight_decay, {}}, vectors{0, {}};
-  for (size_t i = 0; i < parameters_.size(); ++i) {
-    const at::Tensor& leaf = parameters_[i].second;
+      epsilon_(config.adam_epsilon),
+      weight_decay_(config.weight_decay) {
+  for (const auto& [name, leaf] : parameters_) {
     first_.push_back(at::zeros_like(leaf));
     second_.push_back(at::zeros_like(leaf));
-    (leaf.dim() >= 2 ? matrices : vectors).members.push_back(i);
   }
-  groups_ = {std::move(matrices), std::move(vectors)};
 }
 
 // Loshchilov & Hutter, "Decoupled Weight Decay Regularization", 2019, algorithm 2 (their eta_t alpha is the
 // rate; the decay is multiplied by it, as in torch): m = b1 m + (1 - b1) g, v = b2 v + (1 - b2) g^2, w = w -
-// rate (m / (1 - b1^t) / (sqrt(v / (1 - b2^t)) + epsilon) + decay w). LibTorch's fused kernel: one pass.
-void AdamW::step(double learning_rate) {
+// rate (m / (1 - b1^t) / (sqrt(v / (1 - b2^t)) + epsilon) + decay w). Only matrices decay.
+void AdamW::step(double learning_rate, double gradient_scale) {
   const at::NoGradGuard no_gradients;
-  const at::Tensor count = at::scalar_tensor(static_cast<double>(++steps_), at::kFloat);
-  for (const Group& group : groups_) {
-    std::vector<at::Tensor> weights, gradients, first, second;
-    for (const size_t i : group.members) {
-      const at::Tensor& leaf = parameters_[i].second;
-      weights.push_back(leaf);
-      gradients.push_back(leaf.grad().defined() ? leaf.grad() : at::zeros_like(leaf));
-      first.push_back(first_[i]);
-      second.push_back(second_[i]);
-    }
-    const std::vector<at::Tensor> counts(weights.size(), count);
-    if (weights.empty()) continue;
-    at::_fused_adamw_(weights, gradients, first, second, {}, counts, learning_rate, beta1_, beta2_,
-                      group.weight_decay, epsilon_, false, false);
+  const auto t = static_cast<double>(++steps_);
+  const auto narrow = [](double x) { return static_cast<float>(x); };
+  const kernels::AdamwStep vectors{.beta1 = narrow(beta1_),
+                                   .beta2 = narrow(beta2_),
+                                   .epsilon = narrow(epsilon_),
+                                   .rate = narrow(learning_rate / (1 - std::pow(beta1_, t))),
+                                   .kept = 1,
+                                   .root = narrow(std::sqrt(1 - std::pow(beta2_, t))),
+                                   .gradient_scale = narrow(gradient_scale)};
+  kernels::AdamwStep matrices = vectors;
+  matrices.kept = narrow(1 - learning_rate * weight_decay_);
+
+  std::vector<at::Tensor> weights, gradients;
+  for (const auto& [name, leaf] : parameters_) {
+    weights.push_back(leaf);
+    gradients.push_back(leaf.grad().defined() ? leaf.grad().contiguous() : at::zeros_like(leaf));
   }
+  const std::vector<Portion> parts = portions(weights);
+  parallel_for(static_cast<int64_t>(parts.size()), [&](int64_t i) {
+    const auto& [k, begin, count] = parts[static_cast<size_t>(i)];
+    kernels::adamw(weights[k].dim() >= 2 ? matrices : vectors, gradients[k].const_data_ptr<float>() + begin,
+                   count, weights[k].mutable_data_ptr<float>() + begin,
+                   first_[k].mutable_data_ptr<float>() + begin, second_[k].mutable_data_ptr<float>() + begin);
+  });
 }
 
 void AdamW::save(TensorMap& into) const {

@@ -1,4 +1,5 @@
-// AdamW over the policy's fp32 leaves, and the gradient's norm. Called by the learner; not thread-safe.
+// AdamW over the policy's fp32 leaves, and the gradient's norm, by kernels on LibTorch's threads: the same
+// bits with any number of them. Called by the learner; not thread-safe.
 #pragma once
 
 #include <string>
@@ -18,16 +19,16 @@ void clear_gradients(const NamedTensors& parameters);
 double gradient_norm(const NamedTensors& parameters);
 // The norm of all weights together.
 double weight_norm(const NamedTensors& parameters);
-// Scales the gradients so that their norm, which is `norm`, becomes at most `max_norm`; 0: leaves them.
-void clip_gradients(const NamedTensors& parameters, double norm, double max_norm);
+// What scales gradients of this norm to at most `max_norm`; 1 where nothing is clipped (`max_norm` 0: never).
+double clip_factor(double norm, double max_norm);
 
 class AdamW {
  public:
   // Keeps the leaves; moments start at 0.
   AdamW(NamedTensors parameters, const LearnerConfig& config);
 
-  // One update from the leaves' gradients (a leaf without one has gradient 0).
-  void step(double learning_rate);
+  // One update from the leaves' gradients times `gradient_scale` (a leaf without one has gradient 0).
+  void step(double learning_rate, double gradient_scale = 1);
   int64_t steps() const { return steps_; }
 
   // The moments as "exp_avg/<name>" and "exp_avg_sq/<name>", copied.
@@ -45,16 +46,9 @@ class AdamW {
   void restore(const Snapshot& snapshot);
 
  private:
-  // Parameters that share a weight decay.
-  struct Group {
-    double weight_decay = 0;
-    std::vector<size_t> members;
-  };
-
   NamedTensors parameters_;
   std::vector<at::Tensor> first_, second_;  // moments, parallel to parameters_
-  std::vector<Group> groups_;
-  double beta1_, beta2_, epsilon_;
+  double beta1_, beta2_, epsilon_, weight_decay_;
   int64_t steps_ = 0;
 };
 

@@ -121,7 +121,7 @@ Result<Metrics> TorchLearner::train(TrainBatch& batch, const std::stop_token& st
     return status;
   }
   objective_->conclude(metrics);
-  note_idle(metrics);
+  notes_.note_idle(host_.steps_done, metrics);
   next.steps_done += 1;
   next.tokens_seen += batch.num_tokens();
   add_metric(metrics, "num_tokens", static_cast<double>(next.tokens_seen));
@@ -186,6 +186,7 @@ Status TorchLearner::compare_before(const TrainBatch& batch, std::span<const flo
   if (host_.steps_done == 0)
     TRY_DO(check_first_step(batch, logps, trained_.policy(), reference_.get(), options_.config));
   add_sampling_difference(batch, logps, metrics);
+  notes_.note_samples(host_.steps_done, metrics);
   if (reference_ != nullptr) add_reference_metrics(*reference_, batch, logps, next.objective, metrics);
   return ok_status();
 }
@@ -236,19 +237,6 @@ Status TorchLearner::agree_on_update() {
                      dump_json(parts[0]) + "); no step was taken");
   }
   return ok_status();
-}
-
-// Said once, when no update of a rollout batch had a gradient.
-void TorchLearner::note_idle(const Metrics& metrics) {
-  const auto zero = metrics.find("guards/zero_gradient");
-  if (zero == metrics.end()) return;
-  const bool idle = zero->second.mean() == 1;
-  if (idle && !idle_) {
-    log_warn("step " + std::to_string(host_.steps_done) +
-             ": nothing to learn from (no rewards, none that differ, or every row masked); the weights stay "
-             "until a step has a gradient");
-  }
-  idle_ = idle;
 }
 
 LearnerState TorchLearner::save() const {

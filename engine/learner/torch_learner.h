@@ -11,6 +11,7 @@
 #include "engine/learner/agreement.h"
 #include "engine/learner/host_state.h"
 #include "engine/learner/learner.h"
+#include "engine/learner/step_notes.h"
 #include "engine/learner/trained_models.h"
 
 namespace fulcrum {
@@ -57,7 +58,6 @@ class TorchLearner final : public Learner {
                         Metrics& metrics);
   Status apply(const StepLoss& loss, HostState& next, Metrics& metrics);
   Status agree_on_update();
-  void note_idle(const Metrics& metrics);
   Status move_reference(const TrainBatch& batch, Metrics& metrics);
 
   LearnerOptions options_;
@@ -66,7 +66,7 @@ class TorchLearner final : public Learner {
   std::unique_ptr<Objective> objective_;
   std::unique_ptr<Reference> reference_;
   HostState host_;
-  bool idle_ = false;  // the last step had no gradient: said once
+  StepNotes notes_;
 };
 
 }  // namespace fulcrum

@@ -18,7 +18,7 @@ class TrainedParameters {
   void clear_gradients() const { fulcrum::clear_gradients(leaves_); }
   double gradient_norm() const { return fulcrum::gradient_norm(leaves_); }
 
-  // Clips the gradients, whose norm is `norm`, and steps at the schedule's rate of step `step` of
+  // Steps with the gradients, whose norm is `norm`, clipped, at the schedule's rate of step `step` of
   // `max_steps`. The caller refreshes what is derived from the leaves.
   void update(double norm, int64_t step, int64_t max_steps);
 

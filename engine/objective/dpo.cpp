@@ -1,10 +1,10 @@
 // f-DPO (arXiv 2309.16240); with reverse_kl it is DPO (arXiv 2305.18290). Per pair of a chosen and a rejected
 // completion, with a = sum over tokens of log pi - log reference and the link s (dpo_link.h):
-//   m = beta (s(a_chosen) - s(a_rejected)), and by loss_type, eps the label smoothing,
-//   sigmoid   (1 - eps) softplus(-m) + eps softplus(m)
-//   robust    ((1 - eps) softplus(-m) - eps softplus(m)) / (1 - 2 eps)     (robust DPO, arXiv 2403.00409)
-//   hinge     max(0, 1 - m)                                                (SLiC-HF, arXiv 2305.10425)
-//   ipo       (s(a_chosen)/n_chosen - s(a_rejected)/n_rejected - 1/(2 beta))^2, n tokens (arXiv 2310.12036,
+//   m = beta (s(a_chosen) - s(a_rejected)), formed without cancellation, and by loss_type, eps the label
+//   smoothing, sigmoid   (1 - eps) softplus(-m) + eps softplus(m) robust    ((1 - eps) softplus(-m) - eps
+//   softplus(m)) / (1 - 2 eps)     (robust DPO, arXiv 2403.00409) hinge     max(0, 1 - m) (SLiC-HF, arXiv
+//   2305.10425) ipo       (s(a_chosen)/n_chosen - s(a_rejected)/n_rejected - 1/(2 beta))^2, n tokens (arXiv
+//   2310.12036,
 //             eq. 17, in TRL's form that averages over tokens)
 // f' acts on the ratio of whole sequences, not per token; pairs are summed in double.
 #include <ATen/TensorOperators.h>
@@ -45,13 +45,13 @@ class Dpo final : public Objective {
   Result<LossOutput> loss(const LossInput& input) const override {
     TRY(pairs, find_pairs(input));
     const at::Tensor score_R = link_.score(pairs.ratio_R);
-    const at::Tensor reward_R = beta_ * score_R;
+    const at::Tensor margin_P = beta_ * link_.difference(chosen(pairs.ratio_R), rejected(pairs.ratio_R));
     LossOutput out;
-    TRY(loss, mean_pair_loss(input, pairs,
-                             kind_ == PairLoss::kIpo ? ipo_loss(input, pairs, score_R)
-                                                     : margin_loss(chosen(reward_R) - rejected(reward_R))));
+    TRY(loss,
+        mean_pair_loss(input, pairs,
+                       kind_ == PairLoss::kIpo ? ipo_loss(input, pairs, score_R) : margin_loss(margin_P)));
     out.loss = loss;
-    add_pair_metrics(input, pairs, reward_R, out.metrics);
+    add_pair_metrics(input, pairs, beta_ * score_R, margin_P, out.metrics);
     const at::Tensor guarded_R = link_.guarded(pairs.ratio_R.detach());
     add_pair_mean(out.metrics, "pairs/guarded", chosen(guarded_R) | rejected(guarded_R), pairs);
     return out;

@@ -41,10 +41,19 @@ Result<DpoLink> DpoLink::create(std::shared_ptr<const Divergence> divergence,
   return link;
 }
 
-at::Tensor DpoLink::score(const at::Tensor& a) const {
+at::Tensor DpoLink::beyond(const at::Tensor& a) const {
   const at::Tensor zero = at::zeros_like(a);
-  const at::Tensor below = at::where(a < low_, a - low_, zero), above = at::where(a > high_, a - high_, zero);
-  return divergence_->score(at::clamp(a, low_, high_)) + low_slope_ * below + high_slope_ * above;
+  return low_slope_ * at::where(a < low_, a - low_, zero) +
+         high_slope_ * at::where(a > high_, a - high_, zero);
+}
+
+at::Tensor DpoLink::score(const at::Tensor& a) const {
+  return divergence_->score(at::clamp(a, low_, high_)) + beyond(a);
+}
+
+at::Tensor DpoLink::difference(const at::Tensor& a, const at::Tensor& b) const {
+  return divergence_->score_difference(at::clamp(a, low_, high_), at::clamp(b, low_, high_)) +
+         (beyond(a) - beyond(b));
 }
 
 at::Tensor DpoLink::guarded(const at::Tensor& a) const { return (a < low_) | (a > high_); }

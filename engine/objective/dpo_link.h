@@ -27,11 +27,15 @@ class DpoLink {
 
   // s(a), differentiable, elementwise.
   at::Tensor score(const at::Tensor& a) const;
+  // s(a) - s(b), differentiable, elementwise in double: without cancellation between the edges.
+  at::Tensor difference(const at::Tensor& a, const at::Tensor& b) const;
   // Which entries lie beyond the cap, bool.
   at::Tensor guarded(const at::Tensor& a) const;
 
  private:
   DpoLink() = default;
+  // The tangents' part: what is added beyond the edges.
+  at::Tensor beyond(const at::Tensor& a) const;
   std::shared_ptr<const Divergence> divergence_;
   double low_ = -generators::kInfinity, high_ = generators::kInfinity;  // the link is exact between them
   double low_slope_ = 0, high_slope_ = 0;                               // beyond

@@ -104,10 +104,10 @@ void add_pair_mean(Metrics& metrics, const std::string& name, const at::Tensor& 
 }
 
 void add_pair_metrics(const LossInput& input, const Pairs& pairs, const at::Tensor& reward_R,
-                      Metrics& metrics) {
+                      const at::Tensor& reward_margin_P, Metrics& metrics) {
   const at::Tensor won_P = chosen(reward_R.detach()), lost_P = rejected(reward_R.detach());
   const at::Tensor logps_R = row_sums(input, input.logps_N.detach(), pairs.mask_N);
-  const at::Tensor margin_P = won_P - lost_P, right_P = won_P > lost_P;  // a tie is wrong
+  const at::Tensor margin_P = reward_margin_P.detach(), right_P = margin_P > 0;  // a tie is wrong
   add_pair_mean(metrics, "rewards/chosen", won_P, pairs);
   add_pair_mean(metrics, "rewards/rejected", lost_P, pairs);
   add_pair_mean(metrics, "rewards/margins", margin_P, pairs);

@@ -40,8 +40,9 @@ Result<at::Tensor> mean_pair_loss(const LossInput& input, const Pairs& pairs, co
 
 // The mean of x over the pairs that count.
 void add_pair_mean(Metrics& metrics, const std::string& name, const at::Tensor& x_P, const Pairs& pairs);
-// rewards/*, logps/*, pairs/dropped and the sums behind rewards/ece, of the implicit rewards.
+// rewards/*, logps/*, pairs/dropped and the sums behind rewards/ece, of the implicit rewards and of their
+// difference, as exact as the objective has it.
 void add_pair_metrics(const LossInput& input, const Pairs& pairs, const at::Tensor& reward_R,
-                      Metrics& metrics);
+                      const at::Tensor& reward_margin_P, Metrics& metrics);
 
 }  // namespace fulcrum

@@ -42,7 +42,8 @@ class Tdpo final : public Objective {
     LossOutput out;
     TRY(loss, mean_pair_loss(input, pairs, -at::log_sigmoid(dpo_margin_P - pull_P)));
     out.loss = loss;
-    add_pair_metrics(input, pairs, log_ratio_R + pull_R, out.metrics);
+    const at::Tensor reward_R = log_ratio_R + pull_R;
+    add_pair_metrics(input, pairs, reward_R, chosen(reward_R) - rejected(reward_R), out.metrics);
     add_pair_mean(out.metrics, "rewards/dpo_margins", dpo_margin_P, pairs);
     add_divergence_metrics(pairs, divergence_R.detach(), out.metrics);
     return out;

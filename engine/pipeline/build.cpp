@@ -21,7 +21,8 @@ DatasetOptions validation_data(const JobConfig& config) {
   return out;
 }
 
-Result<Dataset> open_data(const DatasetOptions& options, const Tokenizer& tokenizer, const ModelSpec& spec) {
+Result<Dataset> open_data(DatasetOptions options, const Tokenizer& tokenizer, const ModelSpec& spec) {
+  options.context = spec.max_position_embeddings;
   TRY(data, Dataset::open(options, tokenizer, spec.vocab_size));
   if (data.dropped() > 0)
     log_warn(std::to_string(data.dropped()) + " rows were longer than allowed and were dropped");

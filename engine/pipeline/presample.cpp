@@ -155,7 +155,12 @@ Status presample(BuiltJob& job) {
   const double share = pef_share(labels);
   log_info("presample: " + std::to_string(std::lround(100 * share)) + " % of " + std::to_string(total) +
            " prompts are near-perfect (D_pef), " + std::to_string(explore.size()) + " are explored (D_exp)");
-  if (share == 0) log_warn("presample: D_pef is empty; the divergence term is 0 in every step");
+  if (share == 0) {
+    log_warn(
+        "presample: D_pef is empty; the divergence term is 0 in every step. (A prompt belongs there if its "
+        "fresh "
+        "draw is right and ends before max_completion_length.)");
+  }
   if (explore.empty()) {
     return invalid_argument(
         "the initial policy leaves no prompt to explore: raise 'presample.threshold', do not drop, or add "

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <memory>
 #include <utility>
 
 #include "engine/core/log.h"
@@ -15,6 +16,15 @@ namespace {
 
 // A sum that is 1 but for rounding.
 constexpr double kSumTolerance = 1e-9;
+// Elements that are averaged at a time: their doubles stay in the cache.
+constexpr int64_t kBlock = 4096;
+
+using Values = std::vector<double>;
+// Of a tensor, some elements in a row.
+struct Stretch {
+  const std::string& name;
+  int64_t begin, count;
+};
 
 bool same_bytes(const TensorView& a, const TensorView& b) {
   return a.bytes.size() == b.bytes.size() && std::memcmp(a.bytes.data(), b.bytes.data(), a.bytes.size()) == 0;
@@ -34,10 +44,11 @@ class Mixer {
   Status check_models() const;
   Status read_weights();
   std::span<const double> weights_of(const std::string& name) const;
-  Result<std::vector<double>> values(const Ingredient& model, const std::string& name) const;
-  Result<std::vector<double>> weighted_sum(const std::string& name) const;
-  Result<std::vector<double>> on_the_sphere(const std::string& name);
-  Result<std::vector<double>> towards_base(std::vector<double> soup, const std::string& name) const;
+  Result<Values> values(const Ingredient& model, const Stretch& part) const;
+  Result<Values> weighted_sum(const Stretch& part) const;
+  Result<Values> on_the_sphere(const Stretch& whole);
+  Result<Values> towards_base(Values soup, const Stretch& part) const;
+  Result<TensorView> mixed(const std::string& name, DType dtype);
 
   std::span<const Ingredient> models_;
   const SoupPlan& plan_;
@@ -99,11 +110,11 @@ std::span<const double> Mixer::weights_of(const std::string& name) const {
   return weights_;
 }
 
-Result<std::vector<double>> Mixer::values(const Ingredient& model, const std::string& name) const {
-  TRY(numbers, to_double(model.model.tensors.at(name)));
+Result<Values> Mixer::values(const Ingredient& model, const Stretch& part) const {
+  TRY(numbers, to_double(model.model.tensors.at(part.name).elements(part.begin, part.count)));
   for (const double x : numbers) {
     if (!std::isfinite(x)) {
-      return invalid_argument("tensor " + in_quotes(name) + " of " + printable(model.name) +
+      return invalid_argument("tensor " + in_quotes(part.name) + " of " + printable(model.name) +
                               " has an infinite or NaN value");
     }
   }
@@ -112,26 +123,29 @@ Result<std::vector<double>> Mixer::values(const Ingredient& model, const std::st
 
 // sum_i w_i theta_i (SALSA, section 3). It begins with the first product, not with 0, and leaves out weights
 // of 0: a soup that is one of its models has that model's bits.
-Result<std::vector<double>> Mixer::weighted_sum(const std::string& name) const {
-  const std::span<const double> weights = weights_of(name);
-  std::vector<double> sum(static_cast<size_t>(models_[0].model.tensors.at(name).numel()));
-  bool first = true;
+Result<Values> Mixer::weighted_sum(const Stretch& part) const {
+  const std::span<const double> weights = weights_of(part.name);
+  Values sum;
   for (size_t m = 0; m < models_.size(); ++m) {
-    TRY(theta, values(models_[m], name));
+    TRY(theta, values(models_[m], part));
     if (weights[m] == 0) continue;
-    for (size_t i = 0; i < theta.size(); ++i)
-      sum[i] = first ? weights[m] * theta[i] : sum[i] + weights[m] * theta[i];
-    first = false;
+    for (double& x : theta) x *= weights[m];
+    if (sum.empty()) {
+      sum = std::move(theta);
+    } else {
+      for (size_t i = 0; i < sum.size(); ++i) sum[i] += theta[i];
+    }
   }
+  sum.resize(static_cast<size_t>(part.count));  // where all weights are 0
   return sum;
 }
 
 // theta_base + merge of theta_i - theta_base (WARP, section 3.2).
-Result<std::vector<double>> Mixer::on_the_sphere(const std::string& name) {
-  TRY(base, values(*plan_.base, name));
-  std::vector<std::vector<double>> deltas;
+Result<Values> Mixer::on_the_sphere(const Stretch& whole) {
+  TRY(base, values(*plan_.base, whole));
+  std::vector<Values> deltas;
   for (const Ingredient& model : models_) {
-    TRY(theta, values(model, name));
+    TRY(theta, values(model, whole));
     for (size_t i = 0; i < theta.size(); ++i) theta[i] -= base[i];
     deltas.push_back(std::move(theta));
   }
@@ -142,12 +156,30 @@ Result<std::vector<double>> Mixer::on_the_sphere(const std::string& name) {
 }
 
 // (1 - x) theta_base + x theta_soup (WARP, section 3.3, equation 4).
-Result<std::vector<double>> Mixer::towards_base(std::vector<double> soup, const std::string& name) const {
+Result<Values> Mixer::towards_base(Values soup, const Stretch& part) const {
   if (plan_.interpolation == 1) return soup;
-  TRY(base, values(*plan_.base, name));
+  TRY(base, values(*plan_.base, part));
   for (size_t i = 0; i < soup.size(); ++i)
     soup[i] = (1 - plan_.interpolation) * base[i] + plan_.interpolation * soup[i];
   return soup;
+}
+
+// Block by block; a slerp needs the tensor whole.
+Result<TensorView> Mixer::mixed(const std::string& name, DType dtype) {
+  const TensorView& first = models_[0].model.tensors.at(name);
+  const bool slerp = plan_.recipe == SoupRecipe::kSlerp;
+  const int64_t n = first.numel(), block = slerp ? n : kBlock;
+  const size_t size = static_cast<size_t>(n) * dtype_size(dtype);
+  const auto bytes = std::make_shared_for_overwrite<std::byte[]>(size);
+  std::byte* at = bytes.get();
+  for (int64_t begin = 0; begin < n; begin += block) {
+    const Stretch part{name, begin, std::min(block, n - begin)};
+    TRY(soup, slerp ? on_the_sphere(part) : weighted_sum(part));
+    TRY(values, towards_base(std::move(soup), part));
+    TRY(rounded, make_tensor({part.count}, values, dtype));
+    at = std::copy(rounded.bytes.begin(), rounded.bytes.end(), at);
+  }
+  return TensorView{dtype, first.shape, {bytes.get(), size}, bytes};
 }
 
 Result<TensorView> Mixer::tensor(const std::string& name) {
@@ -160,15 +192,13 @@ Result<TensorView> Mixer::tensor(const std::string& name) {
     }
     return first;
   }
-  TRY(mixed, plan_.recipe == SoupRecipe::kSlerp ? on_the_sphere(name) : weighted_sum(name));
-  TRY(values, towards_base(std::move(mixed), name));
   const DType dtype = plan_.dtype.value_or(models_.size() == 1 ? first.dtype : DType::kF32);
-  auto rounded = make_tensor(first.shape, values, dtype);
-  if (!rounded.ok()) {
-    return invalid_argument("tensor " + in_quotes(name) + " of the soup: " + rounded.status().message() +
+  auto soup = mixed(name, dtype);
+  if (!soup.ok() && soup.status().code() == Code::kOutOfRange) {
+    return invalid_argument("tensor " + in_quotes(name) + " of the soup: " + soup.status().message() +
                             (dtype == DType::kF16 ? "; choose bfloat16" : ""));
   }
-  return rounded;
+  return soup;
 }
 
 }  // namespace

@@ -1,7 +1,7 @@
 // A soup: one model made of several, tensor by tensor (SALSA, arXiv 2411.01798; model soups, arXiv
 // 2203.05482; WARP, arXiv 2406.16768). Called by the references and by `fulcrum soup`. Pure but for a warning
-// in the log; thread-safe. Memory beside the mapped files: the result, and of one tensor its values in double
-// (of every model, where the recipe is slerp).
+// in the log; thread-safe. Memory beside the mapped files: the result, and where the recipe is slerp, of one
+// tensor its values in double, of every model.
 #pragma once
 
 #include <optional>

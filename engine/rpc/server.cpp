@@ -3,18 +3,16 @@
 #include <grpcpp/ext/proto_server_reflection_plugin.h>
 #include <grpcpp/grpcpp.h>
 #include <grpcpp/health_check_service_interface.h>
-#include <netdb.h>
-#include <sys/resource.h>
-#include <sys/socket.h>
-#include <unistd.h>
+#include <openssl/err.h>
+#include <openssl/pem.h>
+#include <openssl/x509.h>
 
-#include <cerrno>
-#include <cstring>
 #include <mutex>
 
 #include "engine/core/address.h"
 #include "engine/core/log.h"
 #include "engine/core/text.h"
+#include "engine/rpc/acceptor.h"
 #include "engine/rpc/auth.h"
 #include "engine/rpc/convert.h"
 #include "engine/rpc/grpc_log.h"
@@ -45,14 +43,6 @@ class GateKeeper final : public grpc::AuthMetadataProcessor {
   Gate gate_;
 };
 
-// A burst of connections must not use up the descriptors: past the limit this gRPC stops accepting for good.
-void raise_descriptor_limit() {
-  rlimit limit{};
-  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == limit.rlim_max) return;
-  limit.rlim_cur = limit.rlim_max;
-  if (::setrlimit(RLIMIT_NOFILE, &limit) != 0) log_warn("rpc: the limit on open files could not be raised");
-}
-
 Status check_doors(const ServerOptions& options, const Address& address) {
   if (options.tls_cert.empty() != options.tls_key.empty()) {
     return invalid_argument("TLS needs both a certificate and its key; only one is named");
@@ -70,6 +60,21 @@ Status check_doors(const ServerOptions& options, const Address& address) {
   return ok_status();
 }
 
+// gRPC would find out with the first connection.
+bool fit(const std::string& certificate, const std::string& key) {
+  const auto reader = [](const std::string& pem) {
+    return std::unique_ptr<BIO, int (*)(BIO*)>(::BIO_new_mem_buf(pem.data(), static_cast<int>(pem.size())),
+                                               ::BIO_free);
+  };
+  const std::unique_ptr<X509, void (*)(X509*)> x509(
+      ::PEM_read_bio_X509(reader(certificate).get(), nullptr, nullptr, nullptr), ::X509_free);
+  const std::unique_ptr<EVP_PKEY, void (*)(EVP_PKEY*)> own(
+      ::PEM_read_bio_PrivateKey(reader(key).get(), nullptr, nullptr, nullptr), ::EVP_PKEY_free);
+  const bool yes = x509 && own && ::X509_check_private_key(x509.get(), own.get()) == 1;
+  ::ERR_clear_error();
+  return yes;
+}
+
 Result<std::shared_ptr<grpc::ServerCredentials>> credentials(const ServerOptions& options) {
   // Local credentials are plaintext on the wire, but only this machine gets in, and they can carry the gate.
   if (options.tls_cert.empty()) return grpc::experimental::LocalServerCredentials(LOCAL_TCP);
@@ -78,6 +83,10 @@ Result<std::shared_ptr<grpc::ServerCredentials>> credentials(const ServerOptions
                                             : GRPC_SSL_REQUEST_AND_REQUIRE_CLIENT_CERTIFICATE_AND_VERIFY);
   TRY(certificate, read_file(options.tls_cert, kMaxPemBytes));
   TRY(key, read_file(options.tls_key, kMaxPemBytes));
+  if (!fit(certificate, key)) {
+    return invalid_argument(in_quotes(options.tls_cert.string()) + " and " +
+                            in_quotes(options.tls_key.string()) + " are no certificate and its key in PEM");
+  }
   tls.pem_key_cert_pairs.push_back({key, certificate});
   if (!options.tls_client_ca.empty()) {
     TRY(roots, read_file(options.tls_client_ca, kMaxPemBytes));
@@ -86,38 +95,9 @@ Result<std::shared_ptr<grpc::ServerCredentials>> credentials(const ServerOptions
   return grpc::SslServerCredentials(tls);
 }
 
-// Why gRPC could not listen: it says only that it could not, so the address is tried once more by hand.
-Status why_not(const ServerOptions& options, const Address& address) {
-  addrinfo hints{};
-  hints.ai_socktype = SOCK_STREAM;
-  hints.ai_flags = AI_PASSIVE;
-  addrinfo* found = nullptr;
-  const int error = ::getaddrinfo(address.host.c_str(), std::to_string(address.port).c_str(), &hints, &found);
-  if (error != 0) {
-    return invalid_argument("cannot listen on " + in_quotes(options.listen) + ": " + ::gai_strerror(error));
-  }
-  const std::unique_ptr<addrinfo, void (*)(addrinfo*)> owner(found, ::freeaddrinfo);
-  const int fd = ::socket(found->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  const int yes = 1;
-  if (fd >= 0) ::setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
-  const bool free = fd >= 0 && ::bind(fd, found->ai_addr, found->ai_addrlen) == 0 && ::listen(fd, 1) == 0;
-  const int reason = errno;
-  if (fd >= 0) ::close(fd);
-  if (free) {
-    return unavailable("cannot serve on " + in_quotes(options.listen) +
-                       (options.tls_cert.empty() ? "" : ": are the certificate and the key a PEM pair?"));
-  }
-  if (reason == EADDRINUSE) {
-    return failed_precondition("port " + std::to_string(address.port) + " of " + in_quotes(address.host) +
-                               " is in use: stop the other process or listen on another port");
-  }
-  return unavailable("cannot listen on " + in_quotes(options.listen) + ": " + std::strerror(reason));
-}
-
 void set_limits(grpc::ServerBuilder& builder) {
   builder.SetMaxReceiveMessageSize(kMaxMessageBytes);
   builder.SetMaxSendMessageSize(kMaxMessageBytes);
-  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);  // two servers on one port would share it silently
   builder.AddChannelArgument(GRPC_ARG_MAX_METADATA_SIZE, 8 << 10);
   builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, 128);
   builder.AddChannelArgument(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, 5000);
@@ -135,13 +115,13 @@ void prepare_process() {
     grpc::EnableDefaultHealthCheckService(true);
     grpc::reflection::InitProtoReflectionServerBuilderPlugin();
   });
-  raise_descriptor_limit();
 }
 
 }  // namespace
 
 struct RpcServer::Parts {
   Address address;
+  std::unique_ptr<Acceptor> acceptor;
   std::unique_ptr<grpc::Server> server;
   std::once_flag stopped;
 };
@@ -162,11 +142,15 @@ Result<std::unique_ptr<RpcServer>> RpcServer::start(const ServerOptions& options
   grpc::ServerBuilder builder;
   set_limits(builder);
   auto parts = std::make_unique<Parts>();
-  parts->address = address;
-  builder.AddListeningPort(options.listen, door, &parts->address.port);
+  TRY(acceptor, Acceptor::listen(address));
+  parts->acceptor = std::move(acceptor);
+  parts->address = {address.host, parts->acceptor->port()};
+  auto connections = builder.experimental().AddExternalConnectionAcceptor(
+      grpc::ServerBuilder::experimental_type::ExternalConnectionType::FROM_FD, door);
   for (grpc::Service* service : services) builder.RegisterService(service);
   parts->server = builder.BuildAndStart();
-  if (!parts->server || parts->address.port == 0) return why_not(options, address);
+  if (!parts->server) return unavailable("cannot serve on " + in_quotes(options.listen));
+  parts->acceptor->serve(std::move(connections));
   log_info("rpc: listening on " + in_quotes(address.host) + " port " + std::to_string(parts->address.port) +
            (options.tls_cert.empty() ? ", this machine only" : ", TLS") +
            (options.token_file.empty() ? "" : ", with tokens"));
@@ -190,6 +174,7 @@ void RpcServer::set_serving(bool serving) {
 void RpcServer::stop(Duration grace) {
   std::call_once(parts_->stopped, [&] {
     set_serving(false);
+    parts_->acceptor->stop();
     parts_->server->Shutdown(std::chrono::system_clock::now() +
                              std::chrono::duration_cast<std::chrono::system_clock::duration>(grace));
     parts_->server->Wait();

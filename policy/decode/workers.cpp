@@ -1,6 +1,6 @@
 #include "policy/decode/workers.h"
 
-#include <hwy/cache_control.h>
+#include "engine/kernels/simd.h"
 
 namespace fulcrum {
 namespace {
@@ -12,7 +12,7 @@ T changed(const std::atomic<T>& value, T old) {
   constexpr int kLooks = 2000;
   for (int i = 0; i < kLooks; ++i) {
     if (const T now = value.load(std::memory_order_acquire); now != old) return now;
-    hwy::Pause();
+    kernels::spin_pause();
   }
   value.wait(old, std::memory_order_acquire);
   return value.load(std::memory_order_acquire);

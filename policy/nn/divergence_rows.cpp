@@ -32,11 +32,12 @@ std::optional<kernels::RowDivergence> kernel_for(const Divergence& d, const at::
   return kernels::RowDivergence::find(d.name(), *d.options());
 }
 
-kernels::DivergenceRow row_of(const DivergenceLogits& logits, const float* lse, const float* reference_lse,
-                              int64_t i) {
+kernels::DivergenceRow row_of(const DivergenceLogits& logits, const at::Tensor& lse_n,
+                              const at::Tensor& reference_lse_n, int64_t i) {
   const int64_t n = logits.policy_nV.size(1);
   return {logits.policy_nV.mutable_data_ptr<float>() + i * n,
-          logits.reference_nV.mutable_data_ptr<float>() + i * n, n, lse[i], reference_lse[i]};
+          logits.reference_nV.mutable_data_ptr<float>() + i * n, n, lse_n.const_data_ptr<double>()[i],
+          reference_lse_n.const_data_ptr<double>()[i]};
 }
 
 // Calls slow(rows) for each run of rows that `done` leaves out.
@@ -67,8 +68,7 @@ void divergence_rows(const Divergence& divergence, const DivergenceLogits& logit
   log_normalise(logits.reference_nV, logits.ids_n, out.reference_logps_n, out.reference_lse_n);
   const auto kernel = kernel_for(divergence, logits.policy_nV);
   const auto done = by_kernel(kernel.has_value(), logits.policy_nV.size(0), [&](int64_t i) {
-    const auto value = kernel->value(
-        row_of(logits, out.lse_n.const_data_ptr<float>(), out.reference_lse_n.const_data_ptr<float>(), i));
+    const auto value = kernel->value(row_of(logits, out.lse_n, out.reference_lse_n, i));
     if (value) out.divergence_n.mutable_data_ptr<float>()[i] = static_cast<float>(*value);
     return value.has_value();
   });
@@ -83,18 +83,17 @@ void divergence_row_gradients(const Divergence& divergence, const DivergenceLogi
                               const DivergenceUpstream& up) {
   const auto kernel = kernel_for(divergence, logits.policy_nV);
   const auto done = by_kernel(kernel.has_value(), logits.policy_nV.size(0), [&](int64_t i) {
-    const kernels::DivergenceRow row =
-        row_of(logits, up.lse_n.const_data_ptr<float>(), up.reference_lse_n.const_data_ptr<float>(), i);
+    const kernels::DivergenceRow row = row_of(logits, up.lse_n, up.reference_lse_n, i);
     return kernel->gradient(
         row, {up.d_logps_n.const_data_ptr<float>()[i], up.d_divergence_n.const_data_ptr<float>()[i],
               logits.ids_n.const_data_ptr<int64_t>()[i]});
   });
   for_rest(done, [&](auto part) {
     at::Tensor z = part(logits.policy_nV);
-    const at::Tensor r = part(logits.reference_nV);
     const at::Tensor log_pi = z - part(up.lse_n).unsqueeze(1);
-    r.sub_(part(up.reference_lse_n).unsqueeze(1));
-    const at::Tensor through = row_gradient(divergence, log_pi, r).mul_(part(up.d_divergence_n).unsqueeze(1));
+    const at::Tensor log_p = part(logits.reference_nV) - part(up.reference_lse_n).unsqueeze(1);
+    const at::Tensor through =
+        row_gradient(divergence, log_pi, log_p).mul_(part(up.d_divergence_n).unsqueeze(1));
     row_loss_gradients_(z, part(logits.ids_n), part(up.lse_n), part(up.d_logps_n));
     z.add_(through);
   });

@@ -14,7 +14,8 @@ struct DivergenceLogits {
   at::Tensor policy_nV, reference_nV, ids_n;
 };
 
-// Written, [n] each in the type of the logits. The log-probs are those of token_logps(), to the bit in fp32.
+// Written, [n] each in the type of the logits, the two lse_n in double. The log-probs are those of
+// token_logps(), to the bit in fp32.
 struct DivergenceValues {
   at::Tensor logps_n, lse_n, reference_logps_n, reference_lse_n, divergence_n;
 };

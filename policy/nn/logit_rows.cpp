@@ -24,7 +24,8 @@ void for_each_row(const LogitRows& rows, Work work) {
 }  // namespace
 
 void row_losses(const LogitRows& rows, const RowLosses& out) {
-  float *logps = out.logps_n.mutable_data_ptr<float>(), *lse = out.lse_n.mutable_data_ptr<float>();
+  float* logps = out.logps_n.mutable_data_ptr<float>();
+  double* lse = out.lse_n.mutable_data_ptr<double>();
   float* entropy = out.entropy_n.defined() ? out.entropy_n.mutable_data_ptr<float>() : nullptr;
   for_each_row(rows, [=](int64_t i, const kernels::LogitsRow& row) {
     const kernels::TokenLoss loss = kernels::token_loss(row, entropy != nullptr);
@@ -35,7 +36,8 @@ void row_losses(const LogitRows& rows, const RowLosses& out) {
 }
 
 void row_loss_gradients(const LogitRows& rows, const at::Tensor& lse_n, const at::Tensor& coefficient_n) {
-  const float *lse = lse_n.const_data_ptr<float>(), *coefficient = coefficient_n.const_data_ptr<float>();
+  const double* lse = lse_n.const_data_ptr<double>();
+  const float* coefficient = coefficient_n.const_data_ptr<float>();
   for_each_row(rows, [=](int64_t i, const kernels::LogitsRow& row) {
     kernels::token_loss_backward(row, lse[i], coefficient[i]);
   });

@@ -13,7 +13,7 @@ struct LogitRows {
   double temperature = 1;
 };
 
-// Written, [n] fp32 each; entropy_n may be undefined.
+// Written, [n]: fp32, and lse_n in double; entropy_n may be undefined.
 struct RowLosses {
   at::Tensor logps_n, lse_n, entropy_n;
 };

@@ -29,7 +29,8 @@ class ChunkedDivergences : public torch::autograd::Function<ChunkedDivergences> 
     const Head policy{hidden_ND, weight_VD}, reference{reference_hidden_NE, reference_weight_VE};
     const at::Tensor logps_N = at::empty({hidden_ND.size(0)}, hidden_ND.options());
     const at::Tensor divergence_N = at::empty_like(logps_N), reference_logps_N = at::empty_like(logps_N);
-    const at::Tensor lse_N = at::empty_like(logps_N), reference_lse_N = at::empty_like(logps_N);
+    const at::Tensor lse_N = at::empty_like(logps_N, at::kDouble);
+    const at::Tensor reference_lse_N = at::empty_like(lse_N);
     at::Tensor buffer = chunk_buffer(policy, setting->chunk);
     at::Tensor reference_buffer = chunk_buffer(reference, setting->chunk);
     for_each_chunk(hidden_ND.size(0), setting->chunk, [&](int64_t begin, int64_t n) {

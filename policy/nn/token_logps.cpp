@@ -25,7 +25,7 @@ class TokenLogps : public torch::autograd::Function<TokenLogps> {
                             const at::Tensor& ids_N, double temperature, int64_t chunk,
                             at::Tensor* entropy_N) {
     const at::Tensor logps_N = at::empty({hidden_ND.size(0)}, hidden_ND.options());
-    const at::Tensor lse_N = at::empty_like(logps_N);
+    const at::Tensor lse_N = at::empty_like(logps_N, at::kDouble);
     if (entropy_N != nullptr) *entropy_N = at::empty_like(logps_N);
     const Head head{hidden_ND, weight_VD};
     at::Tensor buffer = chunk_buffer(head, chunk);

@@ -159,6 +159,8 @@ Loaded load_character_table(const Path& path, const TokenizerOptions& options) {
 Loaded load_file(const Path& path, const TokenizerOptions& options) {
   const std::string name = path.filename().string();
   if (name == "vocab.json" || name == "encoder.json") return load_merges_files(path, options);
+  if (name == "vocab.bpe") return load_merges_files(path.parent_path() / "encoder.json", options);
+  if (name == "merges.txt") return load_merges_files(path.parent_path() / "vocab.json", options);
   if (name == "tokenizer_config.json") return load_character_table(path, options);
   if (name.ends_with(".json")) return load_tokenizer_json(path, options);
   if (name.ends_with(".tiktoken")) return load_tiktoken(path, options);

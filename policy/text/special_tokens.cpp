@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "engine/core/text.h"
+#include "policy/weights/llama_tokenizer_config.h"
 
 namespace fulcrum {
 namespace {
@@ -28,10 +29,12 @@ std::optional<bool> optional_flag(const Json& object, const char* key) {
   return value->get<bool>();
 }
 
-// The document, or null where there is no such file. `sources`: that it counts for, or none.
+// The document, or null where there is no such file, or the one that write_model() made up. `sources`: that
+// it counts for, or none.
 Result<Json> read_if_there(const Path& path, SourceFiles* sources) {
   std::error_code ignored;
   if (!std::filesystem::exists(path, ignored)) return Json(nullptr);
+  if (const auto found = read_file(path); found.ok() && *found == kLlamaTokenizerConfig) return Json(nullptr);
   TRY(text, sources == nullptr ? read_file(path) : sources->read(path));
   auto parsed = parse_json(text);
   if (!parsed.ok()) return parsed.status().with_context(in_quotes(path.string()));

@@ -6,6 +6,7 @@
 
 #include "engine/core/text.h"
 #include "policy/weights/formats.h"
+#include "policy/weights/llama_tokenizer_config.h"
 #include "policy/weights/safetensors.h"
 
 namespace fulcrum {
@@ -139,7 +140,8 @@ Status copy_tokenizer(const Path& folder, std::span<const Path> files) {
     TRY(bytes, read_file(file));
     TRY_DO(write_file_atomic(folder / name, bytes));
   }
-  return ok_status();
+  if (!taken.contains("tokenizer.model") || taken.contains("tokenizer_config.json")) return ok_status();
+  return write_file_atomic(folder / "tokenizer_config.json", kLlamaTokenizerConfig);
 }
 
 Json generation_config(const Json& config) {

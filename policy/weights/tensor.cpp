@@ -117,6 +117,14 @@ int64_t TensorView::numel() const {
   return n;
 }
 
+TensorView TensorView::elements(int64_t begin, int64_t count) const {
+  const size_t size = dtype_size(dtype);
+  return {dtype,
+          {count},
+          bytes.subspan(static_cast<size_t>(begin) * size, static_cast<size_t>(count) * size),
+          owner};
+}
+
 TensorView make_tensor(std::vector<int64_t> shape, std::span<const float> values) {
   return owning_tensor(DType::kF32, std::move(shape), std::vector<float>(values.begin(), values.end()));
 }

@@ -32,6 +32,8 @@ struct TensorView {
   std::shared_ptr<const void> owner;
 
   int64_t numel() const;
+  // `count` elements from the `begin`-th on, as one row; the bytes stay this tensor's.
+  TensorView elements(int64_t begin, int64_t count) const;
 };
 
 // Sorted by name, so that iteration, hashing and writing have one order.

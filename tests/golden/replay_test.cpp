@@ -32,6 +32,21 @@ TEST_P(Replay, EveryOperationOfTheFileHolds) {
 INSTANTIATE_TEST_SUITE_P(Golden, Replay, ::testing::ValuesIn(kFiles),
                          [](const auto& file) { return std::string(file.param); });
 
+TEST(ReplayTool, TakesAnOptionalFieldThatIsNullForOneThatIsAbsent) {
+  const Json passk = {{"op", "passk"},
+                      {"inputs", {{"n", {4, 4}}, {"c", {1, 4}}, {"k", {1}}, {"base_c", nullptr}}},
+                      {"expected", {{"per_problem", {{0.25}, {1.0}}}, {"mean", {0.625}}}}};
+  const Json soup = {
+      {"op", "soup"},
+      {"inputs",
+       {{"weights", {0.0, 1.0}}, {"normalize", nullptr}, {"checkpoints", {{{"w", {0.5}}}, {{"w", {0.7}}}}}}},
+      {"expected", {{"weights_used", {0.0, 1.0}}, {"soup", {{"w", {0.7}}}}}}};
+  const auto tallies =
+      replay::replay_file({{"ops", Json::object()}, {"cases", {passk, soup}}}, replay::all_ops());
+  ASSERT_TRUE(tallies.ok()) << tallies.status().message();
+  for (const auto& [op, tally] : *tallies) EXPECT_LE(tally.worst(), 1) << op;
+}
+
 TEST(ReplayTool, AnOperationItDoesNotKnowIsAnErrorThatNamesIt) {
   const Json file = {{"ops", Json::object()},
                      {"cases", {{{"op", "no_such_op"}, {"inputs", Json::object()}}}}};

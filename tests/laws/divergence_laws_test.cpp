@@ -57,6 +57,25 @@ TEST(DivergenceLaws, AutogradReturnsTheGeneratorsOwnDerivatives) {
   }
 }
 
+TEST(DivergenceLaws, ScoreDifferenceIsThatOfTheScoresWithTheirDerivatives) {
+  for (const std::string& name : divergence_names()) {
+    if (name == "total_variation") continue;
+    SCOPED_TRACE(name);
+    const auto f = make_divergence(name).value();
+    const at::Tensor l = at::tensor({0.3, -2.0, 1.5}, at::kDouble).requires_grad_(true);
+    const at::Tensor m = at::tensor({0.3, 0.7, -1.0}, at::kDouble).requires_grad_(true);
+    const at::Tensor difference = f->score_difference(l, m), plain = f->score(l) - f->score(m);
+    EXPECT_LT((difference - plain).abs().max().item<double>(), 1e-14);
+    difference.sum().backward();
+    for (int64_t i = 0; i < 3; ++i) {
+      EXPECT_DOUBLE_EQ(l.grad()[i].item<double>(),
+                       f->at_log_ratio(Quantity::kCurvature, l[i].item<double>()));
+      EXPECT_DOUBLE_EQ(m.grad()[i].item<double>(),
+                       -f->at_log_ratio(Quantity::kCurvature, m[i].item<double>()));
+    }
+  }
+}
+
 TEST(DivergenceLaws, TailIsLinearAboveItsEdgeAndItsGradientNeverVanishesThere) {
   for (const auto& d : every_divergence()) {
     SCOPED_TRACE(d->name());

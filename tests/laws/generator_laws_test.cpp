@@ -83,6 +83,32 @@ TEST(GeneratorLaws, GradientIsTheDerivativeOfValueAndCurvatureOfSlope) {
   });
 }
 
+// Against the slopes in long double, which loses less to the cancellation.
+TEST(GeneratorLaws, SlopeDifferenceKeepsItsDigitsWhereSlopesAreLargeOrClose) {
+  int forms = 0;
+  for_each_case([&](const std::string& label, const auto& g) {
+    if constexpr (requires { g.slope_difference(1.0, 2.0); }) {
+      ++forms;
+      SCOPED_TRACE(label);
+      for (const double m : {-60.0, -35.0, -1.0, -1e-3, 0.0, 0.4, 2.0, 35.0, 50.0}) {
+        EXPECT_EQ(g.slope_difference(m, m), 0);
+        for (const double d : {0x1p-24, 1e-3, 0.3, 0.999, 1.001, 5.0, 80.0}) {
+          const double l = m + d, got = g.slope_difference(l, m);
+          EXPECT_GT(got, 0) << l << " " << m;
+          EXPECT_TRUE(close(g.slope_difference(m, l), -got, 1e-14)) << l << " " << m;
+          using Wide = long double;
+          const Wide wide = g.slope(Wide(l)) - g.slope(Wide(m));
+          const Wide lost = std::max(std::abs(g.slope(Wide(l))), std::abs(g.slope(Wide(m)))) * 1e-18L;
+          if (lost < std::abs(wide) * 1e-12L) {
+            EXPECT_TRUE(close(got, double(wide), 1e-11)) << l << " " << m;
+          }
+        }
+      }
+    }
+  });
+  EXPECT_GE(forms, 20);
+}
+
 TEST(GeneratorLaws, SlopeIncreasesAsAConvexFunctionsMust) {
   for_each_case([](const std::string& label, const auto& g) {
     SCOPED_TRACE(label);

@@ -180,7 +180,7 @@ void partition(const Json& in, const Json& want, Tally& tally) {
                            .threshold = in.at("threshold").get<int64_t>(),
                            .drop_on_extra_fail = in.at("on_extra_fail") == "drop",
                            .drop_all_wrong = in.at("drop_all_wrong").get<bool>()};
-  const bool has_extra = in.contains("extra_correct") && !in["extra_correct"].is_null();
+  const bool has_extra = given(in, "extra_correct") != nullptr;
   std::vector<PromptLabel> labels;
   Json names = Json::array();
   for (size_t i = 0; i < in.at("correct").size(); ++i) {
@@ -217,7 +217,7 @@ void passk(const Json& in, const Json& want, Tally& tally) {
     const std::optional<Estimate> mean = mean_pass_at_k(problems, k, 0);
     near_or_undefined(tally, mean ? std::optional(mean->mean) : std::nullopt, want.at("mean")[j], "mean");
   }
-  if (!in.contains("base_c")) return;
+  if (given(in, "base_c") == nullptr) return;
   const Retention kept = retention(counts(in.at("n"), in["base_c"]), problems);
   near_or_undefined(tally, kept.keep_rate, want.at("keep_rate"), "keep_rate");
   near_or_undefined(tally, kept.new_solve_rate, want.at("new_solve_rate"), "new_solve_rate");

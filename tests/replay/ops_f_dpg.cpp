@@ -183,14 +183,14 @@ void partition_function(const Json& block, Precision precision, Tally& tally) {
 void minibatch_case(const Json& block, const Json& item, Precision precision, Tally& tally) {
   const Json& e = item.at("expected");
   const std::vector<double> log_pi = numbers(block.at("log_pi"));
-  const bool off = item.at("off_policy").get<bool>();
+  const bool off = flag_or(item, "off_policy", false);
   const std::vector<double> log_q = off ? numbers(block.at("log_q_off_policy")) : log_pi;
   const std::vector<double> log_P =
       numbers(block.at("log_P_by_target").at(item.at("target").get<std::string>()));
   std::vector<SampleScores> samples;
   for (size_t i = 0; i < log_pi.size(); ++i) samples.push_back({log_pi[i], log_P[i], log_q[i]});
   const std::vector<double> log_z(samples.size(), number(block.at("log_Z")));
-  const std::string name = item.at("baseline").is_null() ? "none" : item.at("baseline").get<std::string>();
+  const std::string name = text_or(item, "baseline", "none");
   const Baseline baseline = value_of(parse_baseline(name, number_or(item, "baseline_value", 0)));
   const SampleWeights w =
       GradientRule{PseudoReward(divergence_of(item), std::nullopt), baseline}(samples, log_z);

@@ -92,7 +92,7 @@ void inverse(const Json& c, Precision precision, Tally& tally) {
   tally.ran();
   const double l = divergence_of(c)->at_log_ratio(Quantity::kInverseSlope, number(c.at("y")));
   tally.equal(std::isfinite(l), c.at("in_range"), "in_range");
-  if (std::isfinite(l) && !c.at("u").is_null()) tally.near(std::exp(l), c.at("u"), {}, "u");
+  if (std::isfinite(l) && given(c, "u") != nullptr) tally.near(std::exp(l), c.at("u"), {}, "u");
 }
 
 std::vector<FixtureRow> pair_rows(const Json& c) {

@@ -52,16 +52,6 @@ std::vector<double> doubles(const at::Tensor& t) {
   return {values.const_data_ptr<double>(), values.const_data_ptr<double>() + values.numel()};
 }
 
-std::optional<double> number_if_given(const Json& object, const std::string& key) {
-  const auto found = object.find(key);
-  return found == object.end() || found->is_null() ? std::nullopt : std::optional(number(*found));
-}
-
-bool flag_or(const Json& object, const std::string& key, bool otherwise) {
-  const auto found = object.find(key);
-  return found == object.end() || found->is_null() ? otherwise : found->get<bool>();
-}
-
 // Advantages, whitening and token rewards are formed on the host in double: there is no float32 of them.
 Op in_double(void (*run)(const Json& in, const Json& want, Tally& tally)) {
   return [run](const Json& item, Precision precision, Tally& tally) {

@@ -12,19 +12,13 @@
 namespace fulcrum::replay {
 namespace {
 
-std::optional<double> option(const Json& in, const std::string& key) {
-  const auto found = in.find(key);
-  if (found == in.end() || found->is_null()) return std::nullopt;
-  return number(*found);
-}
-
 // No bound unless the case has it.
 ClipRange clip_range(const Json& in) {
   return {.low = number(in.at("eps_low")),
           .high = number(in.at("eps_high")),
-          .delta = option(in, "delta"),
-          .dual = option(in, "dual_clip"),
-          .log_ratio_bound = option(in, "ratio_clamp")};
+          .delta = number_if_given(in, "delta"),
+          .dual = number_if_given(in, "dual_clip"),
+          .log_ratio_bound = number_if_given(in, "ratio_clamp")};
 }
 
 at::Tensor mean(const MaskedStep& step, const at::Tensor& loss_N, const std::string& mode,
@@ -130,7 +124,7 @@ void cispo(const Json& in, const Json& want, Precision precision, Tally& tally) 
   const MaskedStep step(in.at("mask"), precision);
   const at::Tensor logp = step.leaf(in.at("logp"));
   RatioRange range{.high = number(in.at("ratio_max"))};
-  if (const auto below = option(in, "eps_low")) range.low = 1 - *below;
+  if (const auto below = number_if_given(in, "eps_low")) range.low = 1 - *below;
   const TokenSurrogate token =
       cispo_surrogate(logp, logp - step.targets(in.at("old_logp")), step.targets(in.at("adv")), range);
   const at::Tensor loss = mean(step, token.loss_N, "token_mean");
@@ -165,10 +159,10 @@ void rollout_is(const Json& in, const Json& want, Precision precision, Tally& ta
       log_rollout_weights(step.targets(in.at("learner_logp")), step.targets(in.at("rollout_logp")));
   at::Tensor weight = rollout_weights({.mode = correction_mode(in.at("mode").get<std::string>()),
                                        .cap = number(in.at("c_max")),
-                                       .floor = option(in, "c_min"),
-                                       .log_bound = option(in, "safety_bound")},
+                                       .floor = number_if_given(in, "c_min"),
+                                       .log_bound = number_if_given(in, "safety_bound")},
                                       step.input(), logs.log_weight_N, step.mask_N());
-  if (in.value("batch_normalize", false)) {
+  if (flag_or(in, "batch_normalize", false)) {
     const double divisor = mean_weight(weight, step.mask_N());
     weight = weight / divisor;
     compare(tally, divisor, want.at("batch_mean"), precision, "batch_mean");

@@ -72,9 +72,29 @@ double number(const Json& value) {
   throw std::invalid_argument("not a number: " + text);
 }
 
-double number_or(const Json& object, const std::string& key, double otherwise) {
+const Json* given(const Json& object, const std::string& key) {
   const auto found = object.find(key);
-  return found == object.end() || found->is_null() ? otherwise : number(*found);
+  return found == object.end() || found->is_null() ? nullptr : &*found;
+}
+
+double number_or(const Json& object, const std::string& key, double otherwise) {
+  const Json* value = given(object, key);
+  return value == nullptr ? otherwise : number(*value);
+}
+
+std::optional<double> number_if_given(const Json& object, const std::string& key) {
+  const Json* value = given(object, key);
+  return value == nullptr ? std::nullopt : std::optional(number(*value));
+}
+
+bool flag_or(const Json& object, const std::string& key, bool otherwise) {
+  const Json* value = given(object, key);
+  return value == nullptr ? otherwise : value->get<bool>();
+}
+
+std::string text_or(const Json& object, const std::string& key, const std::string& otherwise) {
+  const Json* value = given(object, key);
+  return value == nullptr ? otherwise : value->get<std::string>();
 }
 
 std::vector<double> numbers(const Json& list) {

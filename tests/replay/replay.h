@@ -5,6 +5,7 @@
 
 #include <functional>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -16,8 +17,12 @@ namespace fulcrum::replay {
 // A number as the files write it: a JSON number, "inf", "-inf" or "nan". Throws std::invalid_argument
 // otherwise.
 double number(const Json& value);
-// `otherwise` where the key is absent or null.
+// An optional field; null where it is absent or null, which mean the same.
+const Json* given(const Json& object, const std::string& key);
 double number_or(const Json& object, const std::string& key, double otherwise);
+std::optional<double> number_if_given(const Json& object, const std::string& key);
+bool flag_or(const Json& object, const std::string& key, bool otherwise);
+std::string text_or(const Json& object, const std::string& key, const std::string& otherwise);
 std::vector<double> numbers(const Json& list);
 std::vector<std::vector<double>> matrix(const Json& rows);
 

@@ -1,5 +1,5 @@
-// What can be made from any generator: its centred form, its adjoint, and a linear continuation for losses. A
-// generator that knows a better form of the first two has a member centred() or adjoint().
+// What can be made from any generator: its centred form, its adjoint, a difference of slopes, and a linear
+// continuation for losses. A generator that knows a better form of the first three has a member of that name.
 #pragma once
 
 #include "engine/divergence/generators/math.h"
@@ -14,6 +14,17 @@ auto centred_of(const G& g) {
     return g.centred();
   } else {
     return g;
+  }
+}
+
+// f'(e^l) - f'(e^m), for links whose two slopes may be large or small numbers close to each other. A
+// generator whose slopes' difference cancels has a member slope_difference().
+template <class G>
+double slope_difference_of(const G& g, double l, double m) {
+  if constexpr (requires { g.slope_difference(l, m); }) {
+    return g.slope_difference(l, m);
+  } else {
+    return g.slope(l) - g.slope(m);
   }
 }
 

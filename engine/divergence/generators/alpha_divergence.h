@@ -56,6 +56,7 @@ struct AlphaDivergence {
     return select((b < T(0)) && (l < T(0)), exp(T(alpha) * bounded) * scaled_expm1(-b, bounded),
                   exp(l) * scaled_expm1(b, bounded));
   }
+  double slope_difference(double l, double m) const { return power_difference(alpha - 1, l, m); }
   template <class T>
   T inverse_slope(T y) const {
     const T b = T(alpha - 1);

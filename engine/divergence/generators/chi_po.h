@@ -33,6 +33,7 @@ struct ChiPo {
     using std::exp;
     return exp(l) * slope(finite(l));
   }
+  double slope_difference(double l, double m) const { return l - m + power_difference(1.0, l, m); }
   template <class T>
   T inverse_slope(T y) const {
     return T(solve_increasing([this](double l) { return slope(l); }, double(y)));

@@ -32,6 +32,7 @@ struct ChiSquared {
     using std::exp;
     return exp(l) * slope(l);
   }
+  double slope_difference(double l, double m) const { return 2 * power_difference(1.0, l, m); }
   template <class T>
   T inverse_slope(T y) const {
     return std::log1p(T(0.5) * y);
@@ -62,6 +63,7 @@ struct ReverseChiSquared {
     using std::expm1;
     return expm1(l) - expm1(-l);
   }
+  double slope_difference(double l, double m) const { return 2 * power_difference(-2.0, l, m); }
   template <class T>
   T inverse_slope(T y) const {
     return T(-0.5) * std::log1p(-y);

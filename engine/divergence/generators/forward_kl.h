@@ -30,6 +30,7 @@ struct CentredForwardKl {
     using std::expm1;
     return expm1(l);
   }
+  double slope_difference(double l, double m) const { return power_difference(-1.0, l, m); }
   template <class T>
   T inverse_slope(T y) const {
     return -std::log1p(-y);
@@ -58,6 +59,7 @@ struct ForwardKl {
   FULCRUM_GENERATOR T gradient(T l) const {
     return T(0) * finite(l) - T(1);
   }
+  double slope_difference(double l, double m) const { return power_difference(-1.0, l, m); }
   template <class T>
   T inverse_slope(T y) const {
     return -std::log(-y);

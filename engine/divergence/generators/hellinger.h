@@ -30,6 +30,7 @@ struct Hellinger {
     using std::exp, std::expm1;
     return exp(T(0.5) * l) * expm1(T(0.5) * l);
   }
+  double slope_difference(double l, double m) const { return 0.5 * power_difference(-0.5, l, m); }
   template <class T>
   T inverse_slope(T y) const {
     return T(-2) * std::log1p(-y);

@@ -28,6 +28,7 @@ struct Jeffreys {
     using std::exp, std::expm1;
     return exp(l) * finite(l) + expm1(l);
   }
+  double slope_difference(double l, double m) const { return l - m + power_difference(-1.0, l, m); }
   template <class T>
   T inverse_slope(T y) const {
     return T(solve_increasing([this](double l) { return slope(l); }, double(y)));

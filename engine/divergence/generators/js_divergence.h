@@ -39,6 +39,11 @@ struct JsDivergence {
     using std::exp;
     return exp(l) * slope(finite(l));
   }
+  // log((1 + e^-m)/(1 + e^-l)); near each other by the ratio less 1.
+  double slope_difference(double l, double m) const {
+    if (std::abs(l - m) > 1) return scale * (softplus(-m) - softplus(-l));
+    return scale * std::log1p(std::expm1(l - m) * std::exp(-softplus(l)));
+  }
   template <class T>
   T inverse_slope(T y) const {
     const T z = y / T(scale);

@@ -80,6 +80,14 @@ FULCRUM_GENERATOR inline T softplus(T x) {
   return select(x > T(0), x, T(0)) + log1p(exp(-abs(x)));
 }
 
+// (e^(k l) - e^(k m)) / k without cancellation: the larger power is taken out. l - m for k = 0.
+template <class T>
+FULCRUM_GENERATOR inline T power_difference(T k, T l, T m) {
+  using std::exp;
+  return select(k * (l - m) > T(0), exp(k * l) * scaled_expm1(-k, l - m),
+                exp(k * m) * scaled_expm1(k, l - m));
+}
+
 // The l at which an increasing function reaches y, by bisection in double: inverses without a closed form.
 // Not for hot loops. Outside the function's range: the infinity on that side.
 template <class Function>

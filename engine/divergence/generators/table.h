@@ -8,7 +8,7 @@
 //   gradient(l)       u f'(u), the derivative of value in l: what flows into log pi
 //   inverse_slope(y)  the l with f'(u) = y; NaN (or the infinity it tends to) where there is none
 //   facts()           limits and kinds, see math.h
-//   centred(), adjoint()   optional better forms, see adaptors.h
+//   centred(), adjoint(), slope_difference()   optional better forms, see adaptors.h
 //
 // Called by engine/divergence (tensors), the kernels and the laws. Immutable values, thread-safe.
 #pragma once

@@ -19,7 +19,7 @@ struct DivergenceRow {
   float* policy = nullptr;     // [n] logits over the temperature
   float* reference = nullptr;  // [n]
   int64_t n = 0;
-  float policy_lse = 0, reference_lse = 0;  // log sum exp of each
+  double policy_lse = 0, reference_lse = 0;  // log sum exp of each
 };
 
 // The divergences of one name of the table; not there for other names, other machines, or options that need

@@ -64,9 +64,14 @@ namespace {
 
 struct Row {
   const DivergenceTask& task;
+  const Shift policy{task.policy_lse}, reference{task.reference_lse};
 
-  HWY_INLINE Vector LogPolicy(int64_t at) const { return Shifted(task.policy, task.policy_lse, at); }
-  HWY_INLINE Vector LogReference(int64_t at) const { return Shifted(task.reference, task.reference_lse, at); }
+  HWY_INLINE Vector LogPolicy(int64_t at) const {
+    return policy(LoadPart(task.policy + at, task.n - at, Nothing(task.policy_lse)));
+  }
+  HWY_INLINE Vector LogReference(int64_t at) const {
+    return reference(LoadPart(task.reference + at, task.n - at, Nothing(task.reference_lse)));
+  }
 
   bool Near() const {
     const Vector limit = hn::Set(Floats(), kNear);
@@ -79,9 +84,7 @@ struct Row {
 
  private:
   // What is past the row has no probability under either.
-  HWY_INLINE Vector Shifted(const float* x, float lse, int64_t at) const {
-    return hn::Sub(LoadPart(x + at, task.n - at, lse - 200), hn::Set(Floats(), lse));
-  }
+  HWY_INLINE static float Nothing(double lse) { return static_cast<float>(lse - 200); }
 };
 
 // The sum of a row: add(at, log p, log-ratio, chain) adds to a chain what the tokens from `at` on give.

@@ -11,7 +11,7 @@ struct DivergenceTask {
   double alpha, js_scale;
   float *policy, *reference;
   int64_t n;
-  float policy_lse, reference_lse;
+  double policy_lse, reference_lse;
 };
 
 // False: the row needs double.

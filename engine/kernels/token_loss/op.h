@@ -16,7 +16,7 @@ struct LogitsRow {
 
 struct TokenLoss {
   float logp = 0;     // z[id] - lse, with z = logits / temperature
-  float lse = 0;      // log sum exp z
+  double lse = 0;     // log sum exp z: as a float it would cost a sharp distribution's log-probs a digit
   float entropy = 0;  // lse - sum p z; 0 where it was not asked for
 };
 
@@ -25,11 +25,11 @@ struct TokenLoss {
 TokenLoss token_loss(const LogitsRow& row, bool with_entropy);
 
 // logits = coefficient (onehot(id) - exp(z - lse)) / temperature: the gradient of coefficient * logp.
-void token_loss_backward(const LogitsRow& row, float lse, float coefficient);
+void token_loss_backward(const LogitsRow& row, double lse, float coefficient);
 
 namespace reference {
 TokenLoss token_loss(const LogitsRow& row, bool with_entropy);
-void token_loss_backward(const LogitsRow& row, float lse, float coefficient);
+void token_loss_backward(const LogitsRow& row, double lse, float coefficient);
 }  // namespace reference
 
 }  // namespace fulcrum::kernels

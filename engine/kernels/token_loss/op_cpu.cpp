@@ -72,7 +72,7 @@ TokenLoss Loss(const LogitsRow& row) {
   const float own = z.Own();
   TokenLoss out;
   out.logp = static_cast<float>(double{own - max} - log_total);
-  out.lse = static_cast<float>(double{max} + log_total);
+  out.lse = double{max} + log_total;
   if constexpr (kEntropy) out.entropy = static_cast<float>(log_total - weighted / total);
   return out;
 }
@@ -81,18 +81,19 @@ TokenLoss LossOf(const LogitsRow& row, bool with_entropy) {
   return with_entropy ? Loss<true>(row) : Loss<false>(row);
 }
 
-void LossBackward(const LogitsRow& row, float lse, float coefficient) {
+void LossBackward(const LogitsRow& row, double lse, float coefficient) {
   const Floats d;
   const Scaled z(row);
   const float scaled = coefficient / row.temperature;
   const float own = z.Own();
-  const Vector shift = hn::Set(d, lse), factor = hn::Set(d, -scaled);
+  const Shift below(lse);
+  const Vector factor = hn::Set(d, -scaled);
   for (int64_t at = 0; at < row.n; at += kLanes) {
-    const Vector gradient = hn::Mul(Exp(d, hn::Sub(z(at, 0), shift)), factor);
+    const Vector gradient = hn::Mul(Exp(d, below(z(at, 0))), factor);
     StorePart(gradient, row.logits + at, row.n - at);
   }
   float one[kLanes];
-  hn::StoreU(Exp(d, hn::Set(d, own - lse)), d, one);
+  hn::StoreU(Exp(d, below(hn::Set(d, own))), d, one);
   row.logits[row.id] = scaled * (1.0f - one[0]);
 }
 
@@ -107,7 +108,7 @@ HWY_EXPORT(LossBackward);
 TokenLoss token_loss(const LogitsRow& row, bool with_entropy) {
   return HWY_DYNAMIC_DISPATCH(LossOf)(row, with_entropy);
 }
-void token_loss_backward(const LogitsRow& row, float lse, float coefficient) {
+void token_loss_backward(const LogitsRow& row, double lse, float coefficient) {
   HWY_DYNAMIC_DISPATCH(LossBackward)(row, lse, coefficient);
 }
 

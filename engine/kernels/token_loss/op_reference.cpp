@@ -31,15 +31,16 @@ TokenLoss token_loss(const LogitsRow& row, bool with_entropy) {
   const double log_total = std::log(total);
   TokenLoss out;
   out.logp = static_cast<float>(double{scaled(row, row.id) - max} - log_total);
-  out.lse = static_cast<float>(double{max} + log_total);
+  out.lse = double{max} + log_total;
   if (with_entropy) out.entropy = static_cast<float>(log_total - weighted / total);
   return out;
 }
 
-void token_loss_backward(const LogitsRow& row, float lse, float coefficient) {
+void token_loss_backward(const LogitsRow& row, double lse, float coefficient) {
   const float factor = coefficient / row.temperature, own = scaled(row, row.id);
-  for (int64_t i = 0; i < row.n; ++i) row.logits[i] = exp(scaled(row, i) - lse) * -factor;
-  row.logits[row.id] = factor * (1.0f - exp(own - lse));
+  const float high = static_cast<float>(lse), low = static_cast<float>(lse - double{high});
+  for (int64_t i = 0; i < row.n; ++i) row.logits[i] = exp(scaled(row, i) - high - low) * -factor;
+  row.logits[row.id] = factor * (1.0f - exp(own - high - low));
 }
 
 }  // namespace fulcrum::kernels::reference

@@ -62,6 +62,19 @@ void check_ppo(const ObjectiveConfig& c, Complaints& out) {
       "'reward'");
 }
 
+bool is_dpo_link(const generators::GeneratorFacts& facts) {
+  return facts.invertible && facts.slope_at_zero == -generators::kInfinity;
+}
+
+// Those that are links whatever their options.
+std::vector<std::string> dpo_links() {
+  std::vector<std::string> out;
+  for (const std::string& name : divergence_names()) {
+    if (name != "alpha_divergence" && is_dpo_link(facts_of(name, {}))) out.push_back(name);
+  }
+  return out;
+}
+
 }  // namespace
 
 generators::GeneratorFacts facts_of(std::string_view name, const DivergenceOptions& options) {
@@ -73,14 +86,14 @@ generators::GeneratorFacts facts_of(std::string_view name, const DivergenceOptio
 }
 
 Status check_dpo_link(std::string_view divergence, const generators::GeneratorFacts& facts) {
-  if (facts.invertible && facts.slope_at_zero == -generators::kInfinity) return ok_status();
+  if (is_dpo_link(facts)) return ok_status();
   return invalid_argument(
       "f_divergence_type '" + std::string(divergence) + "' cannot be DPO's link: " +
       (facts.invertible
            ? "its slope is finite where the policy gives no probability, so the optimum may be 0 there"
            : "its slope has no inverse") +
-      " and the partition function does not cancel (f-DPO, theorem 1); use reverse_kl, forward_kl, "
-      "js_divergence, or alpha_divergence with alpha at most 1");
+      " and the partition function does not cancel (f-DPO, theorem 1); use " + join(dpo_links(), ", ") +
+      ", or alpha_divergence with alpha at most 1");
 }
 
 bool uses_reference(const ObjectiveConfig& c) {

@@ -109,8 +109,7 @@ Status measure_learner(const Workload& w, Speeds& out) {
   AdamW optimizer(policy->parameters(), w.config.learner);
   const double weights = ratio(parameter_count(w.spec), parameter_count(spec));
   out.update = weights * least_of(2, kSeconds, [&] {
-                 clip_gradients(policy->parameters(), gradient_norm(policy->parameters()), 1e-9);
-                 optimizer.step(0);
+                 optimizer.step(0, clip_factor(gradient_norm(policy->parameters()), 1));
                  policy->parameters_changed();
                });
   if (w.config.online()) out.publish = weights * least_of(2, kSeconds, [&] { copy_parameters(*policy); });

@@ -19,6 +19,7 @@ struct Ran {
 
 struct Options {
   int number = 0;
+  uint64_t seed = 0;
   std::vector<std::string> set;
   double speed = 1;
 };
@@ -30,6 +31,7 @@ Ran run(std::vector<std::string> words, const std::function<int(const Options&)>
   Action action;
   add_verb<Options>(app, action, "show", "shows a number", show, [](CLI::App& v, Options& o) {
     v.add_option("number", o.number, "the number")->required();
+    v.add_option("--seed", o.seed);
     v.add_option("--set", o.set);
     v.add_option("--speed", o.speed)->check(above_zero());
     add_examples(v, {"fulcrum show 3"});
@@ -51,6 +53,17 @@ Ran run(std::vector<std::string> words) {
 }
 
 TEST(Verb, GetsItsOptionsAndGivesTheExitCode) { EXPECT_EQ(run({"show", "5"}).code, 5); }
+
+TEST(Verb, WholeNumbersOutOfRangeAreErrors) {
+  for (const char* seed : {"-1", "99999999999999999999", "1.5", "0x10", ""}) {
+    const Ran ran = run({"show", "--seed", seed, "5"});
+    EXPECT_EQ(ran.code, 2) << seed;
+    EXPECT_NE(ran.err.find("is not a whole number from 0 to 18446744073709551615"), std::string::npos)
+        << ran.err;
+  }
+  EXPECT_EQ(run({"show", "--seed", "18446744073709551615", "5"}).code, 5);
+  EXPECT_EQ(run({"show", "99999999999999999999"}).code, 2);
+}
 
 TEST(Verb, OptionsThatMayBeRepeatedTakeOneValueEachTime) {
   const auto sets = [](const Options& o) { return static_cast<int>(10 * o.set.size()) + o.number; };

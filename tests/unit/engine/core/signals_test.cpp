@@ -36,6 +36,34 @@ TEST(Signals, TheFirstSignalRequestsAStop) {
   EXPECT_TRUE(stop.token().stop_requested());
 }
 
+TEST(Signals, AClosedTerminalIsAStopAndWhatMeansNothingIsIgnored) {
+  for (const int number : {SIGHUP, SIGQUIT}) {
+    const SignalStop stop;
+    for (const int other : {SIGUSR1, SIGUSR2, SIGALRM, SIGVTALRM, SIGPROF, SIGIO}) ::kill(::getpid(), other);
+    EXPECT_FALSE(stop.raised());
+    ::kill(::getpid(), number);
+    while (!stop.raised()) ::usleep(100);
+  }
+}
+
+TEST(SignalsDeathTest, UnderNohupAClosedTerminalIsNoStop) {
+  EXPECT_EXIT(
+      {
+        ::signal(SIGHUP, SIG_IGN);
+        CountedClock clock;
+        const SignalStop stop(clock);
+        ::kill(::getpid(), SIGHUP);
+        ::kill(::getpid(), SIGTERM);
+        clock.wait_for_reading(1);
+        clock.advance(SignalStop::kOneWish);
+        ::kill(::getpid(), SIGHUP);
+        ::raise(SIGHUP);
+        std::fputs("still here", stderr);
+        ::_exit(0);
+      },
+      ::testing::ExitedWithCode(0), "still here");
+}
+
 TEST(SignalsDeathTest, ASecondWishEndsTheProcessAndOneSentTwiceDoesNot) {
   EXPECT_EXIT(
       {

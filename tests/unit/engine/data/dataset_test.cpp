@@ -2,6 +2,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include <algorithm>
 #include <numeric>
@@ -275,6 +276,27 @@ TEST_F(DatasetTest, OverlongRowsStopOrAreLeftOutAndCounted) {
   EXPECT_EQ(data->row(1).prompt.row, 2);
   EXPECT_THAT(error(RowFormat::kPrompt, text, {.max_prompt_length = 1, .drop_overlong = true}),
               HasSubstr("all were longer than allowed"));
+}
+
+TEST_F(DatasetTest, APromptThatFillsTheModelsContextIsOverlong) {
+  const std::string text = "{\"prompt\":\"a\"}\n{\"prompt\":\"abc\"}\n";
+  EXPECT_THAT(
+      error(RowFormat::kPrompt, text, {.context = 4}),
+      HasSubstr("data.jsonl:2: the prompt has 4 tokens, which leaves no room for an answer in the model's "
+                "context of 4"));
+  EXPECT_TRUE(open(RowFormat::kPrompt, text, {.context = 5}).ok());
+  const auto data = open(RowFormat::kPrompt, text, {.context = 4, .drop_overlong = true});
+  ASSERT_TRUE(data.ok());
+  EXPECT_EQ(data->dropped(), 1);
+}
+
+// Whoever opens a FIFO waits for its other end, deaf to signals.
+TEST_F(DatasetTest, AFileThatIsNoRegularOneIsRefused) {
+  const Path fifo = folder_.path() / "fifo";
+  ASSERT_EQ(::mkfifo(fifo.c_str(), 0600), 0);
+  const auto data = Dataset::open({.files = {fifo.string()}}, ByteTokenizer(), 258);
+  EXPECT_EQ(data.status().code(), Code::kInvalidArgument);
+  EXPECT_THAT(data.status().message(), HasSubstr("fifo' is not a regular file"));
 }
 
 TEST_F(DatasetTest, BadRowsAreLeftOutAndCountedWhereThatIsAskedFor) {

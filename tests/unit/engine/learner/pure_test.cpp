@@ -1,5 +1,6 @@
 // The learner's pure parts: schedules, guards, AdamW, the host state.
 #include <ATen/ATen.h>
+#include <ATen/Parallel.h>
 #include <gtest/gtest.h>
 
 #include <limits>
@@ -174,17 +175,35 @@ TEST(AdamW, SnapshotAndLoadBringBackTheBits) {
   EXPECT_EQ(fresh.load(saved, 1).code(), Code::kInvalidArgument);
 }
 
+TEST(AdamW, TakesTheScaledGradientWithTheSameBitsOnAnyNumberOfThreads) {
+  const int threads = at::get_num_threads();
+  const at::Tensor start = at::randn({300, 500}), gradient = at::randn({300, 500});
+  const auto stepped = [&](int n, const at::Tensor& g, double scale) {
+    at::set_num_threads(n);
+    const NamedTensors parameters{{"w", start.clone().set_requires_grad(true)}};
+    AdamW adam(parameters, {});
+    parameters[0].second.mutable_grad() = g;
+    adam.step(1e-2, scale);
+    adam.step(1e-2, scale);
+    EXPECT_TRUE(parameters[0].second.grad().equal(g));
+    return std::pair(parameters[0].second.detach(), gradient_norm(parameters));
+  };
+  const auto [alone, norm] = stepped(1, gradient, 0.25);
+  const auto [together, same_norm] = stepped(3, gradient, 0.25);
+  EXPECT_TRUE(alone.equal(together));
+  EXPECT_EQ(norm, same_norm);
+  EXPECT_TRUE(alone.equal(stepped(1, gradient * 0.25, 1).first)) << "a power of two scales without rounding";
+  at::set_num_threads(threads);
+}
+
 TEST(Gradient, IsClippedToTheNormTogether) {
   const NamedTensors parameters{{"a", leaf({0, 0}, {2})}, {"b", leaf({0}, {1})}};
   parameters[0].second.mutable_grad() = at::tensor({2.0f, 3.0f});
   parameters[1].second.mutable_grad() = at::tensor({6.0f});
   EXPECT_NEAR(gradient_norm(parameters), 7.0, 1e-6);
-  clip_gradients(parameters, 7.0, 0);
-  clip_gradients(parameters, 7.0, 8);
-  EXPECT_NEAR(gradient_norm(parameters), 7.0, 1e-6);
-  clip_gradients(parameters, 7.0, 3.5);
-  EXPECT_NEAR(parameters[1].second.grad().item<double>(), 3.0, 1e-6);
-  EXPECT_NEAR(gradient_norm(parameters), 3.5, 1e-6);
+  EXPECT_EQ(clip_factor(7.0, 0), 1);
+  EXPECT_EQ(clip_factor(7.0, 8), 1);
+  EXPECT_NEAR(clip_factor(7.0, 3.5), 0.5, 1e-6);
   parameters[1].second.mutable_grad() = at::tensor({std::numeric_limits<float>::infinity()});
   EXPECT_FALSE(std::isfinite(gradient_norm(parameters)));
   clear_gradients(parameters);

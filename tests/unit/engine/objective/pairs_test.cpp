@@ -87,6 +87,31 @@ TEST(DpoLosses, ReverseKlIsDpoToTheLastBit) {
   EXPECT_EQ(run.gradient[1][0], logps.grad()[2].item<double>());
 }
 
+// Where both sides lie far above or far below the reference, the difference of two scores has no digits left
+// (f-DPO's stable forms): the expected values are written with one exponential.
+TEST(DpoLosses, MarginsDoNotCancel) {
+  struct Case {
+    const char* divergence;
+    double beta, policy_chosen, policy_rejected, reference, margin;
+  };
+  const double above = std::exp(-49.5) * -std::expm1(-0.5);  // of log-ratios 50 and 49.5
+  for (const Case& c :
+       {Case{"forward_kl", 1, -10, -10.5, -60, above}, Case{"js_divergence", 1, -10, -10.5, -60, above},
+        Case{"forward_kl", 1e-5, -60 - 0x1p-24, -60, -25, -1e-5 * std::exp(35.0) * std::expm1(0x1p-24)},
+        Case{"hellinger", 1, -10, -10.5, -90, std::exp(-79.5 / 2) * -std::expm1(-0.25)}}) {
+    ObjectiveConfig config = config_of("dpo");
+    config.f_divergence_type = c.divergence;
+    config.f_exponent_cap = std::nullopt;
+    config.beta = c.beta;
+    const LossRun run = LossFixture({{.logps = {c.policy_chosen}, .reference_logps = {c.reference}},
+                                     {.logps = {c.policy_rejected}, .reference_logps = {c.reference}}})
+                            .run(*make(config));
+    EXPECT_NEAR(run.metrics.at("rewards/margins").mean() / c.margin, 1, 1e-12) << c.divergence;
+    EXPECT_EQ(run.metrics.at("rewards/accuracies").mean(), c.margin > 0 ? 1 : 0);
+    EXPECT_NEAR(run.loss / (std::max(-c.margin, 0.0) + std::log1p(std::exp(-std::abs(c.margin)))), 1, 1e-12);
+  }
+}
+
 TEST(DpoLosses, KeysThatWouldDoNothingAreErrors) {
   for (const char* type : {"hinge", "ipo"}) {
     ObjectiveConfig config = config_of("dpo", type);

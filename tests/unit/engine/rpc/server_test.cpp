@@ -2,6 +2,12 @@
 
 #include <gmock/gmock.h>
 #include <grpcpp/grpcpp.h>
+#include <netinet/in.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cstdio>
 
 #include "engine/core/address.h"
 #include "engine/rpc/reactor.h"
@@ -73,6 +79,35 @@ TEST(Server, SaysThatThePortIsInUse) {
   const Status second = start_with(options);
   EXPECT_EQ(second.code(), Code::kFailedPrecondition);
   EXPECT_THAT(second.message(), HasSubstr("in use"));
+}
+
+// gRPC's own listener never accepts again after a connection that found no descriptor.
+TEST(ServerDeathTest, ServesAgainAfterMoreConnectionsThanDescriptors) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  EXPECT_EXIT(
+      {
+        rlimit few{};
+        few.rlim_cur = few.rlim_max = 200;
+        ::setrlimit(RLIMIT_NOFILE, &few);
+        Probe probe;
+        const auto server = serve({&probe});
+        std::vector<int> burst;
+        for (int i = 0; i < 300; ++i) {
+          const int fd = ::socket(AF_INET, SOCK_STREAM, 0);
+          if (fd < 0) break;
+          burst.push_back(fd);
+          sockaddr_in to{};
+          to.sin_family = AF_INET;
+          to.sin_port = htons(static_cast<uint16_t>(server->port()));
+          to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+          ::connect(fd, reinterpret_cast<sockaddr*>(&to), sizeof to);
+        }
+        for (const int fd : burst) ::close(fd);
+        const grpc::Status status = score(connect_to(server->address()));
+        std::fprintf(stderr, "%zu connections, then: %s", burst.size(), status.error_message().c_str());
+        ::_exit(burst.size() > 60 && status.ok() ? 0 : 1);
+      },
+      ::testing::ExitedWithCode(0), "connections, then: $");
 }
 
 TEST(Server, ServesAClientWithoutATokenOnLoopback) {

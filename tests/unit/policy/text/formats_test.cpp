@@ -4,6 +4,7 @@
 
 #include "policy/text/gguf_metadata.h"
 #include "policy/text/make_tokenizer.h"
+#include "policy/weights/llama_tokenizer_config.h"
 #include "tests/unit/policy/text/tiny_files.h"
 
 namespace fulcrum {
@@ -209,6 +210,15 @@ TEST(SentencePiece, EncodesDecodesAndPutsBos) {
   EXPECT_EQ((*tokenizer)->encode("\xFF", false).status().code(), Code::kInvalidArgument);
   EXPECT_THAT(folder.load("", {.splitter = "gpt2"}).status().message(),
               HasSubstr("(--splitter, in a job 'splitter') is for byte-level"));
+}
+
+TEST(SentencePiece, TheConfigThatIsWrittenBesideItChangesNothing) {
+  TokenizerFolder alone, written;
+  alone.put("tokenizer.model", tiny_sentencepiece());
+  written.put("tokenizer.model", tiny_sentencepiece())
+      .put("tokenizer_config.json", std::string(kLlamaTokenizerConfig));
+  EXPECT_EQ((*alone.load())->content_hash(), (*written.load())->content_hash());
+  EXPECT_EQ(encode(written.load(), "ab a", true), (Ids{1, 6, 5, 6}));
 }
 
 TEST(SentencePiece, TheConfigBesideItHasTheLastWord) {

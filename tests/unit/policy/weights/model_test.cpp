@@ -7,6 +7,7 @@
 
 #include "engine/core/rng.h"
 #include "policy/weights/formats.h"
+#include "policy/weights/llama_tokenizer_config.h"
 #include "policy/weights/model_spec.h"
 #include "policy/weights/safetensors.h"
 #include "tests/support/test_data.h"
@@ -197,6 +198,22 @@ TEST(ModelFolder, AWrittenModelIsReadBackAndWritesTheSameBytes) {
       EXPECT_EQ(*read_file(first.path() / file), *read_file(second.path() / file)) << file;
     }
   }
+}
+
+// `transformers` takes a SentencePiece model without it for another tokenizer, silently.
+TEST(ModelFolder, ASentencePieceModelGetsAConfigUnlessItHasOne) {
+  const TempFolder from, alone, both;
+  write_text(from.path() / "some.model", "spm");
+  write_text(from.path() / "tokenizer_config.json", "{}");
+  const Model model = random_model(small_spec(), 1);
+  ASSERT_TRUE(write_model(alone.path(), model, std::vector<Path>{from.path() / "some.model"}).ok());
+  EXPECT_EQ(*read_file(alone.path() / "tokenizer_config.json"), kLlamaTokenizerConfig);
+  EXPECT_TRUE(parse_json(std::string(kLlamaTokenizerConfig)).ok());
+  ASSERT_TRUE(
+      write_model(both.path(), model,
+                  std::vector<Path>{from.path() / "some.model", from.path() / "tokenizer_config.json"})
+          .ok());
+  EXPECT_EQ(*read_file(both.path() / "tokenizer_config.json"), "{}");
 }
 
 TEST(ModelFolder, StopTokensOfGenerationConfigAreAdded) {
