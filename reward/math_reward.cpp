@@ -13,6 +13,7 @@ namespace {
 struct Side {
   std::string text;                   // as it stood
   std::optional<MathAnswer> meaning;  // none: the text can only be compared as text
+  bool is_number = false;             // that and nothing else, outside a formula
 };
 
 class MathReward final : public Verifier {
@@ -73,16 +74,19 @@ class MathReward final : public Verifier {
   }
 
   static bool same_text(const Side& got, const Side& want) {
+    if (got.is_number && want.is_number) return false;  // its value says more: 2 1/2 is not 21/2
     return std::max(got.text.size(), want.text.size()) <= kMaxMathText &&
            plain_form(got.text) == plain_form(want.text);
   }
 
-  static Side formula(const std::string& text, Algebra& algebra) { return {text, read_math(text, algebra)}; }
+  static Side formula(const std::string& text, Algebra& algebra) {
+    return {.text = text, .meaning = read_math(text, algebra)};
+  }
 
   // Outside formulas 2,74 is a number, not a list.
   static Side unmarked(std::string_view text, Algebra& algebra) {
     if (const std::optional<Number> number = parse_number(text)) {
-      return {std::string(text), MathAnswer{.expression = Algebra::constant(number->value)}};
+      return {std::string(text), MathAnswer{.expression = Algebra::constant(number->value)}, true};
     }
     return formula(std::string(text), algebra);
   }

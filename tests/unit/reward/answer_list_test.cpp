@@ -88,5 +88,11 @@ TEST(WorkedLines, AreNoFormulaOfTheirOwn) {
   EXPECT_TRUE(right("x^2\n + 1", "$x^2+1$"));
 }
 
+TEST(TwoNumbers, AreComparedByValueAndNotAsText) {
+  EXPECT_FALSE(right("2 1/2", "21/2"));
+  EXPECT_TRUE(right("2 1/2", "5/2"));
+  EXPECT_TRUE(right("1 000", "1000"));
+}
+
 }  // namespace
 }  // namespace fulcrum::testing
