@@ -93,14 +93,15 @@ std::optional<std::string_view> connecting(std::string_view between, Parts parts
 
 // "x = " at the end of `before`, as a whole side of an equation; "" if it is no name.
 std::string_view name_before(std::string_view before) {
-  before = before.substr(before.size() - std::min(before.size(), kMaxName));
-  for (size_t at = before.size(); at-- > 0;) {
+  const size_t first = before.size() - std::min(before.size(), kMaxName);
+  for (size_t at = before.size(); at-- > first;) {
     const std::string_view name = before.substr(at);
-    if (name_length(name) != name.size()) continue;
-    const std::string_view ahead = trim(before.substr(0, at));
+    if (name_length(name) != name.size() || (at > 0 && is_letter(before[at - 1]))) continue;
+    const std::string_view ahead = trim(before.substr(first, at - first));
+    const bool cut = ahead.empty() && first > 0;
     const bool alone = ahead.empty() || is_letter(ahead.back()) ||
                        std::string_view("$([,;:.").find(ahead.back()) != std::string_view::npos;
-    return alone && (at == 0 || !is_letter(before[at - 1])) ? name : std::string_view();
+    if (alone && !cut) return name;
   }
   return {};
 }
@@ -112,8 +113,9 @@ std::string_view inner_of(std::string_view text, const Candidate& c) {
 }
 
 std::string joined_tail(std::string_view text, const std::vector<Candidate>& all, Parts parts) {
+  const auto is_name = [](std::string_view name) { return !name.empty(); };
+  std::vector<std::string_view> names;  // of the joined parts, the last one first
   size_t first = all.size() - 1;
-  std::vector<std::string_view> names;  // of all but the first, the last one first
   while (first > 0) {
     const size_t begin = all[first - 1].end;
     const auto name = connecting(text.substr(begin, all[first].begin - begin), parts);
@@ -121,13 +123,14 @@ std::string joined_tail(std::string_view text, const std::vector<Candidate>& all
     names.push_back(*name);
     --first;
   }
-  if (first + 1 == all.size()) return std::string(inner_of(text, all[first]));
-  names.push_back(name_before(text.substr(0, all[first].begin)));
-  const bool named = std::none_of(names.begin(), names.end(), [](auto name) { return name.empty(); });
+  const bool named = std::any_of(names.begin(), names.end(), is_name);
+  names.push_back(named ? name_before(text.substr(0, all[first].begin)) : std::string_view());
+  // "2x = \boxed{6} and y = \boxed{1}": what has a name does not go with what has none.
+  if (named && !std::all_of(names.begin(), names.end(), is_name)) first = all.size() - 1;
   std::string list;
-  for (size_t i = first; i < all.size(); ++i, names.pop_back()) {
+  for (size_t i = first; i < all.size(); ++i) {
     if (i > first) list += ", ";
-    if (named) list += names.back();
+    if (first + 1 < all.size()) list += names[all.size() - 1 - i];
     list += inner_of(text, all[i]);
   }
   return list;

@@ -21,8 +21,8 @@ enum class Parts {
   kBoxes,     // also by bullets, by what a box is for ("for part (a) and") and over the name of the next
 };
 
-// The last candidate, together with those before it that are joined to it, as a list. Where a name stands
-// before each box, it stays: "x = \boxed{1}, y = \boxed{2}" is x = 1, y = 2.
+// The last candidate, together with those before it that are joined to it, as a list. Names before boxes
+// stay, "x = \boxed{1}, y = \boxed{2}" is x = 1, y = 2, and a box with one joins only boxes with one.
 //
 // What joins is narrow on purpose. Joined parts are one answer, all of which must be right: to name several
 // values where one is asked for earns nothing. A part that a sentence keeps apart from the last one ("no, it

@@ -39,6 +39,9 @@ TEST(Boxes, KeepTheNamesBeforeThem) {
   EXPECT_TRUE(right("$x = \\boxed{2}$ or $x = \\boxed{-3}$", "-3, 2"));
   EXPECT_TRUE(right("$x = \\boxed{2}$ and $y = \\boxed{3}$", "$(2, 3)$"));
   EXPECT_FALSE(right("$x = \\boxed{2}$ and $y = \\boxed{3}$", "$(3, 2)$"));
+  EXPECT_TRUE(right("$\\alpha = \\boxed{1}$, $\\beta_{12} = \\boxed{2}$", "$\\beta_{12} = 2, \\alpha = 1$"));
+  for (const char* wrong : {"$x = 6, y = 1$", "6, 1"})  // 2x is no name: the box is not an answer
+    EXPECT_FALSE(right("$2x = \\boxed{6}$ and $y = \\boxed{1}$", wrong)) << wrong;
   EXPECT_TRUE(right("$2x = \\boxed{6}$, so $x = \\boxed{3}$", "3"));  // no list: "so" concludes
 }
 
