@@ -1,62 +1,20 @@
 #include "reward/answer_text.h"
 
+#include <algorithm>
 #include <array>
 #include <utility>
 #include <vector>
 
 #include "engine/core/text.h"
+#include "reward/answer_list.h"
 #include "reward/math/number.h"
 
 namespace fulcrum {
 namespace {
 
-// A stretch of text that may be an answer.
-struct Candidate {
-  size_t begin = 0, end = 0;              // with its delimiters
-  size_t inner_begin = 0, inner_end = 0;  // without
-};
-
 bool is_letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
 
-// Whether only connectives stand between two parts of one answer: "1} and \\boxed{2", "$1$, $2$ or $3$".
-bool connects(std::string_view between) {
-  if (between.size() > 32) return false;
-  int words = 0;
-  while (!between.empty()) {
-    size_t length = std::string_view(" ,;\n\t$").find(between[0]) != std::string_view::npos ? 1 : 0;
-    for (const std::string_view space : {"\\quad", "\\qquad", "\\ "}) {
-      if (between.starts_with(space)) length = space.size();
-    }
-    for (const std::string_view word :
-         {"and", "or", "\\text{ and }", "\\text{and}", "\\text{ or }", "\\text{or}"}) {
-      if (!between.starts_with(word)) continue;
-      length = word.size();
-      ++words;
-    }
-    if (length == 0 || words > 1) return false;
-    between.remove_prefix(length);
-  }
-  return true;
-}
-
-std::string_view inner_of(std::string_view text, const Candidate& c) {
-  return trim(text.substr(c.inner_begin, c.inner_end - c.inner_begin));
-}
-
-// The last candidate, together with those before it that connectives join to it, as a list.
-BoxedText joined_tail(std::string_view text, const std::vector<Candidate>& all) {
-  size_t first = all.size() - 1;
-  while (first > 0 && connects(text.substr(all[first - 1].end, all[first].begin - all[first - 1].end)))
-    --first;
-  BoxedText result{"", all.back().end};
-  for (size_t i = first; i < all.size(); ++i) {
-    if (i > first) result.text += ", ";
-    result.text += inner_of(text, all[i]);
-  }
-  return result;
-}
-
-std::vector<Candidate> boxes(std::string_view text) {
+std::vector<Candidate> boxes(std::string_view text, OpenBox open_box) {
   std::vector<Candidate> found;
   for (size_t begin = text.find('\\'); begin != std::string_view::npos; begin = text.find('\\', begin)) {
     const std::string_view rest = text.substr(begin);
@@ -75,12 +33,33 @@ std::vector<Candidate> boxes(std::string_view text) {
       else if (text[end] == '}')
         --depth;
     }
-    if (depth > 0) return found;  // never closed: the completion was cut, there is no answer in it
+    const bool doubled = begin > 0 && text[begin - 1] == '\\';  // an escaped text: \\boxed
+    if (doubled) --begin;
+    if (depth > 0 && open_box == OpenBox::kHoldsTheRest)
+      found.push_back({begin, text.size(), inner, text.size()});
+    if (depth > 0) return found;
     found.push_back({begin, end, inner, end - 1});
     begin = end;
   }
   return found;
 }
+
+// Walks over the dollars and backslashes of a text.
+class Marks {
+ public:
+  explicit Marks(std::string_view text) : text_(text), dollar_(text.find('$')), slash_(text.find('\\')) {}
+
+  // The first at or behind `from`, which never goes back.
+  size_t next(size_t from) {
+    if (dollar_ < from) dollar_ = text_.find('$', from);
+    if (slash_ < from) slash_ = text_.find('\\', from);
+    return std::min(dollar_, slash_);
+  }
+
+ private:
+  std::string_view text_;
+  size_t dollar_, slash_;
+};
 
 // $..$, $$..$$, \(..\), \[..\] from left to right, none inside another.
 std::vector<Candidate> formulas(std::string_view text) {
@@ -88,7 +67,8 @@ std::vector<Candidate> formulas(std::string_view text) {
       {{"$$", "$$"}, {"$", "$"}, {"\\(", "\\)"}, {"\\[", "\\]"}}};
   std::array<bool, 4> never_closed{};  // a search that failed once fails for ever: the whole stays linear
   std::vector<Candidate> found;
-  for (size_t i = text.find_first_of("$\\"); i != std::string_view::npos; i = text.find_first_of("$\\", i)) {
+  Marks marks(text);
+  for (size_t i = marks.next(0); i != std::string_view::npos; i = marks.next(i)) {
     size_t next = i + (text[i] == '\\' ? 2 : 1);
     for (size_t kind = 0; kind < kDelimiters.size(); ++kind) {
       const auto& [open, close] = kDelimiters[kind];
@@ -112,25 +92,23 @@ std::optional<MathText> last_formula_or_number(std::string_view text) {
   const std::string_view number = last_number(all.empty() ? text : text.substr(all.back().end));
   if (!number.empty()) return MathText{std::string(number), false};
   if (all.empty()) return std::nullopt;
-  return MathText{joined_tail(text, all).text, true};
+  return MathText{joined_tail(text, all, Parts::kFormulas), true};
 }
 
-size_t rfind_icase(std::string_view text, std::string_view lower) {
-  for (size_t at = text.size() + 1; at-- > 0;) {
-    if (starts_with_icase(text.substr(at), lower)) return at;
-  }
-  return std::string_view::npos;
-}
-
-// The sentence after the last "answer is" or "final answer:".
+// The sentence after the last "answer is" or "answer:".
 std::string_view stated_answer(std::string_view text) {
-  size_t begin = std::string_view::npos;
-  for (const std::string_view phrase : {"answer is", "final answer:", "answer:"}) {
-    const size_t at = rfind_icase(text, phrase);
-    if (at == std::string_view::npos) continue;
-    if (begin == std::string_view::npos || at + phrase.size() > begin) begin = at + phrase.size();
+  constexpr std::string_view kAnswer = "answer";
+  constexpr size_t kLetter = 3;  // of it, the one that texts hold least often
+  size_t begin = 0;
+  for (size_t at = text.size(); begin == 0 && at-- > kLetter;) {
+    if ((text[at] | 0x20) != kAnswer[kLetter] || !starts_with_icase(text.substr(at - kLetter), kAnswer))
+      continue;
+    const size_t behind = at - kLetter + kAnswer.size();
+    for (const std::string_view said : {" is", ":"}) {
+      if (starts_with_icase(text.substr(behind), said)) begin = behind + said.size();
+    }
   }
-  if (begin == std::string_view::npos) return {};
+  if (begin == 0) return {};
   size_t end = begin;
   while (end < text.size() && text[end] != '\n') {
     const bool stop =
@@ -186,19 +164,22 @@ std::optional<std::string> place(const RewardConfig& config, std::string_view te
 }  // namespace
 
 std::optional<std::string> text_after(std::string_view text, std::string_view marker) {
-  const size_t at = marker.empty() ? std::string_view::npos : text.rfind(marker);
-  if (at == std::string_view::npos) return std::nullopt;
-  return std::string(trim(text.substr(at + marker.size())));
+  if (marker.empty()) return std::nullopt;
+  size_t behind = std::string_view::npos;
+  for (size_t at = text.find(marker); at != std::string_view::npos; at = text.find(marker, at + 1))
+    behind = at + marker.size();
+  if (behind == std::string_view::npos) return std::nullopt;
+  return std::string(trim(text.substr(behind)));
 }
 
-std::optional<BoxedText> last_boxed(std::string_view text) {
-  const std::vector<Candidate> all = boxes(text);
+std::optional<BoxedText> last_boxed(std::string_view text, OpenBox open_box) {
+  const std::vector<Candidate> all = boxes(text, open_box);
   if (all.empty()) return std::nullopt;
-  return joined_tail(text, all);
+  return BoxedText{joined_tail(text, all, Parts::kBoxes), all.back().end};
 }
 
-std::optional<MathText> math_text(std::string_view text) {
-  std::optional<BoxedText> box = last_boxed(text);
+std::optional<MathText> math_text(std::string_view text, OpenBox open_box) {
+  std::optional<BoxedText> box = last_boxed(text, open_box);
   const std::string_view stated = stated_answer(box ? text.substr(box->end) : text);
   if (!stated.empty()) {
     if (std::optional<MathText> found = last_formula_or_number(stated)) return found;

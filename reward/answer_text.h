@@ -21,12 +21,16 @@ std::string reference_text(const RewardConfig& config, std::string_view solution
 // What follows the last occurrence of `marker`, trimmed; no value if there is none.
 std::optional<std::string> text_after(std::string_view text, std::string_view marker);
 
-// The contents of the last \boxed{...}. Boxes that only commas, blanks or "and" keep apart count as one list.
+// A box that the end of the text leaves open. A completion with one was cut, and there is no answer in it;
+// the data's own answer was not.
+enum class OpenBox { kIsNone, kHoldsTheRest };
+
+// The contents of the last \boxed{...}; boxes that belong together (reward/answer_list.h) count as one list.
 struct BoxedText {
   std::string text;
   size_t end = 0;  // where the last box ends
 };
-std::optional<BoxedText> last_boxed(std::string_view text);
+std::optional<BoxedText> last_boxed(std::string_view text, OpenBox open_box = OpenBox::kIsNone);
 
 // The place of a mathematical answer: what follows "answer is" (when it comes after the last box), the last
 // box, the last formula ($..$, \(..\), \[..\]) or number. `marked`: it stood in a box or a formula.
@@ -34,6 +38,6 @@ struct MathText {
   std::string text;
   bool marked = false;
 };
-std::optional<MathText> math_text(std::string_view text);
+std::optional<MathText> math_text(std::string_view text, OpenBox open_box = OpenBox::kIsNone);
 
 }  // namespace fulcrum

@@ -13,6 +13,7 @@ namespace {
 struct Side {
   std::string text;                   // as it stood
   std::optional<MathAnswer> meaning;  // none: the text can only be compared as text
+  bool is_number = false;             // that and nothing else, outside a formula
 };
 
 class MathReward final : public Verifier {
@@ -32,14 +33,14 @@ class MathReward final : public Verifier {
       return unscored(VerdictKind::kBadReference, "cannot read the reference " + in_quotes(*solution, 60));
     const std::optional<Side> got = read_completion(request.completion, algebra);
     if (!got) return no_answer("no formula or number where 'extract' looks for it");
-    const bool same =
-        same_text(*got, *want) || (want->meaning && got->meaning &&
-                                   same_answer(*want->meaning, *got->meaning, algebra, config().tolerance));
+    const bool same = trim(request.completion) == trim(*solution) || same_text(*got, *want) ||
+                      (want->meaning && got->meaning &&
+                       same_answer(*want->meaning, *got->meaning, algebra, config().tolerance));
     return scored_match(same, got->text, want->text);
   }
 
   std::optional<Side> read_completion(std::string_view text, Algebra& algebra) const {
-    if (config().extract == "auto") return read_anywhere(text, algebra);
+    if (config().extract == "auto") return read_anywhere(text, algebra, OpenBox::kIsNone);
     const std::optional<std::string> found = answer_text(config(), text);
     if (!found) return std::nullopt;
     return config().extract == "boxed" ? formula(*found, algebra) : unmarked(*found, algebra);
@@ -50,39 +51,42 @@ class MathReward final : public Verifier {
     if (config().extract != "auto" && config().extract != "whole") {
       if (std::optional<Side> side = read_completion(text, algebra)) return side;
     }
-    return read_anywhere(text, algebra);
+    return read_anywhere(text, algebra, OpenBox::kHoldsTheRest);
   }
 
   // After the marker; a short text without markup (2x+1, 1 000, odd) is the answer itself; else it is looked
   // for.
-  std::optional<Side> read_anywhere(std::string_view text, Algebra& algebra) const {
+  std::optional<Side> read_anywhere(std::string_view text, Algebra& algebra, OpenBox open_box) const {
     if (const std::optional<std::string> marked = text_after(text, config().marker))
       return unmarked(*marked, algebra);
     const std::string_view bare = trim(text);
     const bool is_short = !bare.empty() && bare.size() <= kMaxBare && !is_marked(bare);
     const bool one_word = is_short && bare.find(' ') == std::string_view::npos;
-    if (one_word || (is_short && has_digit_or_operator(bare))) {
+    if (one_word || (is_short && has_digit_or_operator(bare) && is_one_statement(bare))) {
       Side side = unmarked(bare, algebra);
       if (side.meaning || algebra.undefined())
         return side;  // 0^{-1} is understood: not a case of looking for -1
     }
-    if (const std::optional<MathText> found = math_text(text)) {
+    if (const std::optional<MathText> found = math_text(text, open_box)) {
       return found->marked ? formula(found->text, algebra) : unmarked(found->text, algebra);
     }
     return one_word ? std::optional(Side{std::string(bare), std::nullopt}) : std::nullopt;
   }
 
   static bool same_text(const Side& got, const Side& want) {
+    if (got.is_number && want.is_number) return false;  // its value says more: 2 1/2 is not 21/2
     return std::max(got.text.size(), want.text.size()) <= kMaxMathText &&
            plain_form(got.text) == plain_form(want.text);
   }
 
-  static Side formula(const std::string& text, Algebra& algebra) { return {text, read_math(text, algebra)}; }
+  static Side formula(const std::string& text, Algebra& algebra) {
+    return {.text = text, .meaning = read_math(text, algebra)};
+  }
 
   // Outside formulas 2,74 is a number, not a list.
   static Side unmarked(std::string_view text, Algebra& algebra) {
     if (const std::optional<Number> number = parse_number(text)) {
-      return {std::string(text), MathAnswer{.expression = Algebra::constant(number->value)}};
+      return {std::string(text), MathAnswer{.expression = Algebra::constant(number->value)}, true};
     }
     return formula(std::string(text), algebra);
   }
@@ -93,6 +97,20 @@ class MathReward final : public Verifier {
     }
     const size_t dollar = text.find('$');
     return dollar != std::string_view::npos && text.find('$', dollar + 1) != std::string_view::npos;
+  }
+
+  // Not several lines of working, "2 + 3 = 5\nA: 5", of which the last holds the answer: a line of plain text
+  // that ends in an operand does not go on with one that begins with an operand.
+  static bool is_one_statement(std::string_view text) {
+    if (text.find('\\') != std::string_view::npos) return true;
+    constexpr std::string_view kGoesOn = ",;+-*/=<>([{&|^", kContinues = ",;+-*/=<>)]}&|^";
+    for (size_t at = text.find('\n'); at != std::string_view::npos; at = text.find('\n', at + 1)) {
+      const std::string_view before = trim(text.substr(0, at)), behind = trim(text.substr(at));
+      if (kGoesOn.find(before.back()) == std::string_view::npos &&
+          kContinues.find(behind.front()) == std::string_view::npos)
+        return false;
+    }
+    return true;
   }
 
   static bool has_digit_or_operator(std::string_view text) {

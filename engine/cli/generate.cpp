@@ -74,13 +74,13 @@ int stream(const Options& o, const Loaded& loaded, std::stop_token stop) {
   return 0;
 }
 
-void add_completions(const Options& o, const RolloutGroup& group, Json& row) {
+void add_completions(const Options& o, const RolloutGroup& group, Json& added) {
   if (o.num_generations == 1) {
     const Completion& c = group.completions.front();
-    row["completion"] = c.text;
-    row["completion_ids"] = c.ids;
-    row["logps"] = std::vector<double>(c.logps.begin(), c.logps.end());
-    row["finish_reason"] = finish_reason_name(c.finish);
+    added["completion"] = c.text;
+    added["completion_ids"] = c.ids;
+    added["logps"] = std::vector<double>(c.logps.begin(), c.logps.end());
+    added["finish_reason"] = finish_reason_name(c.finish);
     return;
   }
   Json completions = Json::array();
@@ -90,19 +90,19 @@ void add_completions(const Options& o, const RolloutGroup& group, Json& row) {
                            {"logps", std::vector<double>(c.logps.begin(), c.logps.end())},
                            {"finish_reason", finish_reason_name(c.finish)}});
   }
-  row["completions"] = std::move(completions);
+  added["completions"] = std::move(completions);
 }
 
 // Writes rows: those of the input, or the one whose prompt is on the command line.
 int rows(const Options& o, const Loaded& loaded, std::stop_token stop) {
   Generator generator(loaded.model, loaded.tokenizer, {.max_batch = o.max_batch, .threads = o.threads});
   int64_t next = 0;
-  const AddFields complete = [&](std::span<Json> batch) {
+  const AddFields complete = [&](std::span<Row> batch) {
     std::vector<Status> status(batch.size());
     std::vector<RolloutRequest> requests;
     std::vector<size_t> place;
     for (size_t i = 0; i < batch.size(); ++i) {
-      const auto text = get_string(batch[i], "prompt");
+      const auto text = get_string(batch[i].fields, "prompt");
       const auto request = text.ok() ? request_for(o, *loaded.tokenizer, *text, next++)
                                      : Result<RolloutRequest>(text.status());
       status[i] = request.status();
@@ -118,7 +118,7 @@ int rows(const Options& o, const Loaded& loaded, std::stop_token stop) {
                                : Result<std::vector<RolloutGroup>>(groups.status());
       const auto& made = apart ? alone : groups;
       if (made.ok())
-        add_completions(o, (*made)[apart ? 0 : j], batch[place[j]]);
+        add_completions(o, (*made)[apart ? 0 : j], batch[place[j]].added);
       else
         status[place[j]] = made.status();
     }

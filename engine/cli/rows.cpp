@@ -1,5 +1,6 @@
 #include "engine/cli/rows.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <cstdio>
@@ -66,55 +67,79 @@ class RowWriter {
   std::chrono::steady_clock::time_point flushed_ = std::chrono::steady_clock::now();
 };
 
-// A row as it goes out: parsed or, if that failed, the error in its place.
-struct Row {
-  Json json;
+// A row as it was read: parsed or, if that failed, the error in its place.
+struct ReadRow {
+  Row row;
   Status status;
+  std::string source;  // its line; "" if that is no row
 };
 
 // At most `batch` rows; none at the end of the input. An error is the file's, not a row's.
-Result<std::vector<Row>> read_batch(JsonlReader& reader, size_t batch) {
-  std::vector<Row> rows;
+Result<std::vector<ReadRow>> read_batch(JsonlReader& reader, size_t batch) {
+  std::vector<ReadRow> rows;
   while (rows.size() < batch) {
     std::optional<Result<Json>> row = reader.next();
     if (!row) break;
     if (row->ok()) {
-      rows.push_back({std::move(*row).value(), ok_status()});
+      rows.push_back({{.fields = std::move(*row).value()}, ok_status(), std::string(reader.text())});
     } else if (row->status().code() != Code::kInvalidArgument) {
       return row->status();
     } else {
-      rows.push_back({{{"line", reader.line()}}, row->status()});
+      rows.push_back({{.fields = {{"line", reader.line()}}}, row->status(), {}});
     }
   }
   return rows;
 }
 
 // Runs `add` over the rows that could be parsed; false if any row of the batch failed.
-bool add_fields(std::vector<Row>& rows, const AddFields& add) {
-  std::vector<Json> fine;
-  for (Row& row : rows) {
-    if (row.status.ok()) fine.push_back(std::move(row.json));
+bool add_fields(std::vector<ReadRow>& rows, const AddFields& add) {
+  std::vector<Row> fine;
+  for (ReadRow& row : rows) {
+    if (row.status.ok()) fine.push_back(std::move(row.row));
   }
   const std::vector<Status> added = add(fine);
   bool all = true;
   size_t next = 0;
-  for (Row& row : rows) {
+  for (ReadRow& row : rows) {
     if (row.status.ok()) {
-      row.json = std::move(fine[next]);
+      row.row = std::move(fine[next]);
       row.status = added[next++];
     }
-    if (!row.status.ok()) row.json["error"] = row.status.message();
+    if (!row.status.ok()) row.row.added["error"] = row.status.message();
     all = all && row.status.ok();
   }
   return all;
 }
 
-Status write_one(const RowFiles& files, Json row, const AddFields& add, const std::stop_token& stop) {
+std::string merged(Row row) {
+  for (auto& [key, value] : row.added.items()) row.fields[key] = std::move(value);
+  return dump_json(row.fields);
+}
+
+// The row as a line. Its source is taken over, unless a new field replaces one of it or its bytes could drive
+// a terminal: then the row is written anew.
+void append_line(std::string& lines, ReadRow row) {
+  const auto replaced = [&](const auto& item) { return row.row.fields.contains(item.key()); };
+  const auto added = row.row.added.items();
+  if (row.source.empty() || drives_terminal(row.source) ||
+      std::any_of(added.begin(), added.end(), replaced)) {
+    lines += merged(std::move(row.row));
+  } else if (row.row.added.empty()) {
+    lines += row.source;
+  } else {
+    lines.append(row.source, 0, row.source.size() - 1);
+    if (!row.row.fields.empty()) lines += ',';
+    lines += std::string_view(dump_json(row.row.added)).substr(1);
+  }
+  lines += '\n';
+}
+
+Status write_one(const RowFiles& files, Row row, const AddFields& add, const std::stop_token& stop) {
   TRY(writer, RowWriter::open(files));
   const Status added = add(std::span(&row, 1)).front();
   if (stop.stop_requested()) return cancelled("stopped by a signal; no row is written");
   TRY_DO(added);
-  TRY_DO(writer.write(dump_json(row) + "\n"));
+  TRY_DO(writer.write(merged(std::move(row)) + "\n"));
   return writer.flush();
 }
 
@@ -131,9 +156,9 @@ Result<bool> copy_rows(JsonlReader& reader, RowWriter& writer, size_t batch, con
       return cancelled("stopped by a signal; " + std::to_string(written) + " rows are written");
     all = all && fine;
     std::string text;
-    for (const Row& row : rows) text += dump_json(row.json) + "\n";
-    TRY_DO(writer.write(text));
     written += static_cast<int64_t>(rows.size());
+    for (ReadRow& row : rows) append_line(text, std::move(row));
+    TRY_DO(writer.write(text));
   }
 }
 
@@ -164,14 +189,14 @@ int for_each_batch(const RowFiles& files, size_t batch, const AddFields& add, st
   return *all ? 0 : 1;
 }
 
-int for_one_row(const RowFiles& files, Json row, const AddFields& add, std::stop_token stop) {
-  return report(write_one(files, std::move(row), add, stop));
+int for_one_row(const RowFiles& files, Json fields, const AddFields& add, std::stop_token stop) {
+  return report(write_one(files, {.fields = std::move(fields)}, add, stop));
 }
 
-int for_each_row(const RowFiles& files, const std::function<Status(Json& row)>& add, std::stop_token stop) {
-  const AddFields one = [&](std::span<Json> rows) {
+int for_each_row(const RowFiles& files, const std::function<Status(Row& row)>& add, std::stop_token stop) {
+  const AddFields one = [&](std::span<Row> rows) {
     std::vector<Status> out;
-    for (Json& row : rows) out.push_back(add(row));
+    for (Row& row : rows) out.push_back(add(row));
     return out;
   };
   return for_each_batch(files, 1, one, std::move(stop));

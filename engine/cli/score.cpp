@@ -36,17 +36,18 @@ Status read_length(const Options& o, const Json& row, RewardRequest& request) {
   return ok_status();
 }
 
-Status add_verdict(const RewardFunction& judge, const Options& o, Json& row) {
-  TRY(completion, get_string(row, "completion"));
-  const auto prompt = row.contains("prompt") ? get_string(row, "prompt") : Result<std::string>(std::string());
+Status add_verdict(const RewardFunction& judge, const Options& o, Row& row) {
+  TRY(completion, get_text(row.fields, "completion"));
+  const Result<std::string_view> prompt =
+      row.fields.contains("prompt") ? get_text(row.fields, "prompt") : std::string_view();
   TRY_DO(prompt);
-  RewardRequest request{.prompt = *prompt, .completion = completion, .columns = &row};
-  TRY_DO(read_length(o, row, request));
+  RewardRequest request{.prompt = *prompt, .completion = completion, .columns = &row.fields};
+  TRY_DO(read_length(o, row.fields, request));
   const auto limit = std::chrono::duration_cast<Duration>(std::chrono::duration<double>(o.timeout_s));
   const Verdict v = judge.score(std::span(&request, 1), Deadline::in(limit), {}).front();
-  row["score"] = v.score ? Json(*v.score) : Json(nullptr);
-  row["verdict"] = verdict_name(v.kind);
-  row["reason"] = v.reason;
+  row.added["score"] = v.score ? Json(*v.score) : Json(nullptr);
+  row.added["verdict"] = verdict_name(v.kind);
+  row.added["reason"] = v.reason;
   if (v.kind == VerdictKind::kBadReference) return invalid_argument(v.reason);
   // Not judged at all: the judge failed or had no time.
   if (v.kind == VerdictKind::kFailed || v.kind == VerdictKind::kTimeout)
@@ -57,7 +58,7 @@ Status add_verdict(const RewardFunction& judge, const Options& o, Json& row) {
 int run(const Options& o) {
   const auto judge = judge_of(o);
   if (!judge.ok()) return report(judge.status());
-  return for_each_row(o.files, [&](Json& row) { return add_verdict(**judge, o, row); });
+  return for_each_row(o.files, [&](Row& row) { return add_verdict(**judge, o, row); });
 }
 
 }  // namespace

@@ -62,21 +62,21 @@ int run(const Options& o) {
   const auto tokenizer = load_tokenizer(o.model, {.splitter = o.splitter});
   if (!tokenizer.ok()) return report(tokenizer.status());
   if (o.text && !o.files.wants_row()) return report(one(**tokenizer, o));
-  const auto add = [&](Json& row) -> Status {
+  const auto add = [&](Row& row) -> Status {
     if (o.decode) {
-      TRY(ids, ids_of(row, **tokenizer));
-      row["text"] = (*tokenizer)->decode(ids);
+      TRY(ids, ids_of(row.fields, **tokenizer));
+      row.added["text"] = (*tokenizer)->decode(ids);
       return ok_status();
     }
-    TRY(text, get_string(row, "text"));
+    TRY(text, get_text(row.fields, "text"));
     TRY(ids, (*tokenizer)->encode(text, !o.no_special));
-    row["ids"] = ids;
+    row.added["ids"] = ids;
     return ok_status();
   };
   if (!o.text) return for_each_row(o.files, add);
   const auto row = row_of(o);
   if (!row.ok()) return report(row.status());
-  return for_one_row(o.files, *row, [&](std::span<Json> one) { return std::vector{add(one.front())}; });
+  return for_one_row(o.files, *row, [&](std::span<Row> one) { return std::vector{add(one.front())}; });
 }
 
 }  // namespace

@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "engine/core/flat_json.h"
 #include "engine/core/text.h"
 
 namespace fulcrum {
@@ -197,19 +198,14 @@ Status wrong_type(std::string_view key, std::string_view wanted, const Json& got
                           got.type_name());
 }
 
-// Whether DEL, C1 controls or bidirectional overrides stand in it, which JSON lets through.
-bool drives_terminal(const std::string& text) {
-  const auto plain = [](char c) { return c > 0 && c != 0x7F; };
-  if (std::all_of(text.begin(), text.end(), plain)) return false;
-  for (const std::string& line : split(text, '\n')) {
-    if (printable(line, line.size()) != line) return true;
-  }
-  return false;
-}
-
 }  // namespace
 
-Result<Json> parse_json(std::string_view text, JsonOptions options) { return parse<Json>(text, options); }
+Result<Json> parse_json(std::string_view text, JsonOptions options) {
+  if (!options.comments) {
+    if (std::optional<Json> row = parse_flat_object(text)) return *std::move(row);
+  }
+  return parse<Json>(text, options);
+}
 Result<SortedJson> parse_sorted_json(std::string_view text, JsonOptions options) {
   return parse<SortedJson>(text, options);
 }
@@ -224,10 +220,15 @@ std::string dump_json(const Json& value, int indent) {
 }
 
 Result<std::string> get_string(const Json& object, std::string_view key) {
+  TRY(text, get_text(object, key));
+  return std::string(text);
+}
+
+Result<std::string_view> get_text(const Json& object, std::string_view key) {
   const auto it = object.is_object() ? object.find(std::string(key)) : object.end();
   if (it == object.end()) return not_found("key " + in_quotes(key) + " is missing");
   if (!it->is_string()) return wrong_type(key, "a string", *it);
-  return it->template get<std::string>();
+  return std::string_view(it->get_ref<const std::string&>());
 }
 
 Result<int64_t> get_int(const Json& object, std::string_view key) {

@@ -29,6 +29,7 @@ std::string dump_json(const Json& value, int indent = -1);
 
 // Typed reads with an error that names the key: kNotFound if absent, kInvalidArgument if of another type.
 Result<std::string> get_string(const Json& object, std::string_view key);
+Result<std::string_view> get_text(const Json& object, std::string_view key);  // of the object, no copy
 Result<int64_t> get_int(const Json& object, std::string_view key);
 Result<double> get_double(const Json& object, std::string_view key);
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cstdio>
+#include <cstring>
 #include <numeric>
 
 namespace fulcrum {
@@ -35,6 +36,17 @@ Decoded decode_utf8(std::string_view s) {
     }
   }
   return {};
+}
+
+// Where the ASCII that begins at `from` ends. Eight bytes at a time: most texts are nothing else.
+size_t ascii_end(std::string_view s, size_t from) {
+  uint64_t eight = 0;
+  for (; from + sizeof eight <= s.size(); from += sizeof eight) {
+    std::memcpy(&eight, s.data() + from, sizeof eight);
+    if ((eight & 0x8080808080808080u) != 0) break;
+  }
+  while (from < s.size() && static_cast<unsigned char>(s[from]) < 0x80) ++from;
+  return from;
 }
 
 bool is_unsafe(char32_t c) {
@@ -79,12 +91,22 @@ std::string in_quotes(std::string_view untrusted, size_t max_bytes) {
 }
 
 bool is_valid_utf8(std::string_view bytes) {
-  for (size_t i = 0; i < bytes.size();) {
+  for (size_t i = ascii_end(bytes, 0); i < bytes.size(); i = ascii_end(bytes, i)) {
     const size_t n = decode_utf8(bytes.substr(i)).length;
     if (n == 0) return false;
     i += n;
   }
   return true;
+}
+
+bool drives_terminal(std::string_view json) {
+  if (json.find('\x7F') != std::string_view::npos) return true;
+  for (size_t i = ascii_end(json, 0); i < json.size(); i = ascii_end(json, i)) {
+    const Decoded d = decode_utf8(json.substr(i));
+    if (d.length == 0 || is_unsafe(d.point)) return true;
+    i += d.length;
+  }
+  return false;
 }
 
 std::string to_valid_utf8(std::string_view bytes) {

@@ -19,6 +19,10 @@ std::string in_quotes(std::string_view untrusted, size_t max_bytes = 200);
 // Whether the bytes are well-formed UTF-8 (no overlong forms, no surrogates).
 bool is_valid_utf8(std::string_view bytes);
 
+// Whether DEL, C1 controls, bidirectional overrides or malformed sequences stand in it, which JSON lets
+// through. (The other control characters are escaped there.)
+bool drives_terminal(std::string_view json);
+
 // Replaces every malformed sequence by U+FFFD.
 std::string to_valid_utf8(std::string_view bytes);
 

@@ -101,6 +101,8 @@ std::optional<Result<Json>> JsonlReader::next() {
   return std::nullopt;
 }
 
+std::string_view JsonlReader::text() const { return trim(line_); }
+
 std::string JsonlReader::where() const { return name_ + ":" + std::to_string(line_number_); }
 
 Result<std::vector<JsonlRow>> read_jsonl(const Path& path) {

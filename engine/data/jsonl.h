@@ -31,6 +31,9 @@ class JsonlReader {
   // lines are skipped. nullopt at the end; a read error is kUnavailable, once, and then the end.
   std::optional<Result<Json>> next();
 
+  // The line of the row that next() gave last, without blanks around it; until the next call.
+  std::string_view text() const;
+
   // The 1-based line of the row that next() gave last, and "file:line" of it.
   int64_t line() const { return line_number_; }
   std::string where() const;

@@ -178,6 +178,16 @@ bool Algebra::is_zero(const Polynomial& p) {
   return n.empty() && !budget_.exhausted() && !undefined_;
 }
 
+std::optional<Algebra::Application> Algebra::as_application(const Polynomial& p) const {
+  if (p.size() != 1 || p.begin()->second != 1 || p.begin()->first.size() != 1) return std::nullopt;
+  const auto& [atom, exponent] = *p.begin()->first.begin();
+  const auto found = meanings_.find(atom);
+  if (exponent != 1 || found == meanings_.end()) return std::nullopt;
+  const Meaning& meaning = found->second;
+  if (meaning.function.empty() || meaning.function == "pow") return std::nullopt;
+  return Application{meaning.function, meaning.argument};
+}
+
 std::optional<double> Algebra::approximate(const Polynomial& p) const {
   double sum = 0;
   for (const auto& [m, c] : p) {

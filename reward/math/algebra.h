@@ -65,6 +65,12 @@ class Algebra {
   Polynomial numerator(Polynomial p);
   // The value as a double where p is a real constant.
   std::optional<double> approximate(const Polynomial& p) const;
+  // p as one function of an argument, where it is nothing else: f(x), \sin(2x), |x|; else no value.
+  struct Application {
+    std::string function;
+    Polynomial argument;
+  };
+  std::optional<Application> as_application(const Polynomial& p) const;
   // A text that equal normal forms share.
   std::string key(const Polynomial& p);
 

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "engine/core/text.h"
+#include "reward/math/solution_set.h"
 
 namespace fulcrum {
 namespace {
@@ -11,19 +11,6 @@ namespace {
 constexpr size_t kMaxItems = 256;
 
 using Kind = MathAnswer::Kind;
-
-// Something that can be given a value: x, f(2), \frac{NO}{BO}, (x, y); not 7 and not a^2 + b.
-bool is_nameable(const MathAnswer& a) {
-  if (a.kind == Kind::kBracketed || a.kind == Kind::kList) {
-    for (const MathAnswer& item : a.items) {
-      if (!is_nameable(item)) return false;
-    }
-    return true;
-  }
-  if (a.kind != Kind::kExpression || a.expression.size() != 1) return false;
-  const auto& [m, c] = *a.expression.begin();
-  return !m.empty() && c == 1;
-}
 
 // What `x = ... = value` or `x \in set` says: the last item before a "~", if a name stands before it.
 const MathAnswer* assigned_value(const MathAnswer& a) {
@@ -39,37 +26,6 @@ const MathAnswer* assigned_value(const MathAnswer& a) {
     if (is_nameable(a.items[i])) return &a.items[last];
   }
   return nullptr;
-}
-
-// low <= x <= high, x > low, x < high as an interval.
-std::optional<MathAnswer> as_interval(const MathAnswer& a) {
-  if (a.kind != Kind::kRelation || a.relations.size() > 2) return std::nullopt;
-  const auto bound = [](const Polynomial& p) {
-    return MathAnswer{.kind = Kind::kExpression, .expression = p};
-  };
-  MathAnswer low = bound(Algebra::symbol("\\infty")), high = low;
-  low.expression.begin()->second = -1;
-  char open = '(', close = ')';
-  const bool flipped = a.relations[0][0] == '>';
-  for (const std::string& relation : a.relations) {
-    if ((relation[0] != '<' && relation[0] != '>') || (relation[0] == '>') != flipped) return std::nullopt;
-  }
-  const auto set = [&](bool is_low, const MathAnswer& value, const std::string& relation) {
-    (is_low ? low : high) = value;
-    if (relation.ends_with('=')) (is_low ? open : close) = is_low ? '[' : ']';
-  };
-  if (a.relations.size() == 2) {
-    if (!is_nameable(a.items[1])) return std::nullopt;
-    set(!flipped, a.items[0], a.relations[0]);
-    set(flipped, a.items[2], a.relations[1]);
-  } else if (is_nameable(a.items[0])) {
-    set(flipped, a.items[1], a.relations[0]);
-  } else if (is_nameable(a.items[1])) {
-    set(!flipped, a.items[0], a.relations[0]);
-  } else {
-    return std::nullopt;
-  }
-  return MathAnswer{.kind = Kind::kBracketed, .items = {low, high}, .open = open, .close = close};
 }
 
 class Comparison {
@@ -96,18 +52,48 @@ class Comparison {
   }
 
  private:
+  static const Rational* number_of(const Polynomial& p) {
+    return p.size() == 1 && p.begin()->first.empty() ? &p.begin()->second : nullptr;
+  }
+
   bool same_expression(const Polynomial& a, const Polynomial& b) {
+    if (const Rational* x = number_of(a), *y = number_of(b); x != nullptr && y != nullptr)
+      return *x == *y || (tolerance_ > 0 && std::fabs(x->get_d() - y->get_d()) <= tolerance_);
     if (algebra_.is_zero(algebra_.subtract(a, b))) return true;
     if (tolerance_ <= 0) return false;
     const std::optional<double> x = algebra_.approximate(a), y = algebra_.approximate(b);
     return x && y && std::fabs(*x - *y) <= tolerance_;
   }
 
-  static bool gives_names(const MathAnswer& list) {
-    for (const MathAnswer& item : list.items) {
-      if (assigned_value(item) != nullptr) return true;
-    }
-    return false;
+  // Whether the items are values of several unknowns. x = 1 or x = 2 are the values of one, as 1, 2 are.
+  bool gives_names(const MathAnswer& list) {
+    const auto has_name = [](const MathAnswer& item) { return assigned_value(item) != nullptr; };
+    const bool all = std::all_of(list.items.begin(), list.items.end(), has_name);
+    if (!all) return std::any_of(list.items.begin(), list.items.end(), has_name);
+    return !std::all_of(list.items.begin(), list.items.end(),
+                        [&](const MathAnswer& item) { return same_name(item, list.items[0]); });
+  }
+
+  // Whether both relations say what the same name is, or the same function everywhere: P(n) = 1, P(x) = 1.
+  bool same_name(const MathAnswer& a, const MathAnswer& b) {
+    const MathAnswer &x = a.items[0], &y = b.items[0];
+    if (!is_nameable(x) || !is_nameable(y)) return false;
+    return same(x, y) || (is_constant_function(a) && is_constant_function(b) &&
+                          algebra_.as_application(x.expression)->function ==
+                              algebra_.as_application(y.expression)->function);
+  }
+
+  bool is_variable(const Polynomial& p) const {
+    if (p.size() != 1 || p.begin()->second != 1 || p.begin()->first.size() != 1) return false;
+    const auto& [atom, exponent] = *p.begin()->first.begin();
+    return exponent == 1 && atom != "i" && !algebra_.as_application(p) && !algebra_.approximate(p);
+  }
+
+  bool is_constant_function(const MathAnswer& a) {
+    const std::optional<Algebra::Application> left = algebra_.as_application(a.items[0].expression);
+    const MathAnswer* value = assigned_value(a);
+    return left && is_variable(left->argument) && value != nullptr && value->kind == Kind::kExpression &&
+           algebra_.approximate(value->expression);
   }
 
   // A list without brackets beside a bracketed one: a, b may be the pair (a, b) or the set {a, b}.
@@ -140,9 +126,9 @@ class Comparison {
 
   bool relation_is(const MathAnswer& relation, const MathAnswer& value) {
     if (const MathAnswer* assigned = assigned_value(relation)) return same(*assigned, value);
-    if (value.kind != Kind::kBracketed) return false;
-    const std::optional<MathAnswer> interval = as_interval(relation);
-    return interval && same(*interval, value);
+    if (value.kind != Kind::kBracketed && value.kind != Kind::kUnion) return false;
+    const std::optional<MathAnswer> set = solution_set(relation, algebra_);
+    return set && same(*set, value);
   }
 
   // p = factor q for some rational factor (positive, if asked): the same equation or inequality.
@@ -189,13 +175,10 @@ class Comparison {
 
   bool same_relations(const MathAnswer& a, const MathAnswer& b) {
     const MathAnswer *x = assigned_value(a), *y = assigned_value(b);
-    const MathAnswer &name_a = a.items[0], &name_b = b.items[0];
-    if (x != nullptr && y != nullptr && is_nameable(name_a) && is_nameable(name_b) && same(name_a, name_b)) {
-      return same(*x, *y);
-    }
+    if (x != nullptr && y != nullptr && same_name(a, b)) return same(*x, *y);
     if ((x == nullptr) != (y == nullptr)) {  // x \in [-2, 7] beside -2 <= x <= 7
-      const std::optional<MathAnswer> interval = as_interval(x == nullptr ? a : b);
-      if (interval && same(*interval, x == nullptr ? *y : *x)) return true;
+      const std::optional<MathAnswer> set = solution_set(x == nullptr ? a : b, algebra_);
+      if (set && same(*set, x == nullptr ? *y : *x)) return true;
     }
     const std::vector<Link> p = links_of(a), q = links_of(b);
     if (p.size() != q.size() || p.size() > kMaxItems) return false;
@@ -213,67 +196,11 @@ class Comparison {
   double tolerance_;
 };
 
-void erase_all(std::string& text, std::string_view what, std::string_view by = "") {
-  std::string out;
-  for (size_t i = 0; i < text.size();) {
-    if (std::string_view(text).substr(i).starts_with(what)) {
-      out += by;
-      i += what.size();
-    } else {
-      out += text[i++];
-    }
-  }
-  text = std::move(out);
-}
-
-// "\text{odd}" becomes "odd": what is opened by `opening` loses it and the brace that ends it.
-void unwrap(std::string& text, std::string_view opening) {
-  for (size_t at = text.find(opening); at != std::string::npos; at = text.find(opening, at)) {
-    text.erase(at, opening.size());
-    int depth = 1;
-    size_t end = at;
-    while (end < text.size() && (depth += text[end] == '{' ? 1 : text[end] == '}' ? -1 : 0) > 0) ++end;
-    if (end < text.size()) text.erase(end, 1);
-  }
-}
-
-// "x^{2}" becomes "x^2". Longer groups stay, or \frac{1}{23} would be \frac{12}{3}.
-void bare_single_characters(std::string& text) {
-  std::string out;
-  for (const char c : text) {
-    const size_t n = out.size();
-    if (c == '}' && n >= 2 && out[n - 2] == '{' && out[n - 1] != '{' && out[n - 1] != '}') {
-      out[n - 2] = out[n - 1];
-      out.pop_back();
-    } else {
-      out += c;
-    }
-  }
-  text = std::move(out);
-}
-
 }  // namespace
 
 bool same_answer(const MathAnswer& reference, const MathAnswer& given, Algebra& algebra, double tolerance) {
   algebra.forget();
   return Comparison(algebra, tolerance).same(reference, given);
-}
-
-std::string plain_form(std::string_view text) {
-  std::string out(trim(text));
-  for (const std::string_view name : {"\\text{", "\\textbf{", "\\mathrm{", "\\textnormal{", "\\mbox{"}) {
-    unwrap(out, name);
-  }
-  for (const std::string_view typography : {"\\left", "\\right", "\\!", "\\,", "\\;", "\\quad", "\\ ", " ",
-                                            "\n", "\t", "$", "\\(", "\\)", "\\[", "\\]"}) {
-    erase_all(out, typography);
-  }
-  erase_all(out, "dfrac", "frac");
-  erase_all(out, "tfrac", "frac");
-  bare_single_characters(out);
-  while (!out.empty() && (out.back() == '.' || out.back() == ',')) out.pop_back();
-  if (out.size() == 3 && out.front() == '(' && out.back() == ')') out = out.substr(1, 1);
-  return out;
 }
 
 }  // namespace fulcrum

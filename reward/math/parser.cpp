@@ -18,6 +18,7 @@ class Parser {
   std::optional<MathAnswer> run() {
     MathAnswer answer = list();
     if (!failed_ && now().kind != Token::kEnd) fail();
+    if (failed_) algebra_.forget();  // what was computed behind a broken place has no meaning: 2/=
     if (failed_ || algebra_.undefined() || algebra_.budget().exhausted()) return std::nullopt;
     return answer;
   }
@@ -89,6 +90,7 @@ class Parser {
   }
 
   MathAnswer relation() {
+    relation_begin_ = at_;
     MathAnswer first = set_union();
     if (now().kind != Token::kRelation) return first;
     MathAnswer chain{.kind = MathAnswer::kRelation};
@@ -301,11 +303,18 @@ class Parser {
     return text;
   }
 
+  // P(x) = ... tells what the function P is; elsewhere P(x) is a product.
+  bool is_definition() const {
+    return at_ == relation_begin_ + 1 && is_symbol("(") && ahead(1).kind == Token::kName &&
+           ahead(2).text == ")" && ahead(3).kind == Token::kRelation && ahead(3).text == "=";
+  }
+
   MathAnswer name(std::string text) {
     const bool summation = text == "\\sum" || text == "\\prod" || text == "\\int";
     if (take("_")) text += "_" + subscript();
     if (summation && take("^")) text += "^" + subscript();
-    const bool is_function = (text[0] == 'f' || text[0] == 'g' || text[0] == 'h') && is_symbol("(");
+    const bool is_function =
+        ((text[0] == 'f' || text[0] == 'g' || text[0] == 'h') && is_symbol("(")) || is_definition();
     if (!is_function) return expression(Algebra::symbol(text));
     const MathAnswer inside = bracketed();
     std::string arguments;
@@ -424,6 +433,7 @@ class Parser {
   std::vector<Token> tokens_;
   Algebra& algebra_;
   size_t at_ = 0;
+  size_t relation_begin_ = 0;
   int depth_ = 0;
   int bars_ = 0;  // absolute values that are open
   bool saw_plus_minus_ = false;

@@ -24,9 +24,9 @@ struct Options {
 
 constexpr int64_t kMaxTokens = 16384, kChunk = 1024;
 
-Status add_logps(Policy& policy, const Tokenizer& tokenizer, const Options& o, Json& row) {
-  TRY(prompt, get_string(row, "prompt"));
-  TRY(completion, get_string(row, "completion"));
+Status add_logps(Policy& policy, const Tokenizer& tokenizer, const Options& o, Row& row) {
+  TRY(prompt, get_string(row.fields, "prompt"));
+  TRY(completion, get_string(row.fields, "completion"));
   TRY(prompt_ids, tokenizer.encode(prompt, /*add_special=*/true));
   TRY(ids, tokenizer.encode(completion, /*add_special=*/false));
   if (o.eos && tokenizer.eos()) ids.push_back(*tokenizer.eos());
@@ -44,8 +44,8 @@ Status add_logps(Policy& policy, const Tokenizer& tokenizer, const Options& o, J
     TRY(values, batch_logps(policy, builder.take(), o.temperature, kMaxTokens, kChunk, {}));
     logps = std::move(values);
   }
-  row["completion_ids"] = ids;
-  row["logps"] = std::vector<double>(logps.begin(), logps.end());
+  row.added["completion_ids"] = ids;
+  row.added["logps"] = std::vector<double>(logps.begin(), logps.end());
   const auto bad = std::find_if(logps.begin(), logps.end(), [](float x) { return !std::isfinite(x); });
   if (bad == logps.end()) return ok_status();
   return data_loss("the log-prob of token " + std::to_string(bad - logps.begin()) +
@@ -60,7 +60,7 @@ int run(const Options& o) {
   if (!tokenizer.ok()) return report(tokenizer.status());
   const auto policy = Policy::create(*model, {});
   if (!policy.ok()) return report(policy.status());
-  return for_each_row(o.files, [&](Json& row) { return add_logps(**policy, **tokenizer, o, row); });
+  return for_each_row(o.files, [&](Row& row) { return add_logps(**policy, **tokenizer, o, row); });
 }
 
 }  // namespace

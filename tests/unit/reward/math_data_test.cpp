@@ -13,11 +13,6 @@ TEST(MathData, AgreesWithMathVerifyButForTheseDisagreements) {
   FULCRUM_NEEDS_DATA("math-equivalence/math_verify_pairs.json");
   const std::map<size_t, std::string> known = {
       {20, "they refuse a line break inside \\( \\); it is the same formula"},
-      {137, "they read two boxes with other text between them as one list; the last box is the answer here"},
-      {141, "an absolute value between bounds is not solved for its variable"},
-      {155, "the reference's box is never closed: its content is not taken as the answer"},
-      {170, "two boxes with words between them: the last box is the answer here"},
-      {177, "two boxes with other formulas between them: the last box is the answer here"},
       {184, "marked doubtful by the data: 1 - 1/e is not 1 + 1/e"},
       {190, "their option to ignore the names of variables does not exist here"},
   };

@@ -27,15 +27,44 @@ class Rows : public ::testing::Test {
   testing::TempFolder folder_;
 };
 
-Status add_double(Json& row) {
-  TRY(n, get_int(row, "n"));
-  row["double"] = 2 * n;
+Status add_double(Row& row) {
+  TRY(n, get_int(row.fields, "n"));
+  row.added["double"] = 2 * n;
   return ok_status();
 }
 
 TEST_F(Rows, KeepTheirOrderTheirFieldsAndGainTheNewOne) {
   EXPECT_EQ(for_each_row(files("{\"z\":true,\"n\":3}\n\n{\"n\":1}\n"), add_double), 0);
   EXPECT_EQ(written(), "{\"z\":true,\"n\":3,\"double\":6}\n{\"n\":1,\"double\":2}\n");
+}
+
+TEST_F(Rows, AreWrittenAsTheyCame) {
+  EXPECT_EQ(
+      for_each_row(files("{ \"n\": 1, \"x\": 1.50, \"s\": \"\\u00e9\" } \r\n{\"n\":2,\"ids\":[1, 2]}\n"),
+                   add_double),
+      0);
+  EXPECT_EQ(
+      written(),
+      "{ \"n\": 1, \"x\": 1.50, \"s\": \"\\u00e9\" ,\"double\":2}\n{\"n\":2,\"ids\":[1, 2],\"double\":4}\n");
+}
+
+TEST_F(Rows, WhoseFieldIsReplacedKeepItInItsPlace) {
+  EXPECT_EQ(for_each_row(files("{\"double\":\"old\", \"n\":1}\n"), add_double), 0);
+  EXPECT_EQ(written(), "{\"double\":2,\"n\":1}\n");
+}
+
+TEST_F(Rows, ThatCouldDriveATerminalAreWrittenInAscii) {
+  EXPECT_EQ(for_each_row(files("{\"s\":\"\xC2\x9B\", \"n\":1}\n"), add_double), 0);
+  EXPECT_EQ(written(), "{\"s\":\"\\u009b\",\"n\":1,\"double\":2}\n");
+}
+
+TEST_F(Rows, ThatGainNothingOrHaveNothingAreRowsToo) {
+  const auto add_one = [](Row& row) {
+    if (row.fields.empty()) row.added["one"] = 1;
+    return ok_status();
+  };
+  EXPECT_EQ(for_each_row(files("{\"n\": 1}\n{ }\n"), add_one), 0);
+  EXPECT_EQ(written(), "{\"n\": 1}\n{ \"one\":1}\n");
 }
 
 TEST_F(Rows, ThatAreBadBecomeErrorFieldsAndExitCodeOne) {
@@ -62,7 +91,7 @@ TEST_F(Rows, ThatAreBadBecomeErrorFieldsAndExitCodeOne) {
 
 TEST_F(Rows, ComeInBatchesOfTheRowsThatCouldBeRead) {
   std::vector<size_t> sizes;
-  const AddFields count = [&](std::span<Json> rows) {
+  const AddFields count = [&](std::span<Row> rows) {
     sizes.push_back(rows.size());
     return std::vector<Status>(rows.size());
   };
@@ -72,7 +101,7 @@ TEST_F(Rows, ComeInBatchesOfTheRowsThatCouldBeRead) {
 
 TEST_F(Rows, ThatComeFromNoFileAreWrittenOrTheirFailureIsTheExitCode) {
   const RowFiles to{.output = path("out.jsonl")};
-  const AddFields add = [](std::span<Json> rows) { return std::vector{add_double(rows.front())}; };
+  const AddFields add = [](std::span<Row> rows) { return std::vector{add_double(rows.front())}; };
   EXPECT_EQ(for_one_row(to, {{"n", 2}}, add), 0);
   EXPECT_EQ(written(), "{\"n\":2,\"double\":4}\n");
   CaptureStderr();
@@ -129,7 +158,7 @@ TEST_F(Rows, OfAPipeAreWrittenEachAtOnce) {
   ASSERT_EQ(::mkfifo(path("pipe").c_str(), 0600), 0);
   std::jthread feeder([&] { std::ofstream(path("pipe")) << "{\"n\":1}\n{\"n\":2}\n"; });
   std::vector<std::string> seen;
-  const auto look = [&](Json& row) {
+  const auto look = [&](Row& row) {
     seen.push_back(written());
     return add_double(row);
   };
@@ -152,8 +181,8 @@ TEST_F(Rows, StopAtASignalWithWhatIsWritten) {
   CaptureStderr();
   const int code = for_each_row(
       files("{\"n\":1}\n{\"n\":2}\n{\"n\":3}\n"),
-      [&](Json& row) {
-        if (row["n"] == 2) stop.request_stop();
+      [&](Row& row) {
+        if (row.fields["n"] == 2) stop.request_stop();
         return add_double(row);
       },
       stop.get_token());

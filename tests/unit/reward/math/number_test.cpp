@@ -71,5 +71,14 @@ TEST(Number, TheLastNumberOfAText) {
   EXPECT_EQ(last_number("it is 1.2. 3.5 before"), "3.5");
 }
 
+TEST(LastNumber, IsThatOfTheLastLineWithOne) {
+  EXPECT_EQ(last_number("1\n2 3\nsome\n\n"), "3");
+  EXPECT_EQ(last_number("12\n-5"), "-5");
+  EXPECT_EQ(last_number("2\n1/2"), "1/2");  // no mixed number over two lines
+  EXPECT_EQ(last_number("7\nversion 1.2.3 of x2y"), "7");
+  EXPECT_EQ(last_number("\\frac{1\n}{2} is a half"), "\\frac{1\n}{2}");
+  EXPECT_EQ(last_number("no\nnumber\n"), "");
+}
+
 }  // namespace
 }  // namespace fulcrum
