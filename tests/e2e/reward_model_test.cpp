@@ -72,14 +72,15 @@ TEST_F(RewardModelTools, TheServiceGivesTheScoresOfTheProcess) {
 }
 
 TEST_F(RewardModelTools, AJobWhoseServiceIsGonePausesAtItsStepAndGoesOnWithTheSameBits) {
+  constexpr int kSteps = 150;  // enough that the service is gone before they are done
   const std::string model = trained();
   auto judge = service(model);
   const std::string file = rollout_job({{"reward_funcs", {{{"name", "service"}, {"address", address_}}}},
                                         {"reward_timeout_s", 3},
-                                        {"max_steps", 60},
+                                        {"max_steps", kSteps},
                                         {"save_steps", 0}});
   const std::vector<std::string> expected = alone(file);
-  ASSERT_EQ(expected.size(), 60u);
+  ASSERT_EQ(expected.size(), kSteps);
   const auto l = learner();
   const auto w = worker("one");
   const std::string id = submit(file);
@@ -87,7 +88,7 @@ TEST_F(RewardModelTools, AJobWhoseServiceIsGonePausesAtItsStepAndGoesOnWithTheSa
   judge->signal(SIGKILL);
   ASSERT_TRUE(eventually([&] { return is(id, "paused"); }));
   const auto done = static_cast<int64_t>(numbers(metrics_of(id)).size());
-  EXPECT_LT(done, 60);
+  EXPECT_LT(done, kSteps);
   EXPECT_EQ(step_of(id), done);
   EXPECT_NE(job("logs", id).out.find(" warn paused: "), std::string::npos) << job("logs", id).out;
 
