@@ -4,14 +4,13 @@
 #include <optional>
 
 #include "engine/core/text.h"
+#include "reward/math/characters.h"
 
 namespace fulcrum {
 namespace {
 
 constexpr size_t kMaxBetween = 64;
 constexpr size_t kMaxName = 24;
-
-bool is_letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
 
 // The length of "y_1 = ", "f(x)=" or "\alpha_{12} =" at the front of `text`; 0: no name stands there.
 size_t name_length(std::string_view text) {
@@ -48,7 +47,7 @@ size_t sign_length(std::string_view text, Parts parts) {
   return std::string_view("&+-*").find(text[0]) != std::string_view::npos ? 1 : 0;
 }
 
-bool is_remark(char c) { return is_letter(c) || (c >= '0' && c <= '9') || c == ' ' || c == '(' || c == ')'; }
+bool is_remark(char c) { return is_letter(c) || is_decimal_digit(c) || c == ' ' || c == '(' || c == ')'; }
 
 bool ends_with_connective(std::string_view words) {
   const std::string_view last = words.substr(words.find_last_of(' ') + 1);

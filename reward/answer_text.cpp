@@ -7,12 +7,11 @@
 
 #include "engine/core/text.h"
 #include "reward/answer_list.h"
+#include "reward/math/characters.h"
 #include "reward/math/number.h"
 
 namespace fulcrum {
 namespace {
-
-bool is_letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
 
 std::vector<Candidate> boxes(std::string_view text, OpenBox open_box) {
   std::vector<Candidate> found;

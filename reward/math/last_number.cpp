@@ -8,7 +8,7 @@
 namespace fulcrum {
 namespace {
 
-bool is_letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_'; }
+bool is_of_word(char c) { return is_letter(c) || c == '_'; }
 
 // How far the unsigned number at the front of `text` reaches: 1,000.5  3/4  2 1/2  45%.
 size_t number_length(std::string_view text) {
@@ -54,7 +54,7 @@ size_t sign_length(std::string_view before) {
   if (sign == 0) return dollar;
   before.remove_suffix(sign);
   const bool after_operand =
-      !before.empty() && (is_decimal_digit(before.back()) || is_letter(before.back()) ||
+      !before.empty() && (is_decimal_digit(before.back()) || is_of_word(before.back()) ||
                           before.back() == ')' || before.back() == '}');
   return after_operand ? dollar : dollar + sign;
 }
@@ -75,7 +75,7 @@ std::string_view last_number_of(std::string_view text) {
   for (size_t i = 0; i < text.size();) {
     if (text[i] == '\\') {
       const size_t end = i + command_length(text.substr(i));
-      if (end > i && !(i > 0 && is_letter(text[i - 1]))) {
+      if (end > i && !(i > 0 && is_of_word(text[i - 1]))) {
         const bool joins = last.data() + last.size() == text.data() + i && is_decimal_digit(last.back());
         const size_t begin =
             joins ? static_cast<size_t>(last.data() - text.data()) : i - sign_length(text.substr(0, i));
@@ -91,7 +91,7 @@ std::string_view last_number_of(std::string_view text) {
       continue;
     }
     const size_t end = i + number_length(text.substr(i)), dotted = dotted_end(text, i, end);
-    const bool inside_a_word = i > 0 && is_letter(text[i - 1]);
+    const bool inside_a_word = i > 0 && is_of_word(text[i - 1]);
     if (!inside_a_word && dotted == end) {
       const size_t begin = i - sign_length(text.substr(0, i));
       last = text.substr(begin, end - begin);

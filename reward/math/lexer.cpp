@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "engine/core/text.h"
+#include "reward/math/characters.h"
 
 namespace fulcrum {
 namespace {
@@ -15,8 +16,6 @@ using Names = std::span<const std::string_view>;
 bool is_one_of(std::string_view name, Names names) {
   return std::find(names.begin(), names.end(), name) != names.end();
 }
-bool is_digit(char c) { return c >= '0' && c <= '9'; }
-bool is_letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
 
 constexpr auto kFunctions =
     std::to_array<std::string_view>({"sqrt", "sin", "cos", "tan", "cot", "sec", "csc", "arcsin", "arccos",
@@ -116,7 +115,7 @@ class Lexer {
 
   void next() {
     const char c = peek();
-    if (is_digit(c) || (c == '.' && is_digit(peek(1)))) return number();
+    if (is_decimal_digit(c) || (c == '.' && is_decimal_digit(peek(1)))) return number();
     if (is_letter(c)) return word();
     if (c == '\\') return command();
     if (c == ' ' || c == '\t' || c == '\n' || c == '\r' || c == '$' || c == '%' || c == '~' || c == '.') {
@@ -142,9 +141,9 @@ class Lexer {
 
   bool three_digits_at(size_t at) const {
     for (size_t i = at; i < at + 3; ++i) {
-      if (i >= text_.size() || !is_digit(text_[i])) return false;
+      if (i >= text_.size() || !is_decimal_digit(text_[i])) return false;
     }
-    return at + 3 >= text_.size() || !is_digit(text_[at + 3]);
+    return at + 3 >= text_.size() || !is_decimal_digit(text_[at + 3]);
   }
 
   // The length of a separator of thousands that stands here: {,}  ,\!  \,  and outside brackets a bare comma.
@@ -160,7 +159,7 @@ class Lexer {
 
   void number() {
     std::string digits;
-    while (is_digit(peek())) digits += text_[at_++];
+    while (is_decimal_digit(peek())) digits += text_[at_++];
     if (!digits.empty() && digits.size() <= 3) {
       for (size_t length = thousands_separator(); length > 0; length = thousands_separator()) {
         at_ += length;
@@ -168,9 +167,9 @@ class Lexer {
         at_ += 3;
       }
     }
-    if (peek() == '.' && is_digit(peek(1))) {
+    if (peek() == '.' && is_decimal_digit(peek(1))) {
       digits += text_[at_++];
-      while (is_digit(peek())) digits += text_[at_++];
+      while (is_decimal_digit(peek())) digits += text_[at_++];
     }
     push(Token::kNumber, digits);
   }
@@ -285,7 +284,7 @@ class Lexer {
     if (content == "and" || content == "or" || content == ",") return push(Token::kSeparator, ",");
     if (content.size() == 1 && is_letter(content[0])) return push(Token::kName, content);
     if (is_one_of(content, kFunctions)) return push(Token::kFunction, content);
-    if (!content.empty() && std::all_of(content.begin(), content.end(), is_digit)) {
+    if (!content.empty() && std::all_of(content.begin(), content.end(), is_decimal_digit)) {
       return push(Token::kNumber, content);
     }
     drop_power();

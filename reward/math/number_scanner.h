@@ -7,6 +7,7 @@
 #include <string>
 #include <string_view>
 
+#include "reward/math/characters.h"
 #include "reward/math/number.h"
 
 namespace fulcrum {
@@ -14,8 +15,6 @@ namespace fulcrum {
 inline constexpr size_t kMaxDigits = 4000;
 inline constexpr int64_t kMaxExponent = 4000;
 inline constexpr std::string_view kMinusSign = "\xE2\x88\x92";  // U+2212
-
-inline bool is_decimal_digit(char c) { return c >= '0' && c <= '9'; }
 
 // Reads unsigned numbers from the front of a text.
 class NumberScanner {
