@@ -49,14 +49,6 @@ int bad_usage(const CLI::App& app, const CLI::ParseError& error) {
                                  (near.empty() ? see : "; did you mean " + in_quotes(near) + "?")));
 }
 
-// Each time an option is named it takes one value: the words after it are the verb's own.
-void take_one_value_each(CLI::App& app) {
-  for (CLI::Option* option : app.get_options()) {
-    if (!option->get_positional() && option->get_items_expected_max() > 1) option->allow_extra_args(false);
-  }
-  for (CLI::App* verb : app.get_subcommands({})) take_one_value_each(*verb);
-}
-
 // The library takes -1 for the largest number where only positive ones are, and what is too large for the
 // largest.
 template <class Number>
@@ -69,13 +61,16 @@ std::string not_whole(std::string& text) {
          std::to_string(std::numeric_limits<Number>::max());
 }
 
-void check_whole_numbers(CLI::App& app) {
+// What the library leaves to each option: one value each time it is named (the words after it are the verb's
+// own), and whole numbers that are some.
+void settle_options(CLI::App& app) {
   for (CLI::Option* option : app.get_options()) {
+    if (!option->get_positional() && option->get_items_expected_max() > 1) option->allow_extra_args(false);
     const std::string type = option->get_type_name();
     if (type.starts_with("UINT")) option->check(CLI::Validator(not_whole<uint64_t>, ""));
     if (type.starts_with("INT")) option->check(CLI::Validator(not_whole<int64_t>, ""));
   }
-  for (CLI::App* verb : app.get_subcommands({})) check_whole_numbers(*verb);
+  for (CLI::App* verb : app.get_subcommands({})) settle_options(*verb);
 }
 
 CLI::Validator number_that(const std::string& rule, bool (*fits)(double)) {
@@ -149,8 +144,7 @@ void add_examples(CLI::App& verb, const std::vector<std::string>& examples) {
 int run_program(CLI::App& app, Action& action, int argc, char** argv) {
   ::signal(SIGPIPE, SIG_IGN);  // a write that cannot be done is an error like any other,
   ::signal(SIGXFSZ, SIG_IGN);  // also at `ulimit -f`
-  take_one_value_each(app);
-  check_whole_numbers(app);
+  settle_options(app);
   try {
     app.parse(argc, argv);
   } catch (const CLI::Success& e) {  // --help, --version

@@ -72,7 +72,7 @@ class RowReader {
     if (options_.format == RowFormat::kPrompt) {
       if (options_.context > 0 && prompt >= options_.context && prompt <= options_.max_prompt_length) {
         return "the prompt has " + std::to_string(prompt) +
-               " tokens, which leaves no room for an answer in the " + "model's context of " +
+               " tokens, which leaves no room for an answer in the model's context of " +
                std::to_string(options_.context) + "; shorten it or set 'overlong_rows' to 'drop'";
       }
       return above("the prompt has ", prompt, "max_prompt_length", options_.max_prompt_length);

@@ -1,11 +1,14 @@
 // f-DPO (arXiv 2309.16240); with reverse_kl it is DPO (arXiv 2305.18290). Per pair of a chosen and a rejected
 // completion, with a = sum over tokens of log pi - log reference and the link s (dpo_link.h):
-//   m = beta (s(a_chosen) - s(a_rejected)), formed without cancellation, and by loss_type, eps the label
-//   smoothing, sigmoid   (1 - eps) softplus(-m) + eps softplus(m) robust    ((1 - eps) softplus(-m) - eps
-//   softplus(m)) / (1 - 2 eps)     (robust DPO, arXiv 2403.00409) hinge     max(0, 1 - m) (SLiC-HF, arXiv
-//   2305.10425) ipo       (s(a_chosen)/n_chosen - s(a_rejected)/n_rejected - 1/(2 beta))^2, n tokens (arXiv
-//   2310.12036,
+//   m = beta (s(a_chosen) - s(a_rejected)), formed without cancellation,
+// and by loss_type, eps the label smoothing:
+//
+//   sigmoid   (1 - eps) softplus(-m) + eps softplus(m)
+//   robust    ((1 - eps) softplus(-m) - eps softplus(m)) / (1 - 2 eps)     (robust DPO, arXiv 2403.00409)
+//   hinge     max(0, 1 - m)                                                (SLiC-HF, arXiv 2305.10425)
+//   ipo       (s(a_chosen)/n_chosen - s(a_rejected)/n_rejected - 1/(2 beta))^2, n tokens (arXiv 2310.12036,
 //             eq. 17, in TRL's form that averages over tokens)
+//
 // f' acts on the ratio of whole sequences, not per token; pairs are summed in double.
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/clamp_min.h>

@@ -158,8 +158,7 @@ Status presample(BuiltJob& job) {
   if (share == 0) {
     log_warn(
         "presample: D_pef is empty; the divergence term is 0 in every step. (A prompt belongs there if its "
-        "fresh "
-        "draw is right and ends before max_completion_length.)");
+        "fresh draw is right and ends before max_completion_length.)");
   }
   if (explore.empty()) {
     return invalid_argument(

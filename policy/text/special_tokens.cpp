@@ -29,12 +29,18 @@ std::optional<bool> optional_flag(const Json& object, const char* key) {
   return value->get<bool>();
 }
 
-// The document, or null where there is no such file, or the one that write_model() made up. `sources`: that
-// it counts for, or none.
+// The tokenizer_config.json that write_model() made up.
+bool is_made_up(const Path& path) {
+  std::error_code ignored;
+  if (std::filesystem::file_size(path, ignored) != kLlamaTokenizerConfig.size()) return false;
+  const auto text = read_file(path);
+  return text.ok() && *text == kLlamaTokenizerConfig;
+}
+
+// The document, or null where there is no such file. `sources`: that it counts for, or none.
 Result<Json> read_if_there(const Path& path, SourceFiles* sources) {
   std::error_code ignored;
   if (!std::filesystem::exists(path, ignored)) return Json(nullptr);
-  if (const auto found = read_file(path); found.ok() && *found == kLlamaTokenizerConfig) return Json(nullptr);
   TRY(text, sources == nullptr ? read_file(path) : sources->read(path));
   auto parsed = parse_json(text);
   if (!parsed.ok()) return parsed.status().with_context(in_quotes(path.string()));
@@ -128,7 +134,8 @@ std::optional<TokenId> likely_end(const FindToken& find) {
 }  // namespace
 
 Result<TokenConfig> read_token_config(const Path& folder, SourceFiles& sources) {
-  TRY(main, read_if_there(folder / "tokenizer_config.json", &sources));
+  const Path main_path = folder / "tokenizer_config.json";
+  TRY(main, is_made_up(main_path) ? Result<Json>(nullptr) : read_if_there(main_path, &sources));
   TRY(map, read_if_there(folder / "special_tokens_map.json", &sources));
   TRY(list, read_if_there(folder / "added_tokens.json", &sources));
   TRY(model, read_if_there(folder / "config.json", nullptr));

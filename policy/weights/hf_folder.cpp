@@ -128,7 +128,7 @@ std::string exported_name(const Path& file) {
   return file.extension() == ".model" ? "tokenizer.model" : file.filename().string();
 }
 
-Status copy_tokenizer(const Path& folder, std::span<const Path> files) {
+Status copy_tokenizer(const Path& folder, std::span<const Path> files, bool has_bos) {
   std::set<std::string, std::less<>> taken{std::string(kConfig), std::string(kGeneration),
                                            std::string(kWeights)};
   for (const Path& file : files) {
@@ -140,7 +140,9 @@ Status copy_tokenizer(const Path& folder, std::span<const Path> files) {
     TRY(bytes, read_file(file));
     TRY_DO(write_file_atomic(folder / name, bytes));
   }
-  if (!taken.contains("tokenizer.model") || taken.contains("tokenizer_config.json")) return ok_status();
+  // A SentencePiece model alone: with a BOS it is taken for Llama's, whose BOS goes before every text.
+  if (!has_bos || !taken.contains("tokenizer.model") || taken.contains("tokenizer_config.json"))
+    return ok_status();
   return write_file_atomic(folder / "tokenizer_config.json", kLlamaTokenizerConfig);
 }
 
@@ -173,7 +175,7 @@ Status write_model(const Path& folder, const Model& model, std::span<const Path>
   spec.dtype = model.tensors.at(std::string(kEmbedding)).dtype;
   const Json config = model_config_json(spec);
   TRY_DO(write_safetensors(folder / kWeights, model.tensors, {{"format", "pt"}}));
-  TRY_DO(copy_tokenizer(folder, tokenizer_files));
+  TRY_DO(copy_tokenizer(folder, tokenizer_files, spec.bos_token_id.has_value()));
   TRY_DO(write_file_atomic(folder / kGeneration, dump_json(generation_config(config), 2) + "\n"));
   return write_file_atomic(folder / kConfig, dump_json(config, 2) + "\n");
 }

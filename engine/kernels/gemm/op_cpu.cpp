@@ -186,8 +186,8 @@ void Gemm(const GemmShape& shape, const GemmMatrix& a, const GemmMatrix& b, bool
     for (int64_t i = 0; i < shape.rows; ++i) std::fill_n(c + i * c_stride, shape.columns, 0.0f);
   }
   thread_local AlignedFloats block_a(kRows * kDepth), block_b(kColumns * kDepth);
-  const int64_t blocks = (shape.columns + kColumns - 1) / kColumns;  // about equally wide
-  const int64_t wide = blocks == 0 ? kColumns : round_up((shape.columns + blocks - 1) / blocks, kPanel);
+  const int64_t blocks = std::max<int64_t>((shape.columns + kColumns - 1) / kColumns, 1);
+  const int64_t wide = round_up((shape.columns + blocks - 1) / blocks, kPanel);  // about equally wide
   for (int64_t n = 0; n < shape.columns; n += wide) {
     const int64_t columns = std::min(wide, shape.columns - n);
     for (int64_t k = 0; k < shape.depth; k += kDepth) {

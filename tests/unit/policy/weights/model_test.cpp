@@ -214,6 +214,11 @@ TEST(ModelFolder, ASentencePieceModelGetsAConfigUnlessItHasOne) {
                   std::vector<Path>{from.path() / "some.model", from.path() / "tokenizer_config.json"})
           .ok());
   EXPECT_EQ(*read_file(both.path() / "tokenizer_config.json"), "{}");
+  const TempFolder without_bos;
+  Model other = model;
+  other.spec.bos_token_id.reset();
+  ASSERT_TRUE(write_model(without_bos.path(), other, std::vector<Path>{from.path() / "some.model"}).ok());
+  EXPECT_FALSE(std::filesystem::exists(without_bos.path() / "tokenizer_config.json"));
 }
 
 TEST(ModelFolder, StopTokensOfGenerationConfigAreAdded) {
