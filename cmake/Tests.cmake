@@ -20,11 +20,9 @@ endif()
 if(FULCRUM_TORCH)
   fulcrum_test(laws_divergence SOURCES ${PROJECT_SOURCE_DIR}/tests/laws/divergence_laws_test.cpp
                LINK engine_divergence LABEL laws)
-  fulcrum_test(laws_preferences SOURCES ${PROJECT_SOURCE_DIR}/tests/laws/preference_laws_test.cpp
-               LINK engine_objective policy_nn LABEL laws)
   # Closed forms on languages that can be enumerated (tests/support/tabular_world.h).
   file(GLOB world_tests CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/tests/laws/*_world_test.cpp)
-  fulcrum_test(laws_worlds SOURCES ${world_tests} LINK engine_objective LABEL laws)
+  fulcrum_test(laws_worlds SOURCES ${world_tests} LINK engine_objective policy_nn LABEL laws)
   file(GLOB golden_tests CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/tests/golden/*.cpp)
   # What evaluates golden files: a library for the tests, and the program bin/replay for files of any seed.
   file(GLOB replay_ops CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/tests/replay/*.cpp)

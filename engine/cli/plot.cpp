@@ -44,7 +44,14 @@ std::string format(const char* pattern, Args... args) {
   return text;
 }
 
-constexpr size_t kMostTicks = 8;
+constexpr size_t kMostTicks = 8, kLongestTick = 4;
+
+// Whether the places of the points serve as ticks: few, and short to read.
+bool good_ticks(const std::set<double>& xs) {
+  return xs.size() <= kMostTicks && std::all_of(xs.begin(), xs.end(), [](double v) {
+           return format("%g", v).size() <= kLongestTick;
+         });
+}
 
 // A few round numbers inside [low, high].
 std::set<double> round_numbers(double low, double high) {
@@ -71,7 +78,7 @@ class Axes {
     if (xs_.empty()) xs_ = {1, 2};
     low_ = scale(*xs_.begin());
     high_ = scale(*xs_.rbegin());
-    if (!chart.log2_x && xs_.size() > kMostTicks) xs_ = round_numbers(*xs_.begin(), *xs_.rbegin());
+    if (!chart.log2_x && !good_ticks(xs_)) xs_ = round_numbers(*xs_.begin(), *xs_.rbegin());
   }
   double x(double v) const {
     return kLeft + (high_ > low_ ? (scale(v) - low_) / (high_ - low_) : 0.5) * (kWidth - kLeft - kRight);

@@ -47,6 +47,12 @@ TEST(ReplayTool, TakesAnOptionalFieldThatIsNullForOneThatIsAbsent) {
   for (const auto& [op, tally] : *tallies) EXPECT_LE(tally.worst(), 1) << op;
 }
 
+TEST(ReplayTool, AFileWithoutACaseShowsNothing) {
+  for (const Json& file :
+       {Json{{"ops", Json::object()}, {"cases", Json::array()}}, Json{{"schema", "f_dpo/1"}}})
+    EXPECT_EQ(replay::replay_file(file, replay::all_ops()).status().code(), Code::kInvalidArgument) << file;
+}
+
 TEST(ReplayTool, AnOperationItDoesNotKnowIsAnErrorThatNamesIt) {
   const Json file = {{"ops", Json::object()},
                      {"cases", {{{"op", "no_such_op"}, {"inputs", Json::object()}}}}};

@@ -22,9 +22,11 @@ using testing::TabularWorld;
 
 constexpr double kBeta = 0.7;
 
-// The divergences that may be asked to reach a target with zeros.
-bool finite_slope(const std::string& name) {
-  return std::isfinite((*make_divergence(name))->facts().slope_at_infinity);
+// Of the alpha divergence: beyond the ends, at both of them (KL and reverse KL) and between.
+const std::vector<double> kOrders = {-0.5, 0.0, 0.3, 0.8, 1.0, 1.5, 2.0};
+
+generators::GeneratorFacts facts(const ObjectiveConfig& config) {
+  return (*make_divergence(config.divergence(), config.divergence_options()))->facts();
 }
 
 // A base model, rewards, and the target that goes with a config.
@@ -100,8 +102,8 @@ at::Tensor gradient_PV(const Setting& s, const Objective& objective, ObjectiveSt
 double distance_reached(const Setting& s, const ObjectiveConfig& config, const at::Tensor& log_p_S,
                         ObjectiveState state = {}) {
   const auto objective = make(config);
-  const bool smooth = (*make_divergence(config.f_divergence_type))->facts().smooth;
-  const double stiffness = (*make_divergence(config.f_divergence_type))->facts().curvature_at_one;
+  const bool smooth = facts(config).smooth;
+  const double stiffness = facts(config).curvature_at_one;
   at::Tensor policy_PV = s.base_PV.clone();
   double distance = TabularWorld::total_variation(s.world.sequence_logps_S(policy_PV), log_p_S);
   EXPECT_GT(distance, 0.1) << "there is a way to go";
@@ -118,30 +120,39 @@ double distance_reached(const Setting& s, const ObjectiveConfig& config, const a
 TEST(FDpgWorld, TheGradientIsThatOfTheExactDivergenceForEveryGenerator) {
   const Setting s;
   const at::Tensor log_p_S = s.reward_target_S();
-  for (const std::string& name : divergence_names()) {
-    SCOPED_TRACE(name);
+  for (const auto& [name, alpha] : testing::generators_and_orders(kOrders)) {
+    SCOPED_TRACE(name + " " + std::to_string(alpha));
+    ObjectiveConfig config = reward_config(name);
+    config.f_alpha_divergence_coef = alpha;
     const at::Tensor policy_PV = s.world.random_PV(3, 0.7);
     ObjectiveState state;
-    const at::Tensor got = gradient_PV(s, *make(reward_config(name)), state, policy_PV);
+    const at::Tensor got = gradient_PV(s, *make(config), state, policy_PV);
     const at::Tensor leaf = policy_PV.clone().set_requires_grad(true);
-    (*make_divergence(name))->exact(s.world.sequence_logps_S(leaf), log_p_S).backward();
+    (*make_divergence(name, {.alpha = alpha}))->exact(s.world.sequence_logps_S(leaf), log_p_S).backward();
     EXPECT_LT(largest(got - leaf.grad()), 1e-6 * (1 + largest(leaf.grad())));
   }
 }
 
 TEST(FDpgWorld, EveryDivergenceReachesATargetOfFullSupport) {
   const Setting s;
-  for (const std::string& name : divergence_names())
-    EXPECT_LT(distance_reached(s, reward_config(name), s.reward_target_S()), 1e-3) << name;
+  for (const auto& [name, alpha] : testing::generators_and_orders(kOrders)) {
+    ObjectiveConfig config = reward_config(name);
+    config.f_alpha_divergence_coef = alpha;
+    EXPECT_LT(distance_reached(s, config, s.reward_target_S()), 1e-3) << name << " " << alpha;
+  }
 }
 
 TEST(FDpgWorld, EveryDivergenceOfFiniteSlopeReachesATargetWithZeros) {
   const Setting s;
-  for (const std::string& name : divergence_names()) {
-    if (!finite_slope(name)) continue;
-    const ObjectiveConfig config = constraint_config(name, {{"no_zero", 1}});
-    EXPECT_LT(distance_reached(s, config, s.filtered_target_S()), 1e-3) << name;
+  int reached = 0;
+  for (const auto& [name, alpha] : testing::generators_and_orders(kOrders)) {
+    ObjectiveConfig config = constraint_config(name, {{"no_zero", 1}});
+    config.f_alpha_divergence_coef = alpha;
+    if (!std::isfinite(facts(config).slope_at_infinity)) continue;
+    ++reached;
+    EXPECT_LT(distance_reached(s, config, s.filtered_target_S()), 1e-3) << name << " " << alpha;
   }
+  EXPECT_GE(reached, 7);
 }
 
 TEST(FDpgWorld, FittedLambdaGivesATargetWithTheWantedMomentAndThePolicyMeetsIt) {

@@ -181,6 +181,7 @@ Result<std::map<std::string, Tally>> replay_file(const Json& file, const Ops& op
   } else {
     return invalid_argument("not a golden file: it has neither 'schema' nor 'ops' and 'cases'");
   }
+  if (tallies.empty()) return invalid_argument("there is no case in this file");
   return tallies;
 }
 

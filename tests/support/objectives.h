@@ -30,4 +30,14 @@ inline std::string refusal(const ObjectiveConfig& config) {
   return made.status().message();
 }
 
+// Every divergence by name, the alpha divergence once for each order: (name, alpha).
+inline std::vector<std::pair<std::string, double>> generators_and_orders(const std::vector<double>& alphas) {
+  std::vector<std::pair<std::string, double>> out;
+  for (const std::string& name : divergence_names()) {
+    for (const double alpha : alphas)
+      if (name == "alpha_divergence" || alpha == alphas.front()) out.emplace_back(name, alpha);
+  }
+  return out;
+}
+
 }  // namespace fulcrum::testing

@@ -41,6 +41,29 @@ class TabularWorld {
   const std::vector<std::vector<TokenId>>& sequences() const { return sequences_; }
   int64_t size() const { return static_cast<int64_t>(sequences_.size()); }
 
+  // What belongs to sequences, handed up the tree: of each next token of each prefix, the sequence's value
+  // where it ends there, else combine(the longer prefix's row).
+  template <class Combine>
+  at::Tensor backed_up_PV(const at::Tensor& of_S, const Combine& combine) const {
+    at::Tensor out = uniform_PV();
+    for (size_t s = 0, n = 0; s < sequences_.size(); n += sequences_[s++].size())
+      out.view(-1)[place_N_[n + sequences_[s].size() - 1]] = of_S[static_cast<int64_t>(s)];
+    // Longer prefixes come after the shorter ones that they continue.
+    std::vector<const std::vector<TokenId>*> prefix_P(prefixes_.size());
+    for (const auto& [prefix, p] : prefixes_) prefix_P[static_cast<size_t>(p)] = &prefix;
+    for (int64_t p = std::ssize(prefixes_) - 1; p > 0; --p) {
+      std::vector<TokenId> shorter = *prefix_P[static_cast<size_t>(p)];
+      const TokenId last = shorter.back();
+      shorter.pop_back();
+      out[prefixes_.at(shorter)][last] = combine(out[p], p);
+    }
+    return out;
+  }
+  // The logits under which the sequences have these log-probs.
+  at::Tensor logits_PV(const at::Tensor& log_pi_S) const {
+    return backed_up_PV(log_pi_S, [](const at::Tensor& row_V, int64_t) { return row_V.logsumexp(0); });
+  }
+
   // A policy of uniform next tokens, and one drawn at random.
   at::Tensor uniform_PV() const { return at::zeros({std::ssize(prefixes_), vocabulary_}, at::kDouble); }
   at::Tensor random_PV(uint64_t seed, double scale = 1) const {
@@ -98,6 +121,7 @@ class TabularWorld {
   at::Tensor prefix_of_N(const at::Tensor& of_prefixes) const {
     return of_prefixes.index_select(0, at::tensor(place_N_, at::kLong).floor_divide(vocabulary_));
   }
+  at::Tensor ids_N() const { return at::tensor(place_N_, at::kLong).remainder(vocabulary_); }
 
   // The gradient in the logits, from the gradient in the tokens' log-probs.
   at::Tensor to_logits_PV(const at::Tensor& logits_PV, const at::Tensor& gradient_N) const {

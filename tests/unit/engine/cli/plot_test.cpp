@@ -117,6 +117,17 @@ TEST(Plot, StandsChartsWithoutPointsOrRoom) {
   EXPECT_EQ(count(svg, "nan"), 0u);
 }
 
+TEST(Plot, TicksAreRoundNumbersWhereThePointsAreNot) {
+  Chart few{.title = "t", .x_label = "x", .y_label = "y"};
+  few.curves.push_back({.name = "a", .colour = "#000000", .x = {1.37607e-07, 3.84215}, .y = {0.1, 0.8}});
+  const std::string svg = to_svg(few);
+  EXPECT_EQ(count(svg, "e-07"), 0u);
+  EXPECT_EQ(count(svg, ">3.84215</text>"), 0u);
+  for (const char* tick : {">2</text>", ">3</text>"}) EXPECT_EQ(count(svg, tick), 1u) << tick;
+  few.curves[0].x = {16, 48};  // these are
+  EXPECT_EQ(count(to_svg(few), ">48</text>"), 1u);
+}
+
 TEST(Plot, KeepsEveryPointOnThePage) {
   Chart c = pass_at_k();
   c.curves[0].y = {-3, 0.5, 7};
