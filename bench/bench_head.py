@@ -1,5 +1,6 @@
 """The output head, forward and backward: log-probs of targets (`loss`) and the exact divergence from a reference
-(`divergence`), beside torch with full logits and TRL's chunked functions. The same inputs."""
+(`divergence`), beside torch with full logits, TRL's chunked functions and cut-cross-entropy compiled by torch. The
+same inputs; in bf16 ours computes in fp32 from what bf16 holds."""
 import json
 from contextlib import ExitStack
 from pathlib import Path
@@ -13,10 +14,12 @@ from setting import Setting
 
 THREADS = 2
 TOKENS, HIDDEN, VOCABULARY, CHUNK = 1024, 576, 49152, 256
-TOLERANCE = 1e-3  # relative, of the value and of a projection of each gradient
-# peer, its name, goal
-LOSS = (("torch", "torch", 1.1), ("trl", "TRL chunked", 4.0))
-DIVERGENCE = (("torch", "torch", 1.3), ("trl", "TRL chunked", None))
+# Relative, of the value and of a projection of each gradient; the peers round logits and gradients to bf16.
+TOLERANCE = {"fp32": 1e-3, "bf16": 0.1}
+# dtype, peer, its name, goal
+LOSS = (("fp32", "torch", "torch", 1.1), ("fp32", "trl", "TRL chunked", 4.0), ("fp32", "cce", "cut-cross-entropy", 1.1),
+        ("bf16", "torch", "torch", 1.5), ("bf16", "cce", "cut-cross-entropy", 1.1))
+DIVERGENCE = (("fp32", "torch", "torch", 1.3), ("fp32", "trl", "TRL chunked", None), ("bf16", "torch", "torch", 1.8))
 # Every generator beside one of them, on fewer targets: none may take 1.15 times as long.
 MEASURE, GENERATORS = "js_divergence", ("reverse_kl", "forward_kl", "alpha_divergence", "total_variation", "chi_squared",
                                         "reverse_chi_squared", "hellinger", "jeffreys", "chi_po")
@@ -34,8 +37,8 @@ def divergence_lines(setting: Setting) -> Iterator[dict]:
 
 
 def _lines(setting: Setting, kind: str, peers: tuple) -> Iterator[dict]:
-    for peer, name, goal in peers:
-        yield from setting.guarded(f"{kind} fp32 {peer}", lambda: _line(setting, kind, peer, name, goal))
+    for dtype, peer, name, goal in peers:
+        yield from setting.guarded(f"{kind} {dtype} {peer}", lambda: _line(setting, kind, dtype, peer, name, goal))
 
 
 def _inputs(setting: Setting) -> Path:
@@ -46,26 +49,26 @@ def _inputs(setting: Setting) -> Path:
     return path
 
 
-def _line(setting: Setting, kind: str, peer: str, name: str, goal: float | None) -> dict:
-    options = {"inputs": str(_inputs(setting)), "kind": kind, "divergence": "forward_kl", "threads": THREADS,
-               "chunk": CHUNK, "peer": peer}
+def _line(setting: Setting, kind: str, dtype: str, peer: str, name: str, goal: float | None) -> dict:
+    options = {"inputs": str(_inputs(setting)), "kind": kind, "dtype": dtype, "divergence": "forward_kl",
+               "threads": THREADS, "chunk": CHUNK, "peer": peer}
     with ExitStack() as stack:
         ours, theirs = both(setting, stack, THREADS, ("head", options), ("head.py", options))
-        check = _same(ours, theirs)
+        check = _same(ours, theirs, TOLERANCE[dtype])
         timing = alternate(setting.repeats, ours.once, theirs.once, lambda: {"check": check})
         above = [side.peak_above_ready_mib() for side in (ours, theirs)]
     products = 3 if kind == "loss" else 4  # of T x H x V: the logits, two gradients, the reference's logits
-    floor = floor_seconds(setting, THREADS, Work(2.0 * products * TOKENS * HIDDEN * VOCABULARY))
-    return {"bench": kind, "line": f"fp32 {peer}", "peer_name": name, "floor_s": floor,
-            "data": f"T {TOKENS}, H {HIDDEN}, V {VOCABULARY}, fp32, {THREADS} threads; MiB above the inputs, both "
+    floor = floor_seconds(setting, THREADS, Work(2.0 * products * TOKENS * HIDDEN * VOCABULARY, dtype=dtype))
+    return {"bench": kind, "line": f"{dtype} {peer}", "peer_name": name, "floor_s": floor,
+            "data": f"T {TOKENS}, H {HIDDEN}, V {VOCABULARY}, {dtype}, {THREADS} threads; MiB above the inputs, both "
                     f"gradients among them: {above[0]:.0f} / {above[1]:.0f}", **({"goal": goal} if goal else {}),
             **timing}
 
 
 def _generator(setting: Setting, name: str) -> dict:
     def side(stack: ExitStack, divergence: str) -> Served:
-        options = {"inputs": str(_inputs(setting)), "kind": "divergence", "divergence": divergence, "threads": THREADS,
-                   "chunk": CHUNK, "targets": FEW}
+        options = {"inputs": str(_inputs(setting)), "kind": "divergence", "dtype": "fp32", "divergence": divergence,
+                   "threads": THREADS, "chunk": CHUNK, "targets": FEW}
         return stack.enter_context(Served([str(setting.ours), "head", json.dumps(options)],
                                           setting.work / f"{divergence}.log", THREADS))
 
@@ -76,12 +79,12 @@ def _generator(setting: Setting, name: str) -> dict:
             "data": f"T {FEW}, H {HIDDEN}, V {VOCABULARY}, fp32, {THREADS} threads", **timing}
 
 
-def _same(ours: Served, peer: Served) -> str:
+def _same(ours: Served, peer: Served, tolerance: float) -> str:
     ours.once(), peer.once()
     worst = 0.0
     for key in ("value", "hidden_probe", "weight_probe"):
         a, b = ours.said[key], peer.said[key]
         worst = max(worst, abs(a - b) / max(abs(a), abs(b), 1e-12))
-    if worst > TOLERANCE:
+    if worst > tolerance:
         raise BenchError(f"value or gradients differ from the peer's by {worst:.1g}; nothing is timed", 1)
     return f"value and gradients within {worst:.0e}"

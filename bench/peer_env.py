@@ -8,7 +8,7 @@ HERE = Path(__file__).resolve().parent
 REQUIREMENTS = HERE / "peers" / "requirements.txt"
 TORCH_REQUIREMENTS = HERE / "peers" / "requirements-torch.txt"  # gigabytes: for the benches that need them
 
-PEERS = ("tokenizers", "math-verify", "orjson", "torch", "transformers", "trl")
+PEERS = ("tokenizers", "math-verify", "orjson", "torch", "transformers", "trl", "cut-cross-entropy")
 
 
 class BenchError(Exception):
@@ -31,7 +31,7 @@ def ensure(with_torch: bool) -> Path:
         _run([sys.executable, "-m", "venv", "--without-pip", "--clear", str(venv)], "make a virtual environment")
         _install(REQUIREMENTS, "the peers")
     if with_torch and not _installed(TORCH_REQUIREMENTS):
-        _install(TORCH_REQUIREMENTS, "torch, transformers and TRL (3 GB)")
+        _install(TORCH_REQUIREMENTS, "torch, transformers, TRL and cut-cross-entropy (3 GB)")
     return python
 
 

@@ -9,6 +9,7 @@ from typing import NoReturn
 
 import bench_decode
 import bench_head
+import bench_optimizer
 import bench_publish
 import bench_soup
 import bench_start
@@ -25,9 +26,9 @@ from setting import Setting
 
 ROOT = peer_env.HERE.parent
 BENCHES = {"decode": bench_decode.lines, "loss": bench_head.loss_lines, "divergence": bench_head.divergence_lines,
-           "publish": bench_publish.lines, "step": bench_step.lines, "soup": bench_soup.lines,
-           "tokenize": bench_tokenize.lines, "verify": bench_verify.lines, "start": bench_start.lines}
-NEED_TORCH = {"decode", "loss", "divergence", "publish", "step", "soup", "start"}
+           "publish": bench_publish.lines, "step": bench_step.lines, "optimizer": bench_optimizer.lines,
+           "soup": bench_soup.lines, "tokenize": bench_tokenize.lines, "verify": bench_verify.lines, "start": bench_start.lines}
+NEED_TORCH = {"decode", "loss", "divergence", "publish", "step", "optimizer", "soup", "start"}
 LEAST_REPEATS = 7
 UNSTEADY = 3  # the exit code of what another run may mend
 MAX_FOREIGN_CORES = 0.2  # with more, times may agree with each other and still be too long

@@ -34,8 +34,10 @@ Status run(const std::string& op, const std::string& text) {
   if (op == "decode") return decode(options, serve);
   if (op == "head") return head(options, serve);
   if (op == "job") return job_steps(options, serve);
+  if (op == "optimizer") return optimizer(options, serve);
   if (op == "publish") return publish(options, serve);
-  return invalid_argument("no operation '" + op + "'; there are ceiling, decode, head, job and publish");
+  return invalid_argument("no operation '" + op + "'; there are ceiling, decode, head, job, optimizer "
+                          "and publish");
 }
 
 }  // namespace
@@ -44,7 +46,8 @@ Status run(const std::string& op, const std::string& text) {
 int main(int argc, char** argv) {
   if (argc != 3) {
     std::fprintf(stderr,
-                 "usage: fulcrum-bench ceiling|decode|head|job|publish OPTIONS, called by ./dev bench\n");
+                 "usage: fulcrum-bench ceiling|decode|head|job|optimizer|publish OPTIONS, called by ./dev "
+                 "bench\n");
     return 2;
   }
   const fulcrum::Status status = fulcrum::bench::run(argv[1], argv[2]);

@@ -22,9 +22,13 @@ Status job_steps(const Json& options, const Serve& serve);
 // {inputs, kind: encode or apply}: what has changed of bf16 weights, found, or applied and checked.
 Status publish(const Json& options, const Serve& serve);
 
-// {inputs, kind: loss or divergence, divergence, threads, chunk, targets: all without}: forward and backward
-// of the output head.
+// {inputs, kind: loss or divergence, dtype, divergence, threads, chunk, targets: all without}: forward and
+// backward of the output head, in fp32 from what the dtype holds.
 Status head(const Json& options, const Serve& serve);
+
+// {weights, gradients, threads, learning_rate, weight_decay}: the norm of all gradients, clipped to 1, and one
+// update of AdamW.
+Status optimizer(const Json& options, const Serve& serve);
 
 // {threads}: the peaks of this machine, operations and bytes a second.
 Status ceiling(const Json& options, const Serve& serve);

@@ -1,5 +1,5 @@
 """The output head with its loss (log-probs of the targets) or with the full KL from a reference, forward and
-backward, by torch with full logits or by TRL's chunked functions; and the inputs of both sides."""
+backward, by torch with full logits, by TRL's chunked functions or by cut-cross-entropy; and the inputs of both sides."""
 import json
 import sys
 
@@ -22,6 +22,9 @@ def make_inputs(path: str, tokens: int, hidden: int, vocabulary: int) -> None:
 def values(kind: str, peer: str):
     if kind == "loss" and peer == "torch":
         return lambda h, w, y, hr, wr: torch.log_softmax((h @ w.t()).float(), -1).gather(-1, y[:, None])[:, 0]
+    if peer == "cce":
+        from cut_cross_entropy import linear_cross_entropy
+        return lambda h, w, y, hr, wr: -linear_cross_entropy(h, w, y, reduction="none", impl="torch_compile")
     if kind == "loss":
         from trl.kernels import ChunkedLogProbFunction
         from trl.trainer.utils import _CHUNKED_LOGPROB_CHUNK_SIZE as chunk
@@ -30,8 +33,8 @@ def values(kind: str, peer: str):
     if peer == "torch":
         def full(h, w, y, hr, wr):
             with torch.no_grad():
-                r = torch.log_softmax(hr @ wr.t(), -1)
-            return (r.exp() * (r - torch.log_softmax(h @ w.t(), -1))).sum(-1)
+                r = torch.log_softmax((hr @ wr.t()).float(), -1)
+            return (r.exp() * (r - torch.log_softmax((h @ w.t()).float(), -1))).sum(-1)
         return full
     from trl.kernels.chunked_divergence import ChunkedDivergenceFunction
     return lambda h, w, y, hr, wr: ChunkedDivergenceFunction.apply(h, w, None, hr, wr, None, 0.0)[0]
@@ -40,15 +43,17 @@ def values(kind: str, peer: str):
 def main(options: dict) -> None:
     torch.set_num_threads(options["threads"])
     given = load_file(options["inputs"])
-    hidden, weight = given["hidden"].requires_grad_(), given["weight"].requires_grad_()
-    ids, reference_weight = given["ids"].long(), given["weight"].detach().clone()
+    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[options["dtype"]]
+    hidden, weight, reference_hidden = (given[name].to(dtype).clone() for name in ("hidden", "weight", "reference_hidden"))
+    ids, reference_weight = given["ids"].long(), weight.clone()
+    hidden.requires_grad_(), weight.requires_grad_()
     value = values(options["kind"], options["peer"])
     first = True
 
     def once() -> dict:
         nonlocal first
         hidden.grad = weight.grad = None
-        loss = (value(hidden, weight, ids, given["reference_hidden"], reference_weight)
+        loss = (value(hidden, weight, ids, reference_hidden, reference_weight)
                 * given["coefficient"]).sum() / ids.numel()
         loss.backward()
         said = {"value": loss.item()}

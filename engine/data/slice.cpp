@@ -119,6 +119,24 @@ std::vector<RowRange> micro_batches(const TrainBatch& batch, int64_t max_tokens,
   return cutter.finish();
 }
 
+std::vector<RowRange> target_ranges(const TrainBatch& batch, int64_t max_targets, bool pairs) {
+  const int64_t unit = pairs ? 2 : 1;
+  std::vector<RowRange> out;
+  int64_t targets = 0;
+  for (int64_t r = 0; r < batch.num_rows(); r += unit) {
+    const int64_t end = std::min(r + unit, batch.num_rows());
+    const int64_t more = batch.rows[static_cast<size_t>(end - 1)].target_end -
+                         batch.rows[static_cast<size_t>(r)].target_begin;
+    if (out.empty() || (targets > 0 && more > 0 && targets + more > max_targets)) {
+      out.push_back({r, r});
+      targets = 0;
+    }
+    out.back().end = end;
+    targets += more;
+  }
+  return out;
+}
+
 int64_t range_tokens(const TrainBatch& batch, RowRange range) {
   return cost(batch, range.begin, range.begin, range.end);
 }

@@ -20,6 +20,10 @@ struct RowRange {
 // limit by itself (a row, a pair) gets a range of its own.
 std::vector<RowRange> micro_batches(const TrainBatch& batch, int64_t max_tokens, bool pairs);
 
+// The same by targets, for what is done target by target: ranges of at most `max_targets`, and none without
+// targets unless the batch has none.
+std::vector<RowRange> target_ranges(const TrainBatch& batch, int64_t max_targets, bool pairs);
+
 // Tokens that a forward pass over the range holds: a shared prompt counts once.
 int64_t range_tokens(const TrainBatch& batch, RowRange range);
 

@@ -1,91 +1,29 @@
 #include "engine/learner/micro_batch.h"
 
+#include <ATen/ops/cat.h>
 #include <ATen/ops/tensor.h>
-#include <ATen/ops/where.h>
+#include <ATen/ops/zeros_like.h>
 #include <torch/csrc/autograd/autograd.h>
 
-#include <cmath>
 #include <limits>
 
+#include "engine/data/slice.h"
 #include "engine/objective/masked.h"
 #include "policy/nn/target_logps.h"
 
 namespace fulcrum {
 namespace {
 
+using torch::autograd::variable_list;
+
 at::Tensor floats(const std::vector<float>& values) {
   return values.empty() ? at::Tensor() : at::tensor(at::ArrayRef<float>(values), at::kFloat);
 }
 
-// The model's outputs cut from their graph, and the way back: the loss's gradient with respect to them is
-// taken on its own, and what goes through the model is that gradient, whatever the loss was.
-class Cut {
- public:
-  explicit Cut(const ModelOutputs& outputs)
-      : leaves_{leaf(outputs.logps_N), leaf(outputs.divergence_N), leaf(outputs.values_N),
-                leaf(outputs.scores_R)} {}
-
-  const ModelOutputs& leaves() const { return leaves_; }
-
-  void backward(const at::Tensor& loss) const {
-    const auto gradients = torch::autograd::grad({loss}, cut_, {}, false, false, /*allow_unused=*/true);
-    torch::autograd::variable_list roots, seeds;
-    for (size_t i = 0; i < gradients.size(); ++i) {
-      if (!gradients[i].defined()) continue;
-      roots.push_back(whole_[i]);
-      seeds.push_back(gradients[i]);
-    }
-    if (!roots.empty()) torch::autograd::backward(roots, seeds);
-  }
-
- private:
-  at::Tensor leaf(const at::Tensor& output) {
-    if (!output.defined()) return {};
-    whole_.push_back(output);
-    cut_.push_back(output.detach().clone().set_requires_grad(true));
-    return cut_.back();
-  }
-
-  torch::autograd::variable_list whole_, cut_;
-  ModelOutputs leaves_;
-};
-
-LossInput make_input(const TrainBatch& slice, const ModelOutputs& leaves, const Needs& needs,
-                     bool old_is_current) {
-  LossInput out(slice);
-  static_cast<ModelOutputs&>(out) = leaves;
-  out.row_N = at::tensor(at::ArrayRef<int64_t>(slice.target_row), at::kLong);
-  out.mask_N = at::tensor(at::ArrayRef<uint8_t>(slice.target_mask), at::kByte).to(at::kBool);
-  if (needs.old_logps) out.old_logps_N = old_is_current ? leaves.logps_N.detach() : floats(slice.old_logps);
-  if (needs.reference_logps) out.reference_logps_N = floats(slice.reference_logps);
-  out.sampling_logps_N = floats(slice.sampling_logps);
-  out.stored_logps_N = floats(slice.stored_logps);
-  out.old_values_N = floats(slice.old_values);
-  out.advantages_N = floats(slice.advantages);
-  out.returns_N = floats(slice.returns);
-  return out;
-}
-
-// `entropy_N` and `reference_logps_N` receive what the objective needs of them.
-ModelOutputs run_models(const Models& models, const Objective& objective, const TrainBatch& slice,
-                        const ForwardOptions& options, at::Tensor& entropy_N, at::Tensor& reference_logps_N) {
-  const Needs needs = objective.needs();
-  ModelOutputs out;
-  const at::Tensor hidden_TD = models.policy.hidden(slice);
-  if (needs.divergence) {
-    const TokenDivergences both =
-        state_divergences(models.policy, target_states(hidden_TD, slice), *models.reference, slice,
-                          objective.divergence(), options.temperature, options.logits_chunk);
-    out.logps_N = both.logps_N;
-    out.divergence_N = both.divergence_N;
-    reference_logps_N = both.reference_logps_N;
-  } else if (!models.policy.spec().score_head) {
-    out.logps_N = state_logps(models.policy, target_states(hidden_TD, slice), slice, options.temperature,
-                              options.logits_chunk, needs.entropy ? &entropy_N : nullptr);
-  }
-  if (needs.values) out.values_N = models.critic->values(hidden_TD, slice);
-  if (needs.scores) out.scores_R = scores(last_states(hidden_TD, slice), models.policy.score_weight());
-  return out;
+// A part of an output, cut from its graph.
+at::Tensor leaf(const at::Tensor& output, int64_t begin, int64_t n) {
+  if (!output.defined()) return {};
+  return output.detach().narrow(0, begin, n).clone().set_requires_grad(true);
 }
 
 // What the model said must be finite where it enters the loss; otherwise no objective is asked and the
@@ -101,36 +39,172 @@ Status check_outputs(const LossInput& input) {
                    " is not finite: a model that has diverged");
 }
 
+// What the models say of a slice below the head, with its graph, and the gradient there, put together from the
+// parts of the slice over which the loss is taken: each goes forward and backward through the head before the
+// next, so that no logits are made twice.
+class SlicePass {
+ public:
+  SlicePass(const Models& models, const Objective& objective, const TrainBatch& slice,
+            const ForwardOptions& options, bool old_is_current)
+      : objective_(objective),
+        needs_(objective.needs()),
+        slice_(slice),
+        options_(options),
+        old_is_current_(old_is_current) {
+    const at::Tensor hidden_TD = models.policy.hidden(slice);
+    if (models.policy.spec().score_head) {
+      if (needs_.scores) scores_R_ = scores(last_states(hidden_TD, slice), models.policy.score_weight());
+    } else {
+      states_ND_ = target_states(hidden_TD, slice);
+      weight_VD_ = models.policy.output_weight();
+      if (weight_VD_.requires_grad() && at::GradMode::is_enabled())
+        memory_.weight_gradient_VD = at::zeros_like(weight_VD_);
+    }
+    if (needs_.values) values_N_ = models.critic->values(hidden_TD, slice);
+    if (!needs_.divergence) return;
+    const at::NoGradGuard no_gradients;
+    reference_ = {target_states(models.reference->hidden(slice), slice), models.reference->output_weight()};
+  }
+
+  // The objective's loss on these rows.
+  Status add(RowRange rows) {
+    const bool whole = rows.begin == 0 && rows.end == slice_.num_rows();
+    const TrainBatch cut = whole ? TrainBatch() : fulcrum::slice(slice_, rows);
+    const TrainBatch& part = whole ? slice_ : cut;
+    const int64_t begin = slice_.rows[static_cast<size_t>(rows.begin)].target_begin, n = part.num_targets();
+    at::Tensor entropy_N;
+    const at::Tensor states_ND = leaf(states_ND_, begin, n);
+    const TokenDivergences said = run_head(states_ND, begin, part, entropy_N);
+    logps_.push_back(said.logps_N);
+    reference_logps_.push_back(said.reference_logps_N);
+    if (!out_.not_finite.empty()) return ok_status();
+    const LossInput input = make_input(part, said, begin, rows);
+    if (const Status finite = check_outputs(input); !finite.ok()) {
+      out_.not_finite = finite.message();
+      return ok_status();
+    }
+    TRY(loss, objective_.loss(input));
+    out_.loss += loss.loss.item().toDouble();
+    merge_metrics(out_.metrics, loss.metrics);
+    if (entropy_N.defined()) {
+      const at::Tensor mask_N = input.mask_N.to(at::kFloat);
+      add_metric(out_.metrics, "entropy", entropy_N.dot(mask_N).item().toDouble(),
+                 mask_N.sum().item().toDouble());
+    }
+    // No target of the part enters the loss, or nobody wants a gradient.
+    if (loss.loss.requires_grad()) backward(loss.loss, input, said, states_ND, begin, rows.begin);
+    return ok_status();
+  }
+
+  // Through the models' bodies; after the last part.
+  MicroBatchResult finish() {
+    if (states_ND_.defined()) out_.logps_N = at::cat(logps_).detach();
+    if (needs_.divergence) out_.reference_logps_N = at::cat(reference_logps_);
+    if (!out_.not_finite.empty()) {
+      out_.loss = std::numeric_limits<double>::quiet_NaN();
+      return std::move(out_);
+    }
+    variable_list roots, gradients;
+    const auto seed = [&](const at::Tensor& root, const at::Tensor& gradient) {
+      if (!gradient.defined()) return;
+      roots.push_back(root);
+      gradients.push_back(gradient);
+    };
+    seed(states_ND_, d_states_ND_);
+    if (d_states_ND_.defined()) seed(weight_VD_, memory_.weight_gradient_VD);
+    seed(values_N_, d_values_N_);
+    seed(scores_R_, d_scores_R_);
+    memory_ = {};  // the logits
+    if (!roots.empty()) torch::autograd::backward(roots, gradients);
+    return std::move(out_);
+  }
+
+ private:
+  TokenDivergences run_head(const at::Tensor& states_ND, int64_t begin, const TrainBatch& part,
+                            at::Tensor& entropy_N) {
+    if (!states_ND.defined()) return {};
+    const at::Tensor weight_VD = weight_VD_.detach().set_requires_grad(memory_.weight_gradient_VD.defined());
+    const at::Tensor ids_N = target_ids(part);
+    if (!needs_.divergence) {
+      return {.logps_N = token_logps(states_ND, weight_VD, ids_N, options_.temperature, options_.logits_chunk,
+                                     needs_.entropy ? &entropy_N : nullptr, &memory_)};
+    }
+    const Head reference{reference_.hidden_ND.narrow(0, begin, part.num_targets()), reference_.weight_VD};
+    return token_divergences({states_ND, weight_VD}, reference, ids_N, objective_.divergence(),
+                             options_.temperature, options_.logits_chunk, &memory_);
+  }
+
+  // The outputs are cut from the head, too: what goes back through it is the loss's gradient in them, whatever
+  // the loss was.
+  LossInput make_input(const TrainBatch& part, const TokenDivergences& said, int64_t begin, RowRange rows) {
+    const int64_t n = part.num_targets();
+    LossInput out(part);
+    out.logps_N = leaf(said.logps_N, 0, n);
+    out.divergence_N = leaf(said.divergence_N, 0, n);
+    out.values_N = leaf(values_N_, begin, n);
+    out.scores_R = leaf(scores_R_, rows.begin, rows.end - rows.begin);
+    out.row_N = at::tensor(at::ArrayRef<int64_t>(part.target_row), at::kLong);
+    out.mask_N = at::tensor(at::ArrayRef<uint8_t>(part.target_mask), at::kByte).to(at::kBool);
+    if (needs_.old_logps) out.old_logps_N = old_is_current_ ? out.logps_N.detach() : floats(part.old_logps);
+    if (needs_.reference_logps) out.reference_logps_N = floats(part.reference_logps);
+    if (said.reference_logps_N.defined()) out.reference_logps_N = said.reference_logps_N;
+    out.sampling_logps_N = floats(part.sampling_logps);
+    out.stored_logps_N = floats(part.stored_logps);
+    out.old_values_N = floats(part.old_values);
+    out.advantages_N = floats(part.advantages);
+    out.returns_N = floats(part.returns);
+    return out;
+  }
+
+  void backward(const at::Tensor& loss, const LossInput& input, const TokenDivergences& said,
+                const at::Tensor& states_ND, int64_t begin, int64_t row_begin) {
+    variable_list outputs;
+    for (const at::Tensor* x : {&input.logps_N, &input.divergence_N, &input.values_N, &input.scores_R})
+      if (x->defined()) outputs.push_back(*x);
+    const variable_list given = torch::autograd::grad({loss}, outputs, {}, false, false, /*allow_unused=*/true);
+    variable_list head, head_gradients;
+    for (size_t i = 0; i < given.size(); ++i) {
+      if (!given[i].defined()) continue;
+      const at::Tensor& at = outputs[i];
+      if (at.is_same(input.values_N)) put(d_values_N_, values_N_, begin, given[i]);
+      if (at.is_same(input.scores_R)) put(d_scores_R_, scores_R_, row_begin, given[i]);
+      const bool of_logps = at.is_same(input.logps_N);
+      if (!of_logps && !at.is_same(input.divergence_N)) continue;
+      head.push_back(of_logps ? said.logps_N : said.divergence_N);
+      head_gradients.push_back(given[i]);
+    }
+    if (head.empty()) return;
+    torch::autograd::backward(head, head_gradients);
+    put(d_states_ND_, states_ND_, begin, states_ND.grad());
+  }
+
+  static void put(at::Tensor& whole, const at::Tensor& like, int64_t begin, const at::Tensor& part) {
+    if (!whole.defined()) whole = at::zeros_like(like);
+    whole.narrow(0, begin, part.size(0)).copy_(part);
+  }
+
+  const Objective& objective_;
+  const Needs needs_;
+  const TrainBatch& slice_;
+  const ForwardOptions& options_;
+  const bool old_is_current_;
+  at::Tensor states_ND_, weight_VD_, values_N_, scores_R_;
+  Head reference_;
+  HeadMemory memory_;
+  at::Tensor d_states_ND_, d_values_N_, d_scores_R_;
+  variable_list logps_, reference_logps_;
+  MicroBatchResult out_;
+};
+
 }  // namespace
 
 Result<MicroBatchResult> run_micro_batch(const Models& models, const Objective& objective,
                                          const TrainBatch& slice, const ForwardOptions& options,
                                          bool old_is_current) {
-  const Needs needs = objective.needs();
-  at::Tensor entropy_N;
-  MicroBatchResult out;
-  const ModelOutputs outputs =
-      run_models(models, objective, slice, options, entropy_N, out.reference_logps_N);
-  if (outputs.logps_N.defined()) out.logps_N = outputs.logps_N.detach();
-  const Cut cut(outputs);
-  LossInput input = make_input(slice, cut.leaves(), needs, old_is_current);
-  if (out.reference_logps_N.defined()) input.reference_logps_N = out.reference_logps_N;
-  if (const Status finite = check_outputs(input); !finite.ok()) {
-    out.loss = std::numeric_limits<double>::quiet_NaN();
-    out.not_finite = finite.message();
-    return out;
-  }
-  TRY(loss, objective.loss(input));
-  out.loss = loss.loss.item().toDouble();
-  out.metrics = std::move(loss.metrics);
-  if (entropy_N.defined()) {
-    const at::Tensor mask_N = input.mask_N.to(at::kFloat);
-    add_metric(out.metrics, "entropy", entropy_N.dot(mask_N).item().toDouble(),
-               mask_N.sum().item().toDouble());
-  }
-  // No target of the slice enters the loss, or nobody wants a gradient.
-  if (loss.loss.requires_grad()) cut.backward(loss.loss);
-  return out;
+  SlicePass pass(models, objective, slice, options, old_is_current);
+  const int64_t most = models.policy.spec().score_head ? slice.num_targets() : options.logits_chunk;
+  for (const RowRange rows : target_ranges(slice, most, objective.needs().pairs)) TRY_DO(pass.add(rows));
+  return pass.finish();
 }
 
 }  // namespace fulcrum

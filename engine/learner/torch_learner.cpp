@@ -93,7 +93,7 @@ Result<Metrics> TorchLearner::measure(TrainBatch& batch, const std::stop_token& 
   Metrics metrics;
   TRY_DO(prepare(batch, unused, metrics, stop));
   TRY(loss, accumulate(pass(true), batch, metrics, stop));
-  objective_->conclude(metrics);
+  TRY_DO(objective_->conclude(metrics));
   if (!loss.not_finite.empty()) log_warn("evaluation: " + loss.not_finite);
   add_metric(metrics, "loss", loss.value);
   return metrics;
@@ -120,7 +120,7 @@ Result<Metrics> TorchLearner::train(TrainBatch& batch, const std::stop_token& st
     if (before) trained_.restore(*before);
     return status;
   }
-  objective_->conclude(metrics);
+  TRY_DO(objective_->conclude(metrics));
   notes_.note_idle(host_.steps_done, metrics);
   next.steps_done += 1;
   next.tokens_seen += batch.num_tokens();

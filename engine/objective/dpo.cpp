@@ -60,7 +60,10 @@ class Dpo final : public Objective {
     return out;
   }
 
-  void conclude(Metrics& metrics) const override { conclude_calibration(metrics); }
+  Status conclude(Metrics& metrics) const override {
+    conclude_calibration(metrics);
+    return check_pairs_left(metrics);
+  }
 
  private:
   at::Tensor margin_loss(const at::Tensor& margin_P) const {

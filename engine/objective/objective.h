@@ -72,7 +72,8 @@ class Objective {
   // Pure; thread-safe.
   virtual Result<LossOutput> loss(const LossInput& input) const = 0;
   // What is no mean over slices (a calibration error), made of the sums that all loss() calls of a step left.
-  virtual void conclude(Metrics& /*metrics*/) const {}
+  // kDataLoss where they say that the step was for nothing.
+  virtual Status conclude(Metrics& /*metrics*/) const { return ok_status(); }
 };
 
 // `config.trainer` names the entry of objectives.def. kInvalidArgument with the reason if options do not fit

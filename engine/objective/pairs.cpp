@@ -78,7 +78,6 @@ Result<Pairs> find_pairs(const LossInput& input) {
   if (!out.counts_P.all().item<bool>()) {
     Status why = check_finite(input, input.logps_N, input.mask_N, "policy's log-prob");
     if (why.ok()) why = check_finite(input, input.reference_logps_N, input.mask_N, "reference's log-prob");
-    if (!out.counts_P.any().item<bool>()) return why;
     log_warn(why.message() + "; its pair is dropped");
     out.mask_N = input.mask_N & out.counts_P.repeat_interleave(2).index_select(0, input.row_N);
   }
@@ -101,6 +100,12 @@ Result<at::Tensor> mean_pair_loss(const LossInput& input, const Pairs& pairs, co
 void add_pair_mean(Metrics& metrics, const std::string& name, const at::Tensor& x_P, const Pairs& pairs) {
   add_metric(metrics, name, keep(x_P.detach().to(at::kDouble), pairs.counts_P).sum().item<double>(),
              static_cast<double>(pairs.counts_P.sum().item<int64_t>()));
+}
+
+Status check_pairs_left(const Metrics& metrics) {
+  const auto dropped = metrics.find("pairs/dropped");
+  if (dropped == metrics.end() || dropped->second.count == 0 || dropped->second.mean() < 1) return ok_status();
+  return data_loss("no pair of the step is left: each has a log-prob that is not finite; the warnings name the rows");
 }
 
 void add_pair_metrics(const LossInput& input, const Pairs& pairs, const at::Tensor& reward_R,

@@ -28,7 +28,6 @@ struct Pairs {
 
   int64_t size() const { return counts_P.size(0); }
 };
-// kDataLoss, naming the row, if no pair is left.
 Result<Pairs> find_pairs(const LossInput& input);
 
 // The chosen and the rejected rows' entries of x.
@@ -40,6 +39,8 @@ Result<at::Tensor> mean_pair_loss(const LossInput& input, const Pairs& pairs, co
 
 // The mean of x over the pairs that count.
 void add_pair_mean(Metrics& metrics, const std::string& name, const at::Tensor& x_P, const Pairs& pairs);
+// kDataLoss if every pair of the step was dropped.
+Status check_pairs_left(const Metrics& metrics);
 // rewards/*, logps/*, pairs/dropped and the sums behind rewards/ece, of the implicit rewards and of their
 // difference, as exact as the objective has it.
 void add_pair_metrics(const LossInput& input, const Pairs& pairs, const at::Tensor& reward_R,

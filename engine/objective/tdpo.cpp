@@ -49,7 +49,10 @@ class Tdpo final : public Objective {
     return out;
   }
 
-  void conclude(Metrics& metrics) const override { conclude_calibration(metrics); }
+  Status conclude(Metrics& metrics) const override {
+    conclude_calibration(metrics);
+    return check_pairs_left(metrics);
+  }
 
  private:
   static void add_divergence_metrics(const Pairs& pairs, const at::Tensor& divergence_R, Metrics& metrics) {

@@ -4,6 +4,7 @@
 
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/zeros_like.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <algorithm>
@@ -27,10 +28,21 @@ inline at::Tensor chunk_logits(const Head& head, double temperature, int64_t beg
   return logits_nV;
 }
 
-// Room for one chunk's logits.
-inline at::Tensor chunk_buffer(const Head& head, int64_t chunk) {
-  return at::empty({std::min(chunk, head.hidden_ND.size(0)), head.weight_VD.size(0)},
-                   head.hidden_ND.options().requires_grad(false));
+// Room for one chunk's logits: in `kept`, if given, as long as it is large enough.
+inline at::Tensor chunk_buffer(const Head& head, int64_t chunk, at::Tensor* kept = nullptr) {
+  const int64_t rows = std::min(chunk, head.hidden_ND.size(0));
+  if (kept != nullptr && kept->defined() && kept->size(0) >= rows) return *kept;
+  const at::Tensor out =
+      at::empty({rows, head.weight_VD.size(0)}, head.hidden_ND.options().requires_grad(false));
+  if (kept != nullptr) *kept = out;
+  return out;
+}
+
+// Where a backward pass adds the weight's gradient: to the sum that parts share, which autograd is not given,
+// or into a tensor of its own. Undefined where nobody wants it.
+inline at::Tensor weight_gradient(const at::Tensor& weight_VD, bool wanted, const at::Tensor& shared_VD) {
+  if (!wanted) return {};
+  return shared_VD.defined() ? shared_VD : at::zeros_like(weight_VD);
 }
 
 // Calls body(begin, n) for each chunk of `targets`.

@@ -45,11 +45,19 @@ class Policy {
   virtual void parameters_changed() = 0;
 };
 
+// What passes through the head over parts of a micro-batch share, each part forward and backward before the
+// next: room for logits, and the sum of the weight's gradients, [V, D] fp32, which autograd then does not see.
+struct HeadMemory {
+  at::Tensor weight_gradient_VD;          // added to; undefined where no gradient is wanted
+  at::Tensor logits, reference_logits;    // made by the first part that needs them
+};
+
 // log softmax(hidden W^T / temperature)[id], [N] fp32, with gradient to hidden and W; logits exist for
 // `chunk` targets at a time, forward and backward. `entropy_N`, if given, receives the entropy of each
 // distribution (no gradient). hidden_ND: rows already gathered at the targets' sources. ids_N int64.
 at::Tensor token_logps(const at::Tensor& hidden_ND, const at::Tensor& weight_VD, const at::Tensor& ids_N,
-                       double temperature, int64_t chunk, at::Tensor* entropy_N = nullptr);
+                       double temperature, int64_t chunk, at::Tensor* entropy_N = nullptr,
+                       HeadMemory* memory = nullptr);
 
 // hidden W^T, [N] fp32, with gradient to both: a critic's values at states, a reward model's scores.
 at::Tensor scores(const at::Tensor& hidden_ND, const at::Tensor& weight_1D);

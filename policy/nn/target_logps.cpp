@@ -18,10 +18,6 @@ Status bad_token(TokenId id, int64_t vocab_size, int64_t prompt_row) {
                           ": the tokenizer does not fit the model");
 }
 
-at::Tensor target_ids(const TrainBatch& slice) {
-  return at::tensor(at::ArrayRef<TokenId>(slice.target_ids), at::kLong);
-}
-
 }  // namespace
 
 Status check_vocabulary(const TrainBatch& batch, const ModelSpec& spec) {
@@ -42,6 +38,10 @@ at::Tensor target_states(const at::Tensor& hidden_TD, const TrainBatch& slice) {
   return hidden_TD.index_select(0, at::tensor(at::ArrayRef<int64_t>(slice.target_source), at::kLong));
 }
 
+at::Tensor target_ids(const TrainBatch& slice) {
+  return at::tensor(at::ArrayRef<TokenId>(slice.target_ids), at::kLong);
+}
+
 at::Tensor last_states(const at::Tensor& hidden_TD, const TrainBatch& slice) {
   std::vector<int64_t> last;
   for (const BatchRow& row : slice.rows) {
@@ -58,18 +58,6 @@ at::Tensor state_logps(const Policy& policy, const at::Tensor& states_ND, const 
 
 at::Tensor target_logps(Policy& policy, const TrainBatch& slice, double temperature, int64_t chunk) {
   return state_logps(policy, target_states(policy.hidden(slice), slice), slice, temperature, chunk);
-}
-
-TokenDivergences state_divergences(const Policy& policy, const at::Tensor& states_ND, Policy& reference,
-                                   const TrainBatch& slice, std::shared_ptr<const Divergence> divergence,
-                                   double temperature, int64_t chunk) {
-  Head constant;
-  {
-    const at::NoGradGuard no_gradients;
-    constant = {target_states(reference.hidden(slice), slice), reference.output_weight()};
-  }
-  return token_divergences({states_ND, policy.output_weight()}, constant, target_ids(slice),
-                           std::move(divergence), temperature, chunk);
 }
 
 at::Tensor scores(const at::Tensor& hidden_ND, const at::Tensor& weight_1D) {

@@ -16,6 +16,7 @@ Status check_vocabulary(const TrainBatch& batch, const ModelSpec& spec);
 
 // The hidden state before each target, [N, D]: what its log-prob and its value are functions of.
 at::Tensor target_states(const at::Tensor& hidden_TD, const TrainBatch& slice);
+at::Tensor target_ids(const TrainBatch& slice);  // int64 [N]
 // The hidden state of each row's last token (of the prompt's, where the completion is empty), [R, D]: what
 // its score is a function of.
 at::Tensor last_states(const at::Tensor& hidden_TD, const TrainBatch& slice);
@@ -25,10 +26,5 @@ at::Tensor state_logps(const Policy& policy, const at::Tensor& states_ND, const 
                        double temperature, int64_t chunk, at::Tensor* entropy_N = nullptr);
 // The same for a batch that is small enough to be run whole.
 at::Tensor target_logps(Policy& policy, const TrainBatch& slice, double temperature, int64_t chunk);
-
-// state_logps() with the policy's exact divergence from a reference, which gets no gradient.
-TokenDivergences state_divergences(const Policy& policy, const at::Tensor& states_ND, Policy& reference,
-                                   const TrainBatch& slice, std::shared_ptr<const Divergence> divergence,
-                                   double temperature, int64_t chunk);
 
 }  // namespace fulcrum

@@ -3,8 +3,9 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
-#include <ATen/ops/zeros_like.h>
 #include <torch/csrc/autograd/custom_function.h>
+
+#include <utility>
 
 #include "policy/nn/divergence_rows.h"
 
@@ -19,6 +20,7 @@ struct Setting final : torch::CustomClassHolder {
   std::shared_ptr<const Divergence> divergence;
   double temperature = 1;
   int64_t chunk = 1;
+  HeadMemory* memory = nullptr;  // of the caller, during the forward pass only
 };
 
 class ChunkedDivergences : public torch::autograd::Function<ChunkedDivergences> {
@@ -31,8 +33,11 @@ class ChunkedDivergences : public torch::autograd::Function<ChunkedDivergences> 
     const at::Tensor divergence_N = at::empty_like(logps_N), reference_logps_N = at::empty_like(logps_N);
     const at::Tensor lse_N = at::empty_like(logps_N, at::kDouble);
     const at::Tensor reference_lse_N = at::empty_like(lse_N);
-    at::Tensor buffer = chunk_buffer(policy, setting->chunk);
-    at::Tensor reference_buffer = chunk_buffer(reference, setting->chunk);
+    HeadMemory* memory = std::exchange(setting->memory, nullptr);
+    at::Tensor buffer =
+        chunk_buffer(policy, setting->chunk, memory != nullptr ? &memory->logits : nullptr);
+    at::Tensor reference_buffer =
+        chunk_buffer(reference, setting->chunk, memory != nullptr ? &memory->reference_logits : nullptr);
     for_each_chunk(hidden_ND.size(0), setting->chunk, [&](int64_t begin, int64_t n) {
       const auto part = [&](const at::Tensor& x_N) { return x_N.narrow(0, begin, n); };
       at::Tensor z = chunk_logits(policy, setting->temperature, begin, n, buffer);
@@ -46,6 +51,7 @@ class ChunkedDivergences : public torch::autograd::Function<ChunkedDivergences> 
     ctx->saved_data["setting"] = c10::IValue::make_capsule(setting);
     ctx->saved_data["logits"] = buffer;
     ctx->saved_data["reference_logits"] = reference_buffer;
+    ctx->saved_data["weight_gradient"] = memory != nullptr ? memory->weight_gradient_VD : at::Tensor();
     ctx->mark_non_differentiable({reference_logps_N});
     return {logps_N, divergence_N, reference_logps_N};
   }
@@ -62,9 +68,11 @@ class ChunkedDivergences : public torch::autograd::Function<ChunkedDivergences> 
     const at::Tensor g_N = grads[0] / setting.temperature, h_N = grads[1] / setting.temperature;
     // Without a gradient into the divergence this is token_logps()'s backward pass, to the bit.
     const bool divergence_counts = (h_N != 0).any().item<bool>();
+    const at::Tensor shared_VD = ctx->saved_data["weight_gradient"].toTensor();
+    const at::Tensor d_weight_VD = weight_gradient(policy.weight_VD, ctx->needs_input_grad(1), shared_VD);
     variable_list out(6);
     if (ctx->needs_input_grad(0)) out[0] = at::empty_like(policy.hidden_ND);
-    if (ctx->needs_input_grad(1)) out[1] = at::zeros_like(policy.weight_VD);
+    if (!shared_VD.defined()) out[1] = d_weight_VD;
     at::Tensor buffer = take_kept(*ctx, "logits"), reference_buffer = take_kept(*ctx, "reference_logits");
     const bool has_last = buffer.defined();
     if (!has_last) {
@@ -88,7 +96,8 @@ class ChunkedDivergences : public torch::autograd::Function<ChunkedDivergences> 
           const at::Tensor unused_n = (part(g_N) == 0).logical_and_(part(h_N) == 0);
           z.masked_fill_(unused_n.unsqueeze(1), 0);  // whatever stands at masked targets
           if (out[0].defined()) product_into(out[0].narrow(0, begin, n), z, policy.weight_VD, false);
-          if (out[1].defined()) product_into(out[1], z.t(), policy.hidden_ND.narrow(0, begin, n), true);
+          if (d_weight_VD.defined())
+            product_into(d_weight_VD, z.t(), policy.hidden_ND.narrow(0, begin, n), true);
         });
     return out;
   }
@@ -98,11 +107,12 @@ class ChunkedDivergences : public torch::autograd::Function<ChunkedDivergences> 
 
 TokenDivergences token_divergences(const Head& policy, const Head& reference, const at::Tensor& ids_N,
                                    std::shared_ptr<const Divergence> divergence, double temperature,
-                                   int64_t chunk) {
+                                   int64_t chunk, HeadMemory* memory) {
   auto setting = c10::make_intrusive<Setting>();
   setting->divergence = std::move(divergence);
   setting->temperature = temperature;
   setting->chunk = chunk;
+  setting->memory = memory;
   const at::ScalarType dtype = policy.hidden_ND.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
   const variable_list out = ChunkedDivergences::apply(policy.hidden_ND.to(dtype), policy.weight_VD.to(dtype),
                                                       reference.hidden_ND.detach().to(dtype),

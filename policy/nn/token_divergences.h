@@ -3,7 +3,7 @@
 // the learner for objectives that ask for Needs::divergence. Pure, thread-safe.
 //
 // Memory beside the inputs, the outputs and their gradients: a fixed number of [chunk, V] buffers and [N]
-// vectors, in both directions.
+// vectors, in both directions. Logits of all chunks but the last are made again by the backward pass.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -12,6 +12,7 @@
 
 #include "engine/divergence/divergence.h"
 #include "policy/nn/logit_chunks.h"
+#include "policy/nn/policy.h"
 
 namespace fulcrum {
 
@@ -26,6 +27,7 @@ struct TokenDivergences {
 // divergence is what the generator says, infinite for the forward KL.
 TokenDivergences token_divergences(const Head& policy, const Head& reference, const at::Tensor& ids_N,
                                    std::shared_ptr<const Divergence> divergence, double temperature,
-                                   int64_t chunk);
+                                   int64_t chunk,
+                                   HeadMemory* memory = nullptr);
 
 }  // namespace fulcrum

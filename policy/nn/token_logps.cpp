@@ -3,10 +3,9 @@
 //
 // Memory beside the inputs, the outputs and their gradients: one [chunk, V] buffer and two [N] vectors, in
 // both directions; the buffer lives from one to the other. Work: 2 NDV forward, 4 NDV backward, and 2 NDV
-// again for all chunks but the last, whose logits are still there.
+// again for all chunks but the last, whose logits are still there: none where N fits the chunk.
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
-#include <ATen/ops/zeros_like.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include "policy/nn/logit_chunks.h"
@@ -23,12 +22,12 @@ class TokenLogps : public torch::autograd::Function<TokenLogps> {
  public:
   static at::Tensor forward(AutogradContext* ctx, const at::Tensor& hidden_ND, const at::Tensor& weight_VD,
                             const at::Tensor& ids_N, double temperature, int64_t chunk,
-                            at::Tensor* entropy_N) {
+                            at::Tensor* entropy_N, HeadMemory* memory) {
     const at::Tensor logps_N = at::empty({hidden_ND.size(0)}, hidden_ND.options());
     const at::Tensor lse_N = at::empty_like(logps_N, at::kDouble);
     if (entropy_N != nullptr) *entropy_N = at::empty_like(logps_N);
     const Head head{hidden_ND, weight_VD};
-    at::Tensor buffer = chunk_buffer(head, chunk);
+    at::Tensor buffer = chunk_buffer(head, chunk, memory != nullptr ? &memory->logits : nullptr);
     for_each_chunk(hidden_ND.size(0), chunk, [&](int64_t begin, int64_t n) {
       const auto part = [&](const at::Tensor& x_N) { return x_N.narrow(0, begin, n); };
       row_losses({chunk_logits(head, 1, begin, n, buffer), part(ids_N), temperature},
@@ -38,6 +37,7 @@ class TokenLogps : public torch::autograd::Function<TokenLogps> {
     ctx->saved_data["temperature"] = temperature;
     ctx->saved_data["chunk"] = chunk;
     ctx->saved_data["logits"] = buffer;
+    ctx->saved_data["weight_gradient"] = memory != nullptr ? memory->weight_gradient_VD : at::Tensor();
     return logps_N;
   }
 
@@ -48,9 +48,11 @@ class TokenLogps : public torch::autograd::Function<TokenLogps> {
     const double temperature = ctx->saved_data["temperature"].toDouble();
     const int64_t chunk = ctx->saved_data["chunk"].toInt();
     const at::Tensor d_logps_N = grads[0].contiguous();
-    variable_list out(6);
+    const at::Tensor shared_VD = ctx->saved_data["weight_gradient"].toTensor();
+    const at::Tensor d_weight_VD = weight_gradient(weight_VD, ctx->needs_input_grad(1), shared_VD);
+    variable_list out(7);
     if (ctx->needs_input_grad(0)) out[0] = at::empty_like(hidden_ND);
-    if (ctx->needs_input_grad(1)) out[1] = at::zeros_like(weight_VD);
+    if (!shared_VD.defined()) out[1] = d_weight_VD;
     const Head head{hidden_ND, weight_VD};
     at::Tensor buffer = take_kept(*ctx, "logits");
     const bool has_last = buffer.defined();
@@ -60,7 +62,7 @@ class TokenLogps : public torch::autograd::Function<TokenLogps> {
       row_loss_gradients({z, ids_N.narrow(0, begin, n), temperature}, lse_N.narrow(0, begin, n),
                          d_logps_N.narrow(0, begin, n));
       if (out[0].defined()) product_into(out[0].narrow(0, begin, n), z, weight_VD, false);
-      if (out[1].defined()) product_into(out[1], z.t(), hidden_ND.narrow(0, begin, n), true);
+      if (d_weight_VD.defined()) product_into(d_weight_VD, z.t(), hidden_ND.narrow(0, begin, n), true);
     });
     return out;
   }
@@ -69,9 +71,9 @@ class TokenLogps : public torch::autograd::Function<TokenLogps> {
 }  // namespace
 
 at::Tensor token_logps(const at::Tensor& hidden_ND, const at::Tensor& weight_VD, const at::Tensor& ids_N,
-                       double temperature, int64_t chunk, at::Tensor* entropy_N) {
+                       double temperature, int64_t chunk, at::Tensor* entropy_N, HeadMemory* memory) {
   return TokenLogps::apply(hidden_ND.to(at::kFloat), weight_VD.to(at::kFloat), ids_N, temperature, chunk,
-                           entropy_N);
+                           entropy_N, memory);
 }
 
 }  // namespace fulcrum

@@ -191,6 +191,32 @@ TEST(MicroBatches, CoverAllRowsInOrderWithinTheLimit) {
   }
 }
 
+TEST(TargetRanges, CoverAllRowsInOrderWithinTheLimitAndHaveTargets) {
+  Rng rng(4, Purpose::kTest);
+  for (int round = 0; round < 2000; ++round) {
+    const bool pairs = rng.below(2) == 0;
+    const TrainBatch batch = random_batch(rng, pairs);
+    const int64_t limit = 1 + static_cast<int64_t>(rng.below(20)), unit = pairs ? 2 : 1;
+    const auto targets = [&](int64_t begin, int64_t end) {
+      return batch.rows[static_cast<size_t>(end - 1)].target_end -
+             batch.rows[static_cast<size_t>(begin)].target_begin;
+    };
+    int64_t at = 0;
+    for (const RowRange r : target_ranges(batch, limit, pairs)) {
+      EXPECT_EQ(r.begin, at);
+      ASSERT_LT(r.begin, r.end);
+      EXPECT_EQ(r.begin % unit, 0);
+      int64_t units = 0;
+      for (int64_t u = r.begin; u < r.end; u += unit) units += targets(u, std::min(u + unit, r.end)) > 0;
+      EXPECT_TRUE(targets(r.begin, r.end) <= limit || units == 1);
+      EXPECT_TRUE(units > 0 || batch.num_targets() == 0);
+      at = r.end;
+    }
+    EXPECT_EQ(at, batch.num_rows());
+  }
+  EXPECT_TRUE(target_ranges({}, 5, false).empty());
+}
+
 TEST(MicroBatches, AGroupThatFitsIsNeverCut) {
   Rng rng(3, Purpose::kTest);
   for (int round = 0; round < 2000; ++round) {

@@ -105,7 +105,7 @@ inline LearnerOptions fast_options() {
   LearnerOptions out;
   out.config.learning_rate = 0.01;
   out.config.max_grad_norm = 0;
-  out.config.logits_chunk = 16;
+  out.config.logits_chunk = 128;  // all targets of batch_of()
   out.max_steps = 100;
   return out;
 }

@@ -14,9 +14,10 @@ namespace {
 using namespace fulcrum::testing;
 
 // The gradient of the first step, out of AdamW's first moment.
-std::vector<float> first_gradient(int64_t max_tokens) {
+std::vector<float> first_gradient(int64_t max_tokens, int64_t logits_chunk = 128) {
   LearnerOptions options = fast_options();
   options.config.max_tokens_per_micro_batch = max_tokens;
+  options.config.logits_chunk = logits_chunk;
   Rig rig(options);
   rig.step(1);
   std::vector<float> out;
@@ -29,17 +30,19 @@ std::vector<float> first_gradient(int64_t max_tokens) {
   return out;
 }
 
-TEST(Learner, TheGradientDoesNotDependOnTheMicroBatches) {
+TEST(Learner, TheGradientDoesNotDependOnTheMicroBatchesAndTheirPartsAtTheHead) {
   const std::vector<float> whole = first_gradient(1 << 20);
   double scale = 0;
   for (const float g : whole) scale += static_cast<double>(g) * g;
   ASSERT_GT(scale, 1e-4);
-  for (const int64_t limit : {1, 17, 30, 64}) {
-    const std::vector<float> split = first_gradient(limit);
+  // A chunk of 7 cuts single rows, of 16 and 40 between them.
+  for (const auto& [limit, chunk] : {std::pair(1, 128), {17, 128}, {30, 128}, {64, 128}, {1 << 20, 1},
+                                     {1 << 20, 7}, {1 << 20, 16}, {1 << 20, 40}, {30, 7}}) {
+    const std::vector<float> split = first_gradient(limit, chunk);
     ASSERT_EQ(split.size(), whole.size());
     double error = 0;
     for (size_t i = 0; i < whole.size(); ++i) error += std::pow(static_cast<double>(split[i]) - whole[i], 2);
-    EXPECT_LT(std::sqrt(error / scale), 1e-6) << limit;
+    EXPECT_LT(std::sqrt(error / scale), 1e-6) << limit << " " << chunk;
   }
 }
 

@@ -250,13 +250,21 @@ TEST(Pairs, OneWithALogProbThatIsNotFiniteIsDroppedAndCounted) {
   }
 }
 
-TEST(Pairs, IfNoneIsLeftTheBatchIsRefusedAndTheRowIsNamed) {
-  const std::vector<FixtureRow> rows = {{.logps = {-1}, .reference_logps = {-kInfinity}},
-                                        {.logps = {-1}, .reference_logps = {-1}}};
-  const LossRun run = LossFixture(rows).run(*make(config_of("dpo")));
-  EXPECT_EQ(run.status.code(), Code::kDataLoss);
-  EXPECT_THAT(run.status.message(), HasSubstr("the reference's log-prob of token 0"));
-  EXPECT_THAT(run.status.message(), HasSubstr("prompt row 100"));
+TEST(Pairs, ASliceMayLoseAllOfItsPairsAStepMayNot) {
+  const FixtureRow sound{.logps = {-1}, .reference_logps = {-1}, .divergence = {0.1}};
+  const FixtureRow bad{.logps = {-1}, .reference_logps = {-kInfinity}, .divergence = {0.1}};
+  for (const std::string trainer : {"dpo", "tdpo"}) {
+    const auto objective = make(config_of(trainer));
+    for (const bool one_is_left : {true, false}) {
+      LossRun run = LossFixture({bad, sound, one_is_left ? sound : bad, sound}).run(*objective, at::kDouble, 2);
+      ASSERT_TRUE(run.status.ok()) << run.status.message();
+      EXPECT_THAT(run.gradient[0], Each(0.0));
+      EXPECT_EQ(run.metrics.at("pairs/dropped").sum, one_is_left ? 1 : 2);
+      const Status end = objective->conclude(run.metrics);
+      EXPECT_EQ(end.code(), one_is_left ? Code::kOk : Code::kDataLoss);
+      EXPECT_EQ(end.message().find("no pair of the step is left") == 0, !one_is_left);
+    }
+  }
 }
 
 TEST(Pairs, OfEqualTextsHaveLossLogTwoGradientsThatCancelAndAreCounted) {
@@ -303,7 +311,7 @@ TEST(Calibration, IsTheSameHoweverTheStepIsCut) {
   std::vector<Metrics> said;
   for (const int64_t micro : {0, 2}) {
     LossRun run = LossFixture(two_pairs()).run(*dpo, at::kDouble, micro);
-    dpo->conclude(run.metrics);
+    EXPECT_TRUE(dpo->conclude(run.metrics).ok());
     said.push_back(run.metrics);
   }
   EXPECT_EQ(said[0].size(), said[1].size());

@@ -53,6 +53,32 @@ INSTANTIATE_TEST_SUITE_P(All, ChunkAndTemperature,
                          ::testing::Combine(::testing::Values(1, 5, 36, 37, 1000),
                                             ::testing::Values(1.0, 0.6, 2.0)));
 
+// As the learner does it: parts forward and backward in turn, the weight's gradient summed beside autograd.
+TEST(TokenLogps, PartsThatShareMemoryAddUpToTheWhole) {
+  const Case c = make_case();
+  const at::Tensor upstream = c.upstream.to(at::kFloat);
+  const at::Tensor hidden = c.hidden.to(at::kFloat).set_requires_grad(true);
+  const at::Tensor weight = c.weight.to(at::kFloat).set_requires_grad(true);
+  const at::Tensor whole = token_logps(hidden, weight, c.ids, 0.6, 1000);
+  whole.backward(upstream);
+  for (const int64_t chunk : {1000, 4}) {  // a part's logits are kept, or made again but for the last chunk
+    HeadMemory memory{.weight_gradient_VD = at::zeros_like(weight.detach())};
+    const at::Tensor shared = weight.detach().requires_grad_(true);
+    int64_t begin = 0;
+    for (const int64_t n : {10, 20, 7}) {
+      const at::Tensor part = hidden.detach().narrow(0, begin, n).clone().set_requires_grad(true);
+      const at::Tensor logps =
+          token_logps(part, shared, c.ids.narrow(0, begin, n), 0.6, chunk, nullptr, &memory);
+      logps.backward(upstream.narrow(0, begin, n));
+      EXPECT_TRUE(logps.equal(whole.narrow(0, begin, n)));
+      EXPECT_TRUE(part.grad().equal(hidden.grad().narrow(0, begin, n)));
+      begin += n;
+    }
+    EXPECT_FALSE(shared.grad().defined());
+    EXPECT_LT((memory.weight_gradient_VD - weight.grad()).abs().max().item<double>(), 1e-5);
+  }
+}
+
 TEST(TokenLogps, StayExactForLargeLogits) {
   const at::Tensor hidden = at::tensor({1000.0f}).view({1, 1});
   const at::Tensor weight = at::tensor({5.0f, 4.99f, -5.0f}).view({3, 1});
