@@ -22,7 +22,7 @@ TEST_F(Cluster, TwoWorkersGiveTheBitsOfOneProcess) {
   const Finished watched = job("watch", id);
   EXPECT_EQ(watched.code, 0) << watched.err;
   EXPECT_NE(watched.err.find(id + " 12/12 "), std::string::npos) << watched.err;
-  EXPECT_TRUE(numbers(metrics_of(id)) == expected) << "see " << metrics_of(id);
+  EXPECT_EQ(difference(numbers(metrics_of(id)), expected), "");
 }
 
 TEST_F(Cluster, AKilledWorkerCostsNothingButTime) {
@@ -35,7 +35,7 @@ TEST_F(Cluster, AKilledWorkerCostsNothingButTime) {
   const auto other = worker("other");
   const Finished watched = job("watch", id);
   EXPECT_EQ(watched.code, 0) << watched.err;
-  EXPECT_TRUE(numbers(metrics_of(id)) == expected) << "see " << metrics_of(id);
+  EXPECT_EQ(difference(numbers(metrics_of(id)), expected), "");
 }
 
 TEST_F(Cluster, AKilledLearnerGoesOnFromItsCheckpointWithTheSameBits) {
@@ -49,7 +49,7 @@ TEST_F(Cluster, AKilledLearnerGoesOnFromItsCheckpointWithTheSameBits) {
   l = learner();
   const Finished watched = job("watch", id);
   EXPECT_EQ(watched.code, 0) << watched.err;
-  EXPECT_TRUE(numbers(metrics_of(id)) == expected) << "see " << metrics_of(id);
+  EXPECT_EQ(difference(numbers(metrics_of(id)), expected), "");
 }
 
 TEST_F(Cluster, ThreeWorkersGiveTheBitsOfOne) {
@@ -58,7 +58,7 @@ TEST_F(Cluster, ThreeWorkersGiveTheBitsOfOne) {
   const auto one = worker("one"), two = worker("two"), three = worker("three");
   const std::string id = submit(file_);
   EXPECT_EQ(job("watch", id).code, 0);
-  EXPECT_TRUE(numbers(metrics_of(id)) == expected) << "see " << metrics_of(id);
+  EXPECT_EQ(difference(numbers(metrics_of(id)), expected), "");
 }
 
 // The weights travel rounded, and from the second version on as what has changed.
@@ -72,7 +72,7 @@ TEST_F(Cluster, ABf16JobGivesTheBitsOfOneProcessAndSendsOnlyWhatChanges) {
   const std::string id = submit(file);
   const Finished watched = job("watch", id);
   EXPECT_EQ(watched.code, 0) << watched.err;
-  EXPECT_TRUE(numbers(metrics_of(id)) == expected) << "see " << metrics_of(id);
+  EXPECT_EQ(difference(numbers(metrics_of(id)), expected), "");
   const double whole = 1 << 20;  // a chunk
   std::istringstream lines(slurp(metrics_of(id)));
   for (int step = 1; step <= 12; ++step) {
@@ -137,7 +137,7 @@ TEST_F(Cluster, APausedJobWaitsAndGoesOnWithTheSameBits) {
   EXPECT_EQ(slurp(metrics_of(id)), before);
   ASSERT_EQ(job("resume", id).code, 0);
   EXPECT_EQ(job("watch", id).code, 0);
-  EXPECT_TRUE(numbers(metrics_of(id)) == expected) << "see " << metrics_of(id);
+  EXPECT_EQ(difference(numbers(metrics_of(id)), expected), "");
   EXPECT_NE(job("logs", id).out.find("succeeded"), std::string::npos);
 }
 

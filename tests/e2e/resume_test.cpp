@@ -74,7 +74,7 @@ TEST_F(ResumedRun, AKilledLearnerGoesOnWithStaleGenerationAndTheSameBits) {
   const auto second = learner();
   const Finished watched = job("watch", id);
   EXPECT_EQ(watched.code, 0) << watched.err;
-  EXPECT_TRUE(numbers(metrics_of(id)) == expected) << "see " << metrics_of(id);
+  EXPECT_EQ(difference(numbers(metrics_of(id)), expected), "");
 }
 
 }  // namespace

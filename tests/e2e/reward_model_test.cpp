@@ -77,6 +77,7 @@ TEST_F(RewardModelTools, AJobWhoseServiceIsGonePausesAtItsStepAndGoesOnWithTheSa
   auto judge = service(model);
   const std::string file = rollout_job({{"reward_funcs", {{{"name", "service"}, {"address", address_}}}},
                                         {"reward_timeout_s", 3},
+                                        {"max_unscored_share", 0},  // it may go in the middle of a step
                                         {"max_steps", kSteps},
                                         {"save_steps", 0}});
   const std::vector<std::string> expected = alone(file);
@@ -99,7 +100,7 @@ TEST_F(RewardModelTools, AJobWhoseServiceIsGonePausesAtItsStepAndGoesOnWithTheSa
   judge = service(model);
   ASSERT_EQ(job("resume", id).code, 0);
   EXPECT_EQ(job("watch", id).code, 0);
-  EXPECT_TRUE(numbers(metrics_of(id)) == expected) << "see " << metrics_of(id);
+  EXPECT_EQ(difference(numbers(metrics_of(id)), expected), "");
 }
 
 TEST_F(RewardModelTools, ATokenizerThatDoesNotFitItIsRefused) {

@@ -89,6 +89,13 @@ class Services : public Tools {
     }
     return out;
   }
+  // "" or the first line in which two runs differ, and both of them.
+  static std::string difference(const std::vector<std::string>& a, const std::vector<std::string>& b) {
+    const auto [x, y] = std::ranges::mismatch(a, b);
+    if (x == a.end() && y == b.end()) return "";
+    const auto line = [](const auto& it, const auto& end) { return it == end ? std::string("(none)") : *it; };
+    return "line " + std::to_string(x - a.begin() + 1) + ":\n" + line(x, a.end()) + "\n" + line(y, b.end());
+  }
   // Those of the job in one process.
   std::vector<std::string> alone(const std::string& job_file, const std::string& folder = "alone") {
     out({"run", job_file, "--output-dir", path(folder)});
