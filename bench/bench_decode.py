@@ -23,7 +23,7 @@ LARGEST_GAP = 0.05  # in logits: what the rounding of bf16 may cost
 
 def lines(setting: Setting) -> Iterator[dict]:
     for dtype, shape, batch, prompt, new, goal in LINES:
-        yield from setting.guarded(f"decode {dtype} {shape} B{batch}",
+        yield from setting.guarded(f"decode {dtype} {shape} B{batch}", "transformers",
                                    lambda: _line(setting, dtype, shape, batch, prompt, new, goal))
 
 

@@ -15,7 +15,7 @@ TOLERANCE = 1e-3  # relative, of the norm and of a sum over the weights after th
 
 
 def lines(setting: Setting) -> Iterator[dict]:
-    yield from setting.guarded(f"optimizer {SHAPE}", lambda: _line(setting))
+    yield from setting.guarded(f"optimizer {SHAPE}", "torch", lambda: _line(setting))
 
 
 def _line(setting: Setting) -> dict:

@@ -17,7 +17,7 @@ APPLIED = 5e9  # bytes of weights a second, the check of the result included
 
 def lines(setting: Setting) -> Iterator[dict]:
     for kind in ("encode", "apply"):
-        yield from setting.guarded(f"publish {kind}", lambda: _line(setting, kind))
+        yield from setting.guarded(f"publish {kind}", "torch", lambda: _line(setting, kind))
 
 
 def _inputs(setting: Setting) -> Path:

@@ -16,7 +16,7 @@ SAMPLE = 1 << 16  # floats of each tensor that are compared
 
 
 def lines(setting: Setting) -> Iterator[dict]:
-    yield from setting.guarded(f"soup {SHAPE}", lambda: _line(setting))
+    yield from setting.guarded(f"soup {SHAPE}", "torch", lambda: _line(setting))
 
 
 def _line(setting: Setting) -> dict:

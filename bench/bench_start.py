@@ -16,8 +16,8 @@ POLL_S = 0.0005
 
 
 def lines(setting: Setting) -> Iterator[dict]:
-    yield from setting.guarded("start help", lambda: _help(setting))
-    yield from setting.guarded("start first-step", lambda: _first_step(setting))
+    yield from setting.guarded("start help", None, lambda: _help(setting))
+    yield from setting.guarded("start first-step", "trl", lambda: _first_step(setting))
 
 
 def _help(setting: Setting) -> dict:

@@ -1,4 +1,5 @@
-"""Training steps beside TRL: DPO, and the whole of a GRPO step with its rollouts, on the same weights and rows."""
+"""Training steps beside TRL: DPO (`step`), and a whole job of GRPO with its rollouts (`rl`), on the same weights and
+rows."""
 import json
 import random
 from contextlib import ExitStack
@@ -23,8 +24,12 @@ GOALS = {"tiny": 10.0, "small": 3.0}
 
 def lines(setting: Setting) -> Iterator[dict]:
     for shape in GOALS:
-        yield from setting.guarded(f"step dpo {shape}", lambda: _dpo(setting, shape))
-        yield from setting.guarded(f"step grpo {shape}", lambda: _grpo(setting, shape))
+        yield from setting.guarded(f"step dpo {shape}", "trl", lambda: _dpo(setting, shape))
+
+
+def rl_lines(setting: Setting) -> Iterator[dict]:
+    for shape in GOALS:
+        yield from setting.guarded(f"rl grpo {shape}", "trl", lambda: _grpo(setting, shape))
 
 
 def _text(rng: random.Random, shape: str, tokens: int) -> str:
@@ -92,7 +97,7 @@ def _grpo(setting: Setting, shape: str) -> dict:
                       (("generate", "timing_s/gen"), ("reward", "timing_s/reward"), ("train", "timing_s/update_actor")))
     made = PROMPTS * GENERATIONS * means[0]  # generating is one more pass
     floor = floor_seconds(setting, THREADS, _training(shape, PROMPTS * PROMPT + made, made, passes=4))
-    return {"bench": "step", "line": f"grpo {shape}", "peer_name": "TRL", "goal": GOALS[shape], "floor_s": floor,
+    return {"bench": "rl", "line": f"grpo {shape}", "peer_name": "TRL", "goal": GOALS[shape], "floor_s": floor,
             "check": f"mean lengths {means[0]:.1f} / {means[1]:.1f}",
             "data": f"{PROMPTS} x {GENERATIONS}, {PROMPT} + at most {NEW} tokens, fp32, {THREADS} threads; ms of "
                     f"ours: {split}", **timing}

@@ -17,7 +17,7 @@ def lines(setting: Setting) -> Iterator[dict]:
     rows = setting.work / "texts.jsonl"
     for name, tokenizer in _tokenizers(setting).items():
         data = inputs.texts(rows, TEXT_BYTES[name])
-        yield from setting.guarded(f"tokenize {name}", lambda: _line(setting, name, tokenizer, rows, data))
+        yield from setting.guarded(f"tokenize {name}", "tokenizers", lambda: _line(setting, name, tokenizer, rows, data))
 
 
 def _tokenizers(setting: Setting) -> dict[str, Path]:

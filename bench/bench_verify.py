@@ -14,11 +14,11 @@ PEER_ROUNDING = "tolerance=1e-6"  # math-verify rounds to six decimal places by 
 def lines(setting: Setting) -> Iterator[dict]:
     rows = setting.work / "answers.jsonl"
     data = inputs.answers(rows, copies=4) + f"; a sample of ours is the median of {FORMULA_STARTS} starts"
-    yield from setting.guarded("verify formulas",
+    yield from setting.guarded("verify formulas", "math-verify",
                                lambda: _line(setting, "formulas", rows, data, FORMULA_STARTS))
     rows = setting.work / "solutions.jsonl"
     data = inputs.solutions(rows, copies=6)
-    yield from setting.guarded("verify solutions", lambda: _line(setting, "solutions", rows, data))
+    yield from setting.guarded("verify solutions", "math-verify", lambda: _line(setting, "solutions", rows, data))
 
 
 def _line(setting: Setting, name: str, rows: Path, data: str, starts: int = 1) -> dict:

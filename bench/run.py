@@ -26,9 +26,11 @@ from setting import Setting
 
 ROOT = peer_env.HERE.parent
 BENCHES = {"decode": bench_decode.lines, "loss": bench_head.loss_lines, "divergence": bench_head.divergence_lines,
-           "publish": bench_publish.lines, "step": bench_step.lines, "optimizer": bench_optimizer.lines,
-           "soup": bench_soup.lines, "tokenize": bench_tokenize.lines, "verify": bench_verify.lines, "start": bench_start.lines}
-NEED_TORCH = {"decode", "loss", "divergence", "publish", "step", "optimizer", "soup", "start"}
+           "publish": bench_publish.lines, "step": bench_step.lines, "rl": bench_step.rl_lines,
+           "optimizer": bench_optimizer.lines, "soup": bench_soup.lines, "tokenize": bench_tokenize.lines,
+           "verify": bench_verify.lines, "start": bench_start.lines}
+NEED_TORCH = {"decode", "loss", "divergence", "publish", "step", "rl", "optimizer", "soup", "start"}
+PEERS = tuple(name for name in peer_env.PEERS if name != "orjson")  # which only reads files for the others
 LEAST_REPEATS = 7
 UNSTEADY = 3  # the exit code of what another run may mend
 MAX_FOREIGN_CORES = 0.2  # with more, times may agree with each other and still be too long
@@ -44,6 +46,7 @@ class Parser(argparse.ArgumentParser):
 def parse() -> argparse.Namespace:
     parser = Parser(prog="./dev bench", description="Compares Fulcrum with its peers.")
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(BENCHES)} (default: all)")
+    parser.add_argument("--peer", metavar="NAME", help=f"only lines beside this peer: {', '.join(PEERS)}")
     parser.add_argument("--repeats", type=int, default=LEAST_REPEATS,
                         help=f"{LEAST_REPEATS} (default) or more")
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "bench",
@@ -56,10 +59,12 @@ def check(given: argparse.Namespace) -> None:
     for name in given.names:
         if name not in BENCHES:
             raise BenchError(f"no bench '{name[:40]}'; there are {', '.join(BENCHES)}", 2)
+    if given.peer not in (None, *PEERS):
+        raise BenchError(f"no peer '{given.peer[:40]}'; there are {', '.join(PEERS)}", 2)
     if given.repeats < LEAST_REPEATS:
         raise BenchError(f"--repeats {given.repeats}: fewer than {LEAST_REPEATS} say too little", 2)
-    if given.record and given.names:
-        raise BenchError("--record wants a run of every bench: name none", 2)
+    if given.record and (given.names or given.peer):
+        raise BenchError("--record wants a run of every bench: name none, and no peer", 2)
 
 
 def program() -> Path:
@@ -74,7 +79,7 @@ def measure(given: argparse.Namespace) -> int:
     check(given)
     fulcrum = program()
     python = peer_env.ensure(bool(NEED_TORCH & set(given.names or BENCHES)))
-    setting = Setting(fulcrum, python, given.out.resolve(), given.repeats)
+    setting = Setting(fulcrum, python, given.out.resolve(), given.repeats, given.peer)
     setting.work.mkdir(parents=True, exist_ok=True)
     described = machine.describe(fulcrum)
     lines = [report.judged(line) for name in given.names or BENCHES for line in BENCHES[name](setting)]

@@ -16,6 +16,7 @@ class Setting:
     python: Path  # the peers' interpreter
     out: Path
     repeats: int
+    peer_wanted: str | None = None  # only lines beside this one
     refused: dict[str, BenchError] = field(default_factory=dict)  # the lines that are not reported, and why
     peaks: dict[int, dict] = field(default_factory=dict)  # of the machine, by threads (ceiling.py)
 
@@ -35,8 +36,10 @@ class Setting:
     def peer(self, script: str) -> list[str]:
         return [str(self.python), str(HERE / "peers" / script)]
 
-    def guarded(self, name: str, line: Callable[[], dict]) -> Iterator[dict]:
-        """The line, if it can be believed; otherwise one line on stderr that says why not."""
+    def guarded(self, name: str, peer: str | None, line: Callable[[], dict]) -> Iterator[dict]:
+        """The line, if it is wanted and can be believed; if it cannot, one line on stderr says why."""
+        if self.peer_wanted not in (None, peer):
+            return
         print(f"bench: {name}", file=sys.stderr)
         try:
             made = line()

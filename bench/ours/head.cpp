@@ -41,8 +41,10 @@ Status head(const Json& options, const Serve& serve) {
   TRY(reference_hidden, floats(file, "reference_hidden"));
   TRY(hidden_probe, floats(file, "hidden_probe"));
   TRY(weight_probe, floats(file, "weight_probe"));
-  if (options.at("dtype") == "bf16") {
-    for (at::Tensor* x : {&hidden, &weight, &reference_hidden}) *x = x->to(at::kBFloat16).to(at::kFloat);
+  if (options.at("dtype") ==
+      "bf16") {  // as a policy in bf16 has them: hidden states in bf16, rounded weights
+    for (at::Tensor* x : {&hidden, &weight, &reference_hidden}) *x = x->to(at::kBFloat16);
+    weight = weight.to(at::kFloat);
   }
   TRY(divergence, make_divergence(options.at("divergence").get<std::string>()));
   const int64_t targets = options.value("targets", ids.numel());
@@ -62,11 +64,10 @@ Status head(const Json& options, const Serve& serve) {
       const auto part = [&](const at::Tensor& x) { return x.narrow(0, begin, n); };
       const at::Tensor leaf = part(hidden.detach()).clone().set_requires_grad(true);
       const at::Tensor value_n =
-          loss_only
-              ? token_logps(leaf, weight, part(ids_N), 1, chunk, nullptr, &memory)
-              : token_divergences({leaf, weight}, {part(reference_hidden), reference_weight}, part(ids_N),
-                                  divergence, 1, chunk, &memory)
-                    .divergence_N;
+          loss_only ? token_logps(leaf, weight, part(ids_N), 1, chunk, nullptr, &memory)
+                    : token_divergences({leaf, weight}, {part(reference_hidden), reference_weight},
+                                        part(ids_N), divergence, 1, chunk, &memory)
+                          .divergence_N;
       const at::Tensor loss = (value_n * part(coefficient)).sum() / static_cast<double>(targets);
       loss.backward();
       part(d_hidden).copy_(leaf.grad());

@@ -3,6 +3,7 @@
 // what the op says}; ends with stdin. The peers' scripts in bench/peers speak the same way.
 #include <chrono>
 #include <cstdio>
+#include <cstdlib>
 #include <iostream>
 #include <string>
 
@@ -36,7 +37,8 @@ Status run(const std::string& op, const std::string& text) {
   if (op == "job") return job_steps(options, serve);
   if (op == "optimizer") return optimizer(options, serve);
   if (op == "publish") return publish(options, serve);
-  return invalid_argument("no operation '" + op + "'; there are ceiling, decode, head, job, optimizer "
+  return invalid_argument("no operation '" + op +
+                          "'; there are ceiling, decode, head, job, optimizer "
                           "and publish");
 }
 
@@ -50,6 +52,7 @@ int main(int argc, char** argv) {
                  "bench\n");
     return 2;
   }
+  ::setenv("THP_MEM_ALLOC_ENABLE", "1", /*replace=*/0);  // as `fulcrum` does for its engine
   const fulcrum::Status status = fulcrum::bench::run(argv[1], argv[2]);
   if (!status.ok()) std::fprintf(stderr, "fulcrum-bench: %s\n", status.message().c_str());
   return status.ok() ? 0 : 1;

@@ -23,7 +23,7 @@ Status job_steps(const Json& options, const Serve& serve);
 Status publish(const Json& options, const Serve& serve);
 
 // {inputs, kind: loss or divergence, dtype, divergence, threads, chunk, targets: all without}: forward and
-// backward of the output head, in fp32 from what the dtype holds.
+// backward of the output head.
 Status head(const Json& options, const Serve& serve);
 
 // {weights, gradients, threads, learning_rate, weight_decay}: the norm of all gradients, clipped to 1, and one

@@ -1,5 +1,5 @@
 """The output head with its loss (log-probs of the targets) or with the full KL from a reference, forward and
-backward, by torch with full logits, by TRL's chunked functions or by cut-cross-entropy; and the inputs of both sides."""
+backward, by torch with full logits, by TRL's chunked functions or by cut-cross-entropy; the inputs of both sides."""
 import json
 import sys
 
@@ -22,7 +22,7 @@ def make_inputs(path: str, tokens: int, hidden: int, vocabulary: int) -> None:
 def values(kind: str, peer: str):
     if kind == "loss" and peer == "torch":
         return lambda h, w, y, hr, wr: torch.log_softmax((h @ w.t()).float(), -1).gather(-1, y[:, None])[:, 0]
-    if peer == "cce":
+    if peer == "cut-cross-entropy":
         from cut_cross_entropy import linear_cross_entropy
         return lambda h, w, y, hr, wr: -linear_cross_entropy(h, w, y, reduction="none", impl="torch_compile")
     if kind == "loss":
@@ -44,7 +44,8 @@ def main(options: dict) -> None:
     torch.set_num_threads(options["threads"])
     given = load_file(options["inputs"])
     dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[options["dtype"]]
-    hidden, weight, reference_hidden = (given[name].to(dtype).clone() for name in ("hidden", "weight", "reference_hidden"))
+    hidden, weight, reference_hidden = (given[name].to(dtype).clone()
+                                        for name in ("hidden", "weight", "reference_hidden"))
     ids, reference_weight = given["ids"].long(), weight.clone()
     hidden.requires_grad_(), weight.requires_grad_()
     value = values(options["kind"], options["peer"])

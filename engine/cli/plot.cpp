@@ -48,9 +48,8 @@ constexpr size_t kMostTicks = 8, kLongestTick = 4;
 
 // Whether the places of the points serve as ticks: few, and short to read.
 bool good_ticks(const std::set<double>& xs) {
-  return xs.size() <= kMostTicks && std::all_of(xs.begin(), xs.end(), [](double v) {
-           return format("%g", v).size() <= kLongestTick;
-         });
+  return xs.size() <= kMostTicks &&
+         std::all_of(xs.begin(), xs.end(), [](double v) { return format("%g", v).size() <= kLongestTick; });
 }
 
 // A few round numbers inside [low, high].

@@ -125,8 +125,8 @@ std::vector<RowRange> target_ranges(const TrainBatch& batch, int64_t max_targets
   int64_t targets = 0;
   for (int64_t r = 0; r < batch.num_rows(); r += unit) {
     const int64_t end = std::min(r + unit, batch.num_rows());
-    const int64_t more = batch.rows[static_cast<size_t>(end - 1)].target_end -
-                         batch.rows[static_cast<size_t>(r)].target_begin;
+    const int64_t more =
+        batch.rows[static_cast<size_t>(end - 1)].target_end - batch.rows[static_cast<size_t>(r)].target_begin;
     if (out.empty() || (targets > 0 && more > 0 && targets + more > max_targets)) {
       out.push_back({r, r});
       targets = 0;

@@ -34,7 +34,8 @@ inline int lines_ahead(int64_t tiles) { return tiles == 1 ? 0 : tiles <= 3 ? 2 :
 template <class Input, class Word>
 struct Product {
   Block<Input, Word> all;  // x, weights and y of the first block; its steps are those of all inputs
-  int64_t rows, outputs;
+  int64_t rows;
+  int64_t first, outputs;  // outputs [first, outputs), from the beginning of a panel on
   int64_t block_steps, inputs_of_step;
 };
 
@@ -43,7 +44,7 @@ struct Product {
 template <int64_t kTileRows, class Input, class Word, class Tile>
 inline void walk(const Product<Input, Word>& p, Tile tile) {
   const int lines = lines_ahead((p.rows + kTileRows - 1) / kTileRows);
-  for (int64_t n = 0; n < p.outputs; n += kPanelOutputs) {
+  for (int64_t n = p.first; n < p.outputs; n += kPanelOutputs) {
     for (int64_t begin = 0; begin < p.all.steps; begin += p.block_steps) {
       Block<Input, Word> b = p.all;
       b.x += begin * p.inputs_of_step;

@@ -39,9 +39,9 @@ Status check_outputs(const LossInput& input) {
                    " is not finite: a model that has diverged");
 }
 
-// What the models say of a slice below the head, with its graph, and the gradient there, put together from the
-// parts of the slice over which the loss is taken: each goes forward and backward through the head before the
-// next, so that no logits are made twice.
+// What the models say of a slice below the head, with its graph, and the gradient there, put together from
+// the parts of the slice over which the loss is taken: each goes forward and backward through the head before
+// the next, so that no logits are made twice.
 class SlicePass {
  public:
   SlicePass(const Models& models, const Objective& objective, const TrainBatch& slice,
@@ -134,8 +134,8 @@ class SlicePass {
                              options_.temperature, options_.logits_chunk, &memory_);
   }
 
-  // The outputs are cut from the head, too: what goes back through it is the loss's gradient in them, whatever
-  // the loss was.
+  // The outputs are cut from the head, too: what goes back through it is the loss's gradient in them,
+  // whatever the loss was.
   LossInput make_input(const TrainBatch& part, const TokenDivergences& said, int64_t begin, RowRange rows) {
     const int64_t n = part.num_targets();
     LossInput out(part);
@@ -161,7 +161,8 @@ class SlicePass {
     variable_list outputs;
     for (const at::Tensor* x : {&input.logps_N, &input.divergence_N, &input.values_N, &input.scores_R})
       if (x->defined()) outputs.push_back(*x);
-    const variable_list given = torch::autograd::grad({loss}, outputs, {}, false, false, /*allow_unused=*/true);
+    const variable_list given =
+        torch::autograd::grad({loss}, outputs, {}, false, false, /*allow_unused=*/true);
     variable_list head, head_gradients;
     for (size_t i = 0; i < given.size(); ++i) {
       if (!given[i].defined()) continue;

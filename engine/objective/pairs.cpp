@@ -104,8 +104,10 @@ void add_pair_mean(Metrics& metrics, const std::string& name, const at::Tensor& 
 
 Status check_pairs_left(const Metrics& metrics) {
   const auto dropped = metrics.find("pairs/dropped");
-  if (dropped == metrics.end() || dropped->second.count == 0 || dropped->second.mean() < 1) return ok_status();
-  return data_loss("no pair of the step is left: each has a log-prob that is not finite; the warnings name the rows");
+  if (dropped == metrics.end() || dropped->second.count == 0 || dropped->second.mean() < 1)
+    return ok_status();
+  return data_loss(
+      "no pair of the step is left: each has a log-prob that is not finite; the warnings name the rows");
 }
 
 void add_pair_metrics(const LossInput& input, const Pairs& pairs, const at::Tensor& reward_R,

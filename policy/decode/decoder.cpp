@@ -50,12 +50,13 @@ struct Decoder::Workspace {
 
   // y += W x
   void multiply(const Activations& x, int64_t rows, const WeightMatrix& w, Activations& y) {
-    w.add_product(x.floats.data(), x.stride, rows, y.floats.data(), y.stride, rounded.data());
+    w.add_product(x.floats.data(), x.stride, rows, y.floats.data(), y.stride, rounded.data(), helpers);
   }
 
   Activations hidden, normed, qkv, mixed, gate_up, inner;
   AlignedFloats scores;
   kernels::Aligned<uint16_t> rounded;  // a product's input in bf16; empty in fp32
+  Workers* helpers = nullptr;          // where nobody else has rows
 };
 
 Decoder::Decoder(std::shared_ptr<const DecodeModel> model, Workers& workers)
@@ -86,6 +87,7 @@ bool Decoder::run(std::span<const DecodeRow> rows, std::stop_token stop) {
   }
 
   const std::vector<size_t> borders = divide(rows);
+  workspaces_[0]->helpers = borders.size() == 2 ? &workers_ : nullptr;
   workers_.run(static_cast<int64_t>(borders.size()) - 1, [&](int64_t worker) {
     const size_t end = borders[static_cast<size_t>(worker) + 1];
     for (size_t i = borders[static_cast<size_t>(worker)]; i < end && !stop.stop_requested();
@@ -198,7 +200,8 @@ void Decoder::project(Workspace& w, std::span<const Placed> rows) {
   if (wanted == 0) return;
   float* out = logits_.data() + first * stride;
   std::fill_n(out, wanted * stride, 0.0f);
-  model_->head().add_product(w.normed.floats.data(), w.normed.stride, wanted, out, stride, w.rounded.data());
+  model_->head().add_product(w.normed.floats.data(), w.normed.stride, wanted, out, stride, w.rounded.data(),
+                             w.helpers);
 }
 
 }  // namespace fulcrum

@@ -8,6 +8,7 @@
 #include "engine/kernels/aligned.h"
 #include "engine/kernels/matmul/op.h"
 #include "engine/kernels/matmul_bf16/op.h"
+#include "policy/decode/workers.h"
 #include "policy/weights/tensor.h"
 
 namespace fulcrum {
@@ -26,9 +27,10 @@ class WeightMatrix {
   int64_t padded_outputs() const;  // what a row of y must have room for
 
   // y[r] += W x[r] for r < rows; strides in floats, a row of x padded to kernels::kRowAlign. In bf16 the rows
-  // of x are rounded first, into `scratch` of rows * x_stride numbers; in fp32 it may be null.
+  // of x are rounded first, into `scratch` of rows * x_stride numbers; in fp32 it may be null. `helpers`, if
+  // given, share the outputs of a large matrix: the bits stay the same.
   void add_product(const float* x, int64_t x_stride, int64_t rows, float* y, int64_t y_stride,
-                   uint16_t* scratch) const;
+                   uint16_t* scratch, Workers* helpers = nullptr) const;
 
  private:
   std::variant<kernels::PackedMatrix, kernels::PackedBf16Matrix> weights_;

@@ -20,7 +20,7 @@ class Workers {
   int64_t count() const { return static_cast<int64_t>(threads_.size()) + 1; }
 
   // Runs body(0) ... body(parts - 1) at once, 0 on the caller's thread; returns when all are done. At most
-  // count() parts; one part wakes nobody. `body` must not throw.
+  // count() parts; one part wakes nobody, and may run parts itself. `body` must not throw.
   void run(int64_t parts, const std::function<void(int64_t part)>& body);
 
  private:

@@ -92,7 +92,7 @@ class Llama final : public Policy {
                                options_.gradient_checkpointing && at::GradMode::is_enabled()};
     at::Tensor x_TD = at::embedding(embedding_.use(), ids_T);
     for (const LayerWeights& layer : layers_) x_TD = transformer_layer(x_TD, layer, attention, options);
-    return rms_norm(x_TD, final_norm_, spec_.rms_norm_eps);
+    return rms_norm(x_TD, final_norm_, spec_.rms_norm_eps).to(options_.dtype);
   }
 
  private:

@@ -17,13 +17,20 @@ namespace fulcrum {
 // An output head over hidden states already gathered at the targets' sources.
 struct Head {
   at::Tensor hidden_ND, weight_VD;
+  Rounding rounding = Rounding::kNone;  // in its products, forward and backward
 };
+
+// What a head computes with, both in `dtype`: products are rounded to bf16 where the hidden states are in it.
+inline Head computed_in(at::ScalarType dtype, const at::Tensor& hidden_ND, const at::Tensor& weight_VD) {
+  return {hidden_ND.to(dtype), weight_VD.to(dtype),
+          hidden_ND.scalar_type() == at::kBFloat16 ? Rounding::kBf16 : Rounding::kNone};
+}
 
 // The logits of targets [begin, begin + n), head over temperature, in the first rows of `buffer`.
 inline at::Tensor chunk_logits(const Head& head, double temperature, int64_t begin, int64_t n,
                                at::Tensor& buffer) {
   at::Tensor logits_nV = buffer.narrow(0, 0, n);
-  product_into(logits_nV, head.hidden_ND.narrow(0, begin, n), head.weight_VD.t(), false);
+  product_into(logits_nV, head.hidden_ND.narrow(0, begin, n), head.weight_VD.t(), false, head.rounding);
   if (temperature != 1) logits_nV.div_(temperature);
   return logits_nV;
 }

@@ -32,8 +32,8 @@ class Policy {
   virtual ~Policy() = default;
 
   virtual const ModelSpec& spec() const = 0;
-  // Hidden states after the final norm, [T, D], of the batch's packed tokens (engine/types/train_batch.h
-  // gives the layout). With gradients unless under at::NoGradGuard.
+  // Hidden states after the final norm, [T, D] in PolicyOptions::dtype, of the batch's packed tokens
+  // (engine/types/train_batch.h gives the layout). With gradients unless under at::NoGradGuard.
   virtual at::Tensor hidden(const TrainBatch& batch) = 0;
   // [V, D]; the embedding when tied. Undefined for a model with a score head.
   virtual at::Tensor output_weight() const = 0;
@@ -46,15 +46,17 @@ class Policy {
 };
 
 // What passes through the head over parts of a micro-batch share, each part forward and backward before the
-// next: room for logits, and the sum of the weight's gradients, [V, D] fp32, which autograd then does not see.
+// next: room for logits, and the sum of the weight's gradients, [V, D] fp32, which autograd then does not
+// see.
 struct HeadMemory {
-  at::Tensor weight_gradient_VD;          // added to; undefined where no gradient is wanted
-  at::Tensor logits, reference_logits;    // made by the first part that needs them
+  at::Tensor weight_gradient_VD;        // added to; undefined where no gradient is wanted
+  at::Tensor logits, reference_logits;  // made by the first part that needs them
 };
 
 // log softmax(hidden W^T / temperature)[id], [N] fp32, with gradient to hidden and W; logits exist for
 // `chunk` targets at a time, forward and backward. `entropy_N`, if given, receives the entropy of each
-// distribution (no gradient). hidden_ND: rows already gathered at the targets' sources. ids_N int64.
+// distribution (no gradient). hidden_ND: rows already gathered at the targets' sources; where they are in
+// bf16 the products are too (engine/kernels/gemm), with fp32 sums and logits, else in fp32. ids_N int64.
 at::Tensor token_logps(const at::Tensor& hidden_ND, const at::Tensor& weight_VD, const at::Tensor& ids_N,
                        double temperature, int64_t chunk, at::Tensor* entropy_N = nullptr,
                        HeadMemory* memory = nullptr);

@@ -33,7 +33,9 @@ Cut cut(const kernels::GemmShape& shape, int64_t threads) {
   return {parts(shape.rows, threads / columns), columns};
 }
 
-void fp32_product(const at::Tensor& out_MN, const at::Tensor& a_MK, const at::Tensor& b_KN, bool add) {
+void fp32_product(const at::Tensor& out_MN, const at::Tensor& a_MK, const at::Tensor& b_KN, bool add,
+                  Rounding rounding) {
+  const auto gemm = rounding == Rounding::kBf16 ? kernels::gemm_bf16 : kernels::gemm;
   const kernels::GemmShape shape{a_MK.size(0), b_KN.size(1), a_MK.size(1)};
   const kernels::GemmMatrix a{a_MK.const_data_ptr<float>(), a_MK.stride(0), a_MK.stride(1)};
   const kernels::GemmMatrix b{b_KN.const_data_ptr<float>(), b_KN.stride(0), b_KN.stride(1)};
@@ -46,17 +48,20 @@ void fp32_product(const at::Tensor& out_MN, const at::Tensor& a_MK, const at::Te
     const int64_t m = i / parts.columns * high, n = i % parts.columns * wide;
     const int64_t rows = std::min(high, shape.rows - m), columns = std::min(wide, shape.columns - n);
     if (rows <= 0 || columns <= 0) return;
-    kernels::gemm({rows, columns, shape.depth}, {a.data + m * a.row_stride, a.row_stride, a.column_stride},
-                  {b.data + n * b.column_stride, b.row_stride, b.column_stride}, add, c + m * c_stride + n,
-                  c_stride);
+    gemm({rows, columns, shape.depth}, {a.data + m * a.row_stride, a.row_stride, a.column_stride},
+         {b.data + n * b.column_stride, b.row_stride, b.column_stride}, add, c + m * c_stride + n, c_stride);
   });
 }
 
 }  // namespace
 
-void product_into(const at::Tensor& out_MN, const at::Tensor& a_MK, const at::Tensor& b_KN, bool add) {
+void product_into(const at::Tensor& out_MN, const at::Tensor& a_MK, const at::Tensor& b_KN, bool add,
+                  Rounding rounding) {
   if (out_MN.scalar_type() == at::kFloat && out_MN.is_cpu()) {
-    fp32_product(out_MN, with_unit_stride(a_MK), with_unit_stride(b_KN), add);
+    fp32_product(out_MN, with_unit_stride(a_MK), with_unit_stride(b_KN), add, rounding);
+  } else if (rounding == Rounding::kBf16) {
+    const auto rounded = [](const at::Tensor& x) { return x.to(at::kBFloat16).to(x.scalar_type()); };
+    product_into(out_MN, rounded(a_MK), rounded(b_KN), add);
   } else if (add) {
     out_MN.addmm_(a_MK, b_KN);
   } else {

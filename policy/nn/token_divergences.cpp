@@ -20,6 +20,7 @@ struct Setting final : torch::CustomClassHolder {
   std::shared_ptr<const Divergence> divergence;
   double temperature = 1;
   int64_t chunk = 1;
+  Rounding policy_rounding = Rounding::kNone, reference_rounding = Rounding::kNone;
   HeadMemory* memory = nullptr;  // of the caller, during the forward pass only
 };
 
@@ -28,14 +29,14 @@ class ChunkedDivergences : public torch::autograd::Function<ChunkedDivergences> 
   static variable_list forward(AutogradContext* ctx, const at::Tensor& hidden_ND, const at::Tensor& weight_VD,
                                const at::Tensor& reference_hidden_NE, const at::Tensor& reference_weight_VE,
                                const at::Tensor& ids_N, const c10::intrusive_ptr<Setting>& setting) {
-    const Head policy{hidden_ND, weight_VD}, reference{reference_hidden_NE, reference_weight_VE};
+    const Head policy{hidden_ND, weight_VD, setting->policy_rounding};
+    const Head reference{reference_hidden_NE, reference_weight_VE, setting->reference_rounding};
     const at::Tensor logps_N = at::empty({hidden_ND.size(0)}, hidden_ND.options());
     const at::Tensor divergence_N = at::empty_like(logps_N), reference_logps_N = at::empty_like(logps_N);
     const at::Tensor lse_N = at::empty_like(logps_N, at::kDouble);
     const at::Tensor reference_lse_N = at::empty_like(lse_N);
     HeadMemory* memory = std::exchange(setting->memory, nullptr);
-    at::Tensor buffer =
-        chunk_buffer(policy, setting->chunk, memory != nullptr ? &memory->logits : nullptr);
+    at::Tensor buffer = chunk_buffer(policy, setting->chunk, memory != nullptr ? &memory->logits : nullptr);
     at::Tensor reference_buffer =
         chunk_buffer(reference, setting->chunk, memory != nullptr ? &memory->reference_logits : nullptr);
     for_each_chunk(hidden_ND.size(0), setting->chunk, [&](int64_t begin, int64_t n) {
@@ -61,10 +62,11 @@ class ChunkedDivergences : public torch::autograd::Function<ChunkedDivergences> 
   // (TDPO, arXiv 2404.11999; for the forward KL the second part is h (pi - reference)).
   static variable_list backward(AutogradContext* ctx, variable_list grads) {
     const variable_list saved = ctx->get_saved_variables();
-    const Head policy{saved[0], saved[1]}, reference{saved[2], saved[3]};
     const at::Tensor &ids_N = saved[4], &lse_N = saved[5], &reference_lse_N = saved[6];
     const auto capsule = ctx->saved_data["setting"].toCapsule();
     const auto& setting = static_cast<const Setting&>(*capsule);
+    const Head policy{saved[0], saved[1], setting.policy_rounding};
+    const Head reference{saved[2], saved[3], setting.reference_rounding};
     const at::Tensor g_N = grads[0] / setting.temperature, h_N = grads[1] / setting.temperature;
     // Without a gradient into the divergence this is token_logps()'s backward pass, to the bit.
     const bool divergence_counts = (h_N != 0).any().item<bool>();
@@ -95,9 +97,10 @@ class ChunkedDivergences : public torch::autograd::Function<ChunkedDivergences> 
           }
           const at::Tensor unused_n = (part(g_N) == 0).logical_and_(part(h_N) == 0);
           z.masked_fill_(unused_n.unsqueeze(1), 0);  // whatever stands at masked targets
-          if (out[0].defined()) product_into(out[0].narrow(0, begin, n), z, policy.weight_VD, false);
+          if (out[0].defined())
+            product_into(out[0].narrow(0, begin, n), z, policy.weight_VD, false, policy.rounding);
           if (d_weight_VD.defined())
-            product_into(d_weight_VD, z.t(), policy.hidden_ND.narrow(0, begin, n), true);
+            product_into(d_weight_VD, z.t(), policy.hidden_ND.narrow(0, begin, n), true, policy.rounding);
         });
     return out;
   }
@@ -114,9 +117,12 @@ TokenDivergences token_divergences(const Head& policy, const Head& reference, co
   setting->chunk = chunk;
   setting->memory = memory;
   const at::ScalarType dtype = policy.hidden_ND.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
-  const variable_list out = ChunkedDivergences::apply(policy.hidden_ND.to(dtype), policy.weight_VD.to(dtype),
-                                                      reference.hidden_ND.detach().to(dtype),
-                                                      reference.weight_VD.detach().to(dtype), ids_N, setting);
+  const Head mine = computed_in(dtype, policy.hidden_ND, policy.weight_VD);
+  const Head theirs = computed_in(dtype, reference.hidden_ND.detach(), reference.weight_VD.detach());
+  setting->policy_rounding = mine.rounding;
+  setting->reference_rounding = theirs.rounding;
+  const variable_list out = ChunkedDivergences::apply(mine.hidden_ND, mine.weight_VD, theirs.hidden_ND,
+                                                      theirs.weight_VD, ids_N, setting);
   return {out[0], out[1], out[2]};
 }
 

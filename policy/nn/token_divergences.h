@@ -22,12 +22,11 @@ struct TokenDivergences {
   at::Tensor reference_logps_N;  // log reference(id), a constant
 };
 
-// Both heads in double if the policy's hidden states are, else in fp32. Where both models give a token no
-// probability (padded vocabularies: logit -inf) it adds nothing; where the policy alone gives none, the
-// divergence is what the generator says, infinite for the forward KL.
+// Both heads in double if the policy's hidden states are, else as token_logps() computes them. Where both
+// models give a token no probability (padded vocabularies: logit -inf) it adds nothing; where the policy
+// alone gives none, the divergence is what the generator says, infinite for the forward KL.
 TokenDivergences token_divergences(const Head& policy, const Head& reference, const at::Tensor& ids_N,
                                    std::shared_ptr<const Divergence> divergence, double temperature,
-                                   int64_t chunk,
-                                   HeadMemory* memory = nullptr);
+                                   int64_t chunk, HeadMemory* memory = nullptr);
 
 }  // namespace fulcrum

@@ -1,5 +1,4 @@
-// Log-probs of chosen tokens without the [N, V] logits (policy/nn/policy.h). The head is always computed in
-// fp32.
+// Log-probs of chosen tokens without the [N, V] logits (policy/nn/policy.h). Logits, and all sums, are fp32.
 //
 // Memory beside the inputs, the outputs and their gradients: one [chunk, V] buffer and two [N] vectors, in
 // both directions; the buffer lives from one to the other. Work: 2 NDV forward, 4 NDV backward, and 2 NDV
@@ -21,12 +20,12 @@ using torch::autograd::variable_list;
 class TokenLogps : public torch::autograd::Function<TokenLogps> {
  public:
   static at::Tensor forward(AutogradContext* ctx, const at::Tensor& hidden_ND, const at::Tensor& weight_VD,
-                            const at::Tensor& ids_N, double temperature, int64_t chunk,
+                            bool bf16, const at::Tensor& ids_N, double temperature, int64_t chunk,
                             at::Tensor* entropy_N, HeadMemory* memory) {
     const at::Tensor logps_N = at::empty({hidden_ND.size(0)}, hidden_ND.options());
     const at::Tensor lse_N = at::empty_like(logps_N, at::kDouble);
     if (entropy_N != nullptr) *entropy_N = at::empty_like(logps_N);
-    const Head head{hidden_ND, weight_VD};
+    const Head head{hidden_ND, weight_VD, bf16 ? Rounding::kBf16 : Rounding::kNone};
     at::Tensor buffer = chunk_buffer(head, chunk, memory != nullptr ? &memory->logits : nullptr);
     for_each_chunk(hidden_ND.size(0), chunk, [&](int64_t begin, int64_t n) {
       const auto part = [&](const at::Tensor& x_N) { return x_N.narrow(0, begin, n); };
@@ -34,6 +33,7 @@ class TokenLogps : public torch::autograd::Function<TokenLogps> {
                  {part(logps_N), part(lse_N), entropy_N != nullptr ? part(*entropy_N) : at::Tensor()});
     });
     ctx->save_for_backward({hidden_ND, weight_VD, ids_N, lse_N});
+    ctx->saved_data["bf16"] = bf16;
     ctx->saved_data["temperature"] = temperature;
     ctx->saved_data["chunk"] = chunk;
     ctx->saved_data["logits"] = buffer;
@@ -50,10 +50,11 @@ class TokenLogps : public torch::autograd::Function<TokenLogps> {
     const at::Tensor d_logps_N = grads[0].contiguous();
     const at::Tensor shared_VD = ctx->saved_data["weight_gradient"].toTensor();
     const at::Tensor d_weight_VD = weight_gradient(weight_VD, ctx->needs_input_grad(1), shared_VD);
-    variable_list out(7);
+    variable_list out(8);
     if (ctx->needs_input_grad(0)) out[0] = at::empty_like(hidden_ND);
     if (!shared_VD.defined()) out[1] = d_weight_VD;
-    const Head head{hidden_ND, weight_VD};
+    const Rounding rounding = ctx->saved_data["bf16"].toBool() ? Rounding::kBf16 : Rounding::kNone;
+    const Head head{hidden_ND, weight_VD, rounding};
     at::Tensor buffer = take_kept(*ctx, "logits");
     const bool has_last = buffer.defined();
     if (!has_last) buffer = chunk_buffer(head, chunk);
@@ -61,8 +62,9 @@ class TokenLogps : public torch::autograd::Function<TokenLogps> {
       const at::Tensor z = kept ? buffer.narrow(0, 0, n) : chunk_logits(head, 1, begin, n, buffer);
       row_loss_gradients({z, ids_N.narrow(0, begin, n), temperature}, lse_N.narrow(0, begin, n),
                          d_logps_N.narrow(0, begin, n));
-      if (out[0].defined()) product_into(out[0].narrow(0, begin, n), z, weight_VD, false);
-      if (d_weight_VD.defined()) product_into(d_weight_VD, z.t(), hidden_ND.narrow(0, begin, n), true);
+      if (out[0].defined()) product_into(out[0].narrow(0, begin, n), z, weight_VD, false, rounding);
+      if (d_weight_VD.defined())
+        product_into(d_weight_VD, z.t(), hidden_ND.narrow(0, begin, n), true, rounding);
     });
     return out;
   }
@@ -72,8 +74,9 @@ class TokenLogps : public torch::autograd::Function<TokenLogps> {
 
 at::Tensor token_logps(const at::Tensor& hidden_ND, const at::Tensor& weight_VD, const at::Tensor& ids_N,
                        double temperature, int64_t chunk, at::Tensor* entropy_N, HeadMemory* memory) {
-  return TokenLogps::apply(hidden_ND.to(at::kFloat), weight_VD.to(at::kFloat), ids_N, temperature, chunk,
-                           entropy_N, memory);
+  const Head head = computed_in(at::kFloat, hidden_ND, weight_VD);
+  return TokenLogps::apply(head.hidden_ND, head.weight_VD, head.rounding == Rounding::kBf16, ids_N,
+                           temperature, chunk, entropy_N, memory);
 }
 
 }  // namespace fulcrum

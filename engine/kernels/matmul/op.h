@@ -36,10 +36,15 @@ class PackedMatrix {
   AlignedFloats weights_;
 };
 
+// Panels [begin, end) of a matrix, as far as it has them: what a thread makes of a product.
+struct PanelRange {
+  int64_t begin = 0, end = INT64_MAX / kPanelOutputs;
+};
+
 // y[r] += W x[r] for r < rows; strides in floats; a row of y has padded_outputs() floats; those past
-// outputs() get 0 added.
+// outputs() get 0 added. Only the outputs of `panels` are touched.
 void add_matmul(const float* x, int64_t x_stride, int64_t rows, const PackedMatrix& w, float* y,
-                int64_t y_stride);
+                int64_t y_stride, PanelRange panels = {});
 
 namespace reference {
 void add_matmul(const float* x, int64_t x_stride, int64_t rows, const PackedMatrix& w, float* y,

@@ -62,10 +62,11 @@ HWY_INLINE void Panel(const Block& b) {
 }
 
 void AddMatmul(const float* x, int64_t x_stride, int64_t rows, const PackedMatrix& w, float* y,
-               int64_t y_stride) {
+               int64_t y_stride, PanelRange panels) {
   const Product<float, float> product{.all = {x, x_stride, w.panel(0), w.inputs(), y, y_stride, nullptr},
                                       .rows = rows,
-                                      .outputs = w.outputs(),
+                                      .first = panels.begin * kPanelOutputs,
+                                      .outputs = std::min(w.outputs(), panels.end * kPanelOutputs),
                                       .block_steps = kChainInputs,
                                       .inputs_of_step = 1};
   walk<kTileRows>(product, [](const Block& b, int64_t n, int lines) {
@@ -81,8 +82,8 @@ namespace fulcrum::kernels {
 
 HWY_EXPORT(AddMatmul);
 void add_matmul(const float* x, int64_t x_stride, int64_t rows, const PackedMatrix& w, float* y,
-                int64_t y_stride) {
-  HWY_DYNAMIC_DISPATCH(AddMatmul)(x, x_stride, rows, w, y, y_stride);
+                int64_t y_stride, PanelRange panels) {
+  HWY_DYNAMIC_DISPATCH(AddMatmul)(x, x_stride, rows, w, y, y_stride, panels);
 }
 
 }  // namespace fulcrum::kernels

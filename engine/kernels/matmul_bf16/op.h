@@ -48,9 +48,9 @@ class PackedBf16Matrix {
 void round_row_to_bf16(const float* x, int64_t n, uint16_t* y);
 
 // y[r] += W x[r] for r < rows; x from round_row_to_bf16; strides in numbers, x's a multiple of 2; a row of y
-// has padded_outputs() floats; those past outputs() get 0 added.
+// has padded_outputs() floats; those past outputs() get 0 added. Only the outputs of `panels` are touched.
 void add_matmul(const uint16_t* x, int64_t x_stride, int64_t rows, const PackedBf16Matrix& w, float* y,
-                int64_t y_stride);
+                int64_t y_stride, PanelRange panels = {});
 
 // Whether add_matmul uses the instruction: this CPU and its operating system have it.
 bool has_bf16_dot();
@@ -59,9 +59,9 @@ bool has_bf16_dot();
 namespace bf16 {
 // Only where has_bf16_dot().
 void add_matmul_by_instruction(const uint16_t* x, int64_t x_stride, int64_t rows, const PackedBf16Matrix& w,
-                               float* y, int64_t y_stride);
+                               float* y, int64_t y_stride, PanelRange panels = {});
 void add_matmul_widened(const uint16_t* x, int64_t x_stride, int64_t rows, const PackedBf16Matrix& w,
-                        float* y, int64_t y_stride);
+                        float* y, int64_t y_stride, PanelRange panels = {});
 }  // namespace bf16
 
 namespace reference {

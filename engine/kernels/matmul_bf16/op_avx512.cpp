@@ -59,10 +59,11 @@ FULCRUM_AVX512_BF16 void tile(const Block& b) {
 }  // namespace
 
 void add_matmul_by_instruction(const uint16_t* x, int64_t x_stride, int64_t rows, const PackedBf16Matrix& w,
-                               float* y, int64_t y_stride) {
-  walk<kTileRows>(product_of(x, x_stride, rows, w, y, y_stride), [](const Block& b, int64_t n, int lines) {
-    with_constants<kTileRows>(n, lines, [&]<int kRows, int kLines>() { tile<kRows, kLines>(b); });
-  });
+                               float* y, int64_t y_stride, PanelRange panels) {
+  walk<kTileRows>(
+      product_of(x, x_stride, rows, w, y, y_stride, panels), [](const Block& b, int64_t n, int lines) {
+        with_constants<kTileRows>(n, lines, [&]<int kRows, int kLines>() { tile<kRows, kLines>(b); });
+      });
 }
 
 }  // namespace bf16
@@ -76,8 +77,8 @@ bool has_bf16_dot() { return false; }
 
 namespace bf16 {
 void add_matmul_by_instruction(const uint16_t* x, int64_t x_stride, int64_t rows, const PackedBf16Matrix& w,
-                               float* y, int64_t y_stride) {
-  add_matmul_widened(x, x_stride, rows, w, y, y_stride);
+                               float* y, int64_t y_stride, PanelRange panels) {
+  add_matmul_widened(x, x_stride, rows, w, y, y_stride, panels);
 }
 }  // namespace bf16
 

@@ -63,9 +63,9 @@ HWY_INLINE void Panel(const Block& b) {
 }
 
 void AddMatmulWidened(const uint16_t* x, int64_t x_stride, int64_t rows, const PackedBf16Matrix& w, float* y,
-                      int64_t y_stride) {
+                      int64_t y_stride, PanelRange panels) {
   walk<kTileRows>(
-      bf16::product_of(x, x_stride, rows, w, y, y_stride), [](const Block& b, int64_t n, int lines) {
+      bf16::product_of(x, x_stride, rows, w, y, y_stride, panels), [](const Block& b, int64_t n, int lines) {
         with_constants<kTileRows>(n, lines, [&]<int kRows, int kLines>() { Panel<kRows, kLines>(b); });
       });
 }
@@ -97,17 +97,17 @@ namespace fulcrum::kernels {
 
 HWY_EXPORT(AddMatmulWidened);
 void bf16::add_matmul_widened(const uint16_t* x, int64_t x_stride, int64_t rows, const PackedBf16Matrix& w,
-                              float* y, int64_t y_stride) {
-  HWY_DYNAMIC_DISPATCH(AddMatmulWidened)(x, x_stride, rows, w, y, y_stride);
+                              float* y, int64_t y_stride, PanelRange panels) {
+  HWY_DYNAMIC_DISPATCH(AddMatmulWidened)(x, x_stride, rows, w, y, y_stride, panels);
 }
 
 HWY_EXPORT(RoundRow);
 void round_row_to_bf16(const float* x, int64_t n, uint16_t* y) { HWY_DYNAMIC_DISPATCH(RoundRow)(x, n, y); }
 
 void add_matmul(const uint16_t* x, int64_t x_stride, int64_t rows, const PackedBf16Matrix& w, float* y,
-                int64_t y_stride) {
-  if (has_bf16_dot()) return bf16::add_matmul_by_instruction(x, x_stride, rows, w, y, y_stride);
-  bf16::add_matmul_widened(x, x_stride, rows, w, y, y_stride);
+                int64_t y_stride, PanelRange panels) {
+  if (has_bf16_dot()) return bf16::add_matmul_by_instruction(x, x_stride, rows, w, y, y_stride, panels);
+  bf16::add_matmul_widened(x, x_stride, rows, w, y, y_stride, panels);
 }
 
 }  // namespace fulcrum::kernels

@@ -11,10 +11,12 @@ namespace fulcrum::kernels::bf16 {
 using Block = kernels::Block<uint16_t, uint32_t>;
 
 inline Product<uint16_t, uint32_t> product_of(const uint16_t* x, int64_t x_stride, int64_t rows,
-                                              const PackedBf16Matrix& w, float* y, int64_t y_stride) {
+                                              const PackedBf16Matrix& w, float* y, int64_t y_stride,
+                                              PanelRange panels) {
   return {.all = {x, x_stride, w.panel(0), w.pairs(), y, y_stride, nullptr},
           .rows = rows,
-          .outputs = w.outputs(),
+          .first = panels.begin * kPanelOutputs,
+          .outputs = std::min(w.outputs(), panels.end * kPanelOutputs),
           .block_steps = kBf16ChainInputs / 2,
           .inputs_of_step = 2};
 }

@@ -33,7 +33,8 @@ struct Rounded {
   Aligned<uint16_t> bits;
 };
 
-using Way = void (*)(const uint16_t*, int64_t, int64_t, const PackedBf16Matrix&, float*, int64_t);
+using Way = std::function<void(const uint16_t*, int64_t, int64_t, const PackedBf16Matrix&, float*, int64_t,
+                               PanelRange)>;
 
 // Each way the product may go on this machine.
 void on_every_way(const std::function<void(Way)>& body) {
@@ -55,7 +56,7 @@ TEST(AddMatmulBf16, HasTheBitsOfTheReferenceOnEveryWay) {
       reference::add_matmul(in.bits.data(), in.stride, rows, w, expected.data(), stride);
       on_every_way([&](Way way) {
         AlignedFloats y = random_floats(rows * stride, 3);
-        way(in.bits.data(), in.stride, rows, w, y.data(), stride);
+        way(in.bits.data(), in.stride, rows, w, y.data(), stride, {});
         for (int64_t r = 0; r < rows; ++r) {
           expect_same_bits(expected.data() + r * stride, y.data() + r * stride, p.outputs, "row");
         }
@@ -73,12 +74,27 @@ TEST(AddMatmulBf16, GivesARowTheSameBitsInEveryBatch) {
   on_every_way([&](Way way) {
     AlignedFloats alone(33 * stride);
     for (int64_t r = 0; r < 33; ++r)
-      way(in.bits.data() + r * in.stride, in.stride, 1, w, alone.data() + r * stride, stride);
+      way(in.bits.data() + r * in.stride, in.stride, 1, w, alone.data() + r * stride, stride, {});
     for (const int64_t rows : {1, 2, 3, 4, 6, 7, 12, 16, 18, 33}) {
       AlignedFloats y(rows * stride);
-      way(in.bits.data(), in.stride, rows, w, y.data(), stride);
+      way(in.bits.data(), in.stride, rows, w, y.data(), stride, {});
       expect_same_bits(alone.data(), y.data(), rows * stride, "batch");
     }
+  });
+}
+
+TEST(AddMatmulBf16, GivesPanelsByThemselvesTheBitsOfTheWhole) {
+  const Problem p{344, 301};
+  const AlignedFloats weights = random_floats(p.outputs * p.inputs, 1), x = random_floats(9 * p.inputs, 2);
+  const PackedBf16Matrix w = packed(p, weights);
+  const Rounded in(x, 9, p.inputs);
+  const int64_t stride = w.padded_outputs();
+  on_every_way([&](Way way) {
+    AlignedFloats whole(9 * stride), parts(9 * stride);
+    way(in.bits.data(), in.stride, 9, w, whole.data(), stride, {});
+    for (const PanelRange range : {PanelRange{2, 5}, {0, 2}, {5, 6}, {6, 6}})
+      way(in.bits.data(), in.stride, 9, w, parts.data(), stride, range);
+    expect_same_bits(whole.data(), parts.data(), whole.size(), "panels");
   });
 }
 
@@ -91,7 +107,7 @@ TEST(AddMatmulBf16, IsTheProductInDoubleUpToTheRoundingOfBothSides) {
   on_every_way([&](Way way) {
     AlignedFloats y(w.padded_outputs());
     for (int64_t n = 0; n < w.padded_outputs(); ++n) y.data()[n] = 0.5f;
-    way(in.bits.data(), in.stride, 1, w, y.data(), w.padded_outputs());
+    way(in.bits.data(), in.stride, 1, w, y.data(), w.padded_outputs(), {});
     for (int64_t n = 0; n < p.outputs; ++n) {
       double exact = 0.5, of_rounded = 0.5, sizes = 0;
       for (int64_t k = 0; k < p.inputs; ++k) {
@@ -114,7 +130,7 @@ TEST(AddMatmulBf16, UsesTheInstructionWhereThereIsOne) {
   const Rounded in(x, 1, p.inputs);
   AlignedFloats expected(w.padded_outputs()), y(w.padded_outputs());
   (has_bf16_dot() ? bf16::add_matmul_by_instruction : bf16::add_matmul_widened)(
-      in.bits.data(), in.stride, 1, w, expected.data(), w.padded_outputs());
+      in.bits.data(), in.stride, 1, w, expected.data(), w.padded_outputs(), {});
   add_matmul(in.bits.data(), in.stride, 1, w, y.data(), w.padded_outputs());
   expect_same_bits(expected.data(), y.data(), p.outputs, "row");
 }

@@ -51,6 +51,18 @@ TEST(AddMatmul, GivesARowTheSameBitsInEveryBatch) {
   }
 }
 
+TEST(AddMatmul, GivesPanelsByThemselvesTheBitsOfTheWhole) {
+  const Problem p{344, 301};  // five panels and a part of the sixth
+  const AlignedFloats weights = random_floats(p.outputs * p.inputs, 1), x = random_floats(9 * p.inputs, 2);
+  const PackedMatrix w = packed(p, weights);
+  const int64_t stride = w.padded_outputs();
+  AlignedFloats whole(9 * stride), parts(9 * stride);
+  add_matmul(x.data(), p.inputs, 9, w, whole.data(), stride);
+  for (const PanelRange range : {PanelRange{2, 5}, {0, 2}, {5, 6}, {6, 6}})
+    add_matmul(x.data(), p.inputs, 9, w, parts.data(), stride, range);
+  expect_same_bits(whole.data(), parts.data(), whole.size(), "panels");
+}
+
 TEST(AddMatmul, IsTheProductInDouble) {
   const Problem p{130, 513};
   const AlignedFloats weights = random_floats(p.outputs * p.inputs, 1), x = random_floats(p.inputs, 2);

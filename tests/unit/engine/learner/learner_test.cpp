@@ -36,8 +36,15 @@ TEST(Learner, TheGradientDoesNotDependOnTheMicroBatchesAndTheirPartsAtTheHead) {
   for (const float g : whole) scale += static_cast<double>(g) * g;
   ASSERT_GT(scale, 1e-4);
   // A chunk of 7 cuts single rows, of 16 and 40 between them.
-  for (const auto& [limit, chunk] : {std::pair(1, 128), {17, 128}, {30, 128}, {64, 128}, {1 << 20, 1},
-                                     {1 << 20, 7}, {1 << 20, 16}, {1 << 20, 40}, {30, 7}}) {
+  for (const auto& [limit, chunk] : {std::pair(1, 128),
+                                     {17, 128},
+                                     {30, 128},
+                                     {64, 128},
+                                     {1 << 20, 1},
+                                     {1 << 20, 7},
+                                     {1 << 20, 16},
+                                     {1 << 20, 40},
+                                     {30, 7}}) {
     const std::vector<float> split = first_gradient(limit, chunk);
     ASSERT_EQ(split.size(), whole.size());
     double error = 0;

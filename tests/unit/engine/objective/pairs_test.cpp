@@ -256,7 +256,8 @@ TEST(Pairs, ASliceMayLoseAllOfItsPairsAStepMayNot) {
   for (const std::string trainer : {"dpo", "tdpo"}) {
     const auto objective = make(config_of(trainer));
     for (const bool one_is_left : {true, false}) {
-      LossRun run = LossFixture({bad, sound, one_is_left ? sound : bad, sound}).run(*objective, at::kDouble, 2);
+      LossRun run =
+          LossFixture({bad, sound, one_is_left ? sound : bad, sound}).run(*objective, at::kDouble, 2);
       ASSERT_TRUE(run.status.ok()) << run.status.message();
       EXPECT_THAT(run.gradient[0], Each(0.0));
       EXPECT_EQ(run.metrics.at("pairs/dropped").sum, one_is_left ? 1 : 2);
