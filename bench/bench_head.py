@@ -9,7 +9,7 @@ from typing import Iterator
 from ceiling import Work, floor_seconds
 from measure import alternate, run_once, steady
 from peer_env import BenchError
-from served import Served, both
+from served import OURS, Served, both
 from setting import Setting
 
 THREADS = 2
@@ -72,7 +72,7 @@ def _generator(setting: Setting, name: str) -> dict:
         options = {"inputs": str(_inputs(setting)), "kind": "divergence", "dtype": "fp32", "divergence": divergence,
                    "threads": THREADS, "chunk": CHUNK, "targets": FEW}
         return stack.enter_context(Served([str(setting.ours), "head", json.dumps(options)],
-                                          setting.work / f"{divergence}.log", THREADS))
+                                          setting.work / f"{divergence}.log", THREADS, OURS))
 
     with ExitStack() as stack:
         ours, measure = side(stack, name), side(stack, MEASURE)

@@ -12,15 +12,20 @@ from peer_env import BenchError
 from setting import Setting
 
 
+# What `fulcrum` sets for its engine.
+OURS = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1:glibc.malloc.trim_threshold=8589934592:"
+                          "glibc.malloc.mmap_threshold=33554432"}
+
+
 class Served:
     """Use as a context: the process ends with it."""
 
-    def __init__(self, command: list[str], log: Path, threads: int) -> None:
+    def __init__(self, command: list[str], log: Path, threads: int, more: dict[str, str] | None = None) -> None:
         self.command, self.log = command, log
         with open(log, "w") as err:
             self.process = started(lambda: subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=err, text=True,
-                env=os.environ | environment(threads)))
+                env=os.environ | environment(threads) | (more or {})))
         self.said: dict = {}
         self.ready_mib = 0.0
 
@@ -70,8 +75,8 @@ def both(setting: Setting, stack: ExitStack, threads: int, ours: tuple[str, dict
     """Our operation and the peer's script, each with its options, loaded and waiting; they end with `stack`."""
     (op, options), (script, theirs) = ours, peer
     commands = ([str(setting.ours), op, json.dumps(options)], [*setting.peer(script), json.dumps(theirs)])
-    mine, other = (stack.enter_context(Served(command, setting.work / log, threads))
-                   for command, log in zip(commands, ("ours.log", "peer.log")))
+    mine, other = (stack.enter_context(Served(command, setting.work / log, threads, more))
+                   for command, log, more in zip(commands, ("ours.log", "peer.log"), (OURS, None)))
     return mine, other
 
 

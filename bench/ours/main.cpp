@@ -3,7 +3,6 @@
 // what the op says}; ends with stdin. The peers' scripts in bench/peers speak the same way.
 #include <chrono>
 #include <cstdio>
-#include <cstdlib>
 #include <iostream>
 #include <string>
 
@@ -52,7 +51,6 @@ int main(int argc, char** argv) {
                  "bench\n");
     return 2;
   }
-  ::setenv("THP_MEM_ALLOC_ENABLE", "1", /*replace=*/0);  // as `fulcrum` does for its engine
   const fulcrum::Status status = fulcrum::bench::run(argv[1], argv[2]);
   if (!status.ok()) std::fprintf(stderr, "fulcrum-bench: %s\n", status.message().c_str());
   return status.ok() ? 0 : 1;

@@ -26,8 +26,8 @@ Status publish(const Json& options, const Serve& serve);
 // backward of the output head.
 Status head(const Json& options, const Serve& serve);
 
-// {weights, gradients, threads, learning_rate, weight_decay}: the norm of all gradients, clipped to 1, and one
-// update of AdamW.
+// {weights, gradients, threads, learning_rate, weight_decay}: the norm of all gradients, clipped to 1, and
+// one update of AdamW.
 Status optimizer(const Json& options, const Serve& serve);
 
 // {threads}: the peaks of this machine, operations and bytes a second.

@@ -69,6 +69,12 @@ TEST_F(Cluster, ABf16JobGivesTheBitsOfOneProcessAndSendsOnlyWhatChanges) {
   ASSERT_EQ(expected.size(), 12u);
   const auto l = learner();
   const auto one = worker("one"), two = worker("two");
+  // One that came later would get the whole weights later.
+  for (const char* name : {"one", "two"}) {
+    ASSERT_TRUE(eventually([&] {
+      return l->err().find("worker '" + std::string(name) + "' joins") != std::string::npos;
+    })) << l->err();
+  }
   const std::string id = submit(file);
   const Finished watched = job("watch", id);
   EXPECT_EQ(watched.code, 0) << watched.err;
