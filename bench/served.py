@@ -13,7 +13,7 @@ from setting import Setting
 
 
 # What `fulcrum` sets for its engine.
-OURS = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1:glibc.malloc.trim_threshold=8589934592:"
+OURS = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1:glibc.malloc.trim_threshold=33554432:"
                           "glibc.malloc.mmap_threshold=33554432"}
 
 
