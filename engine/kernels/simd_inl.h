@@ -52,6 +52,17 @@ HWY_INLINE V AtLeast(V value, V low) {
   return hn::IfThenElse(hn::Lt(value, low), low, value);
 }
 
+// The bits of the nearest bf16 number, ties to the even one, in the upper halves; a NaN stays one.
+HWY_INLINE hn::Vec<hn::RebindToUnsigned<Floats>> Bf16Bits(Vector x) {
+  const hn::RebindToUnsigned<Floats> du;
+  const auto bits = hn::BitCast(du, x);
+  const auto lowest = hn::And(hn::ShiftRight<16>(bits), hn::Set(du, 1u));
+  const auto rounded = hn::Add(bits, hn::Add(lowest, hn::Set(du, 0x7FFFu)));
+  const auto quiet = hn::Or(bits, hn::Set(du, 0x00400000u));
+  const auto chosen = hn::IfThenElse(hn::RebindMask(du, hn::IsNaN(x)), quiet, rounded);
+  return hn::And(chosen, hn::Set(du, 0xFFFF0000u));
+}
+
 // e^x as engine/kernels/exp/op.h defines it.
 template <class D>
 HWY_INLINE hn::Vec<D> Exp(D d, hn::Vec<D> x) {

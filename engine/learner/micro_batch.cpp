@@ -10,6 +10,7 @@
 #include "engine/data/slice.h"
 #include "engine/objective/masked.h"
 #include "policy/nn/target_logps.h"
+#include "policy/nn/token_divergences.h"
 
 namespace fulcrum {
 namespace {

@@ -7,7 +7,6 @@
 #include "engine/core/status.h"
 #include "engine/types/train_batch.h"
 #include "policy/nn/policy.h"
-#include "policy/nn/token_divergences.h"
 
 namespace fulcrum {
 

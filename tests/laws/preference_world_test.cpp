@@ -111,7 +111,7 @@ Population population(const Setting& s, const Objective& objective, const at::Te
 at::Tensor descend(const Setting& s, const Objective& objective, double until) {
   at::Tensor table_PV = s.reference_PV.clone(), last_PV, moved_PV;
   double rate = 1;
-  for (int step = 0; step < 400; ++step) {
+  for (int step = 0; step < 3000; ++step) {
     const at::Tensor gradient_PV = population(s, objective, table_PV).gradient_PV;
     if (largest(gradient_PV) < until) break;
     const at::Tensor natural_PV = s.world.natural_PV(s.world.uniform_PV(), gradient_PV);
@@ -178,7 +178,7 @@ TEST(PreferenceWorld, FDpoReachesItsClosedFormForEveryAdmissibleLink) {
     EXPECT_NEAR(want_S.exp().sum().item<double>(), 1, 1e-12);
     EXPECT_LT(largest(population(s, *dpo, s.world.logits_PV(want_S)).gradient_PV), 1e-10);
     EXPECT_GT(distance(s, s.reference_PV, want_S), 0.1) << "there is a way to go";
-    EXPECT_LT(distance(s, descend(s, *dpo, 1e-8), want_S), 1e-3);
+    EXPECT_LT(distance(s, descend(s, *dpo, 1e-10), want_S), 1e-6);
   }
   EXPECT_GE(links, 11);
 }

@@ -8,11 +8,12 @@
 
 #if defined(__x86_64__)
 #include <hwy/base.h>
-#include <immintrin.h>
+
+#include "engine/kernels/matmul_bf16/dot_sums.h"
 
 // Around these functions, not for the file: what else it includes must run on every machine.
 #pragma GCC push_options
-#pragma GCC target("avx512f,avx512bw,avx512vl,avx512bf16")
+#pragma GCC target("avx512f,avx512bf16")
 // Of the compiler's own headers: GCC 12 takes what _mm512_undefined_epi32() stands for to be read.
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
 
@@ -86,34 +87,15 @@ struct Dot {
   template <int kHigh, int kWide, bool kRowsApart>
   static HWY_INLINE void Tile(const uint32_t* a, const uint32_t* b, int64_t words, const TileOfC& c) {
     using A = BlockOfA<Dot, kRowsApart>;
-    __m512 sums[kHigh][kWide];
 #pragma GCC unroll 8
     for (int r = 0; r < kHigh; ++r) {
 #pragma GCC unroll 4
-      for (int j = 0; j < kWide; ++j) {
-        __builtin_prefetch(c.data + r * c.stride + j * 16, 1, 3);
-        sums[r][j] = _mm512_setzero_ps();
-      }
+      for (int j = 0; j < kWide; ++j) __builtin_prefetch(c.data + r * c.stride + j * 16, 1, 3);
     }
-    for (int64_t k = 0; k < words; ++k, a += A::kColumnStride, b += kPanel) {
-      __m512bh right[kWide];
-#pragma GCC unroll 4
-      for (int j = 0; j < kWide; ++j) right[j] = (__m512bh)_mm512_load_si512(b + 16 * j);
-#pragma GCC unroll 8
-      for (int r = 0; r < kHigh; ++r) {
-        const auto left = (__m512bh)_mm512_set1_epi32(static_cast<int>(a[r * A::kRowStride]));
-#pragma GCC unroll 4
-        for (int j = 0; j < kWide; ++j) sums[r][j] = _mm512_dpbf16_ps(sums[r][j], left, right[j]);
-      }
-    }
-#pragma GCC unroll 8
-    for (int r = 0; r < kHigh; ++r) {
-#pragma GCC unroll 4
-      for (int j = 0; j < kWide; ++j) {
-        float* y = c.data + r * c.stride + 16 * j;
-        _mm512_storeu_ps(y, c.add ? _mm512_add_ps(_mm512_loadu_ps(y), sums[r][j]) : sums[r][j]);
-      }
-    }
+    DotSums<kHigh, kWide> sums;
+    for (int64_t k = 0; k < words; ++k, a += A::kColumnStride, b += kPanel)
+      sums.step([&](int r) { return a[r * A::kRowStride]; }, b);
+    sums.store_to(c.data, c.stride, c.add);
   }
 
   static HWY_INLINE void PackPanel(const GemmMatrix& b, int64_t depth, int64_t columns, uint32_t* panel) {

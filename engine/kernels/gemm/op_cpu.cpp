@@ -111,18 +111,9 @@ struct Fp32 {
   }
 };
 
-// To the nearest bf16 number, ties to the even one; a NaN stays one.
 HWY_INLINE void RoundToBf16(float* x, int64_t n) {
   const Floats d;
-  const hn::RebindToUnsigned<Floats> du;
-  for (int64_t i = 0; i < n; i += kLanes) {
-    const Vector v = hn::LoadU(d, x + i);
-    const auto bits = hn::BitCast(du, v);
-    const auto odd = hn::And(hn::ShiftRight<16>(bits), hn::Set(du, 1));
-    const auto moved = hn::Add(bits, hn::Add(odd, hn::Set(du, 0x7FFF)));
-    const Vector rounded = hn::BitCast(d, hn::And(moved, hn::Set(du, 0xFFFF0000u)));
-    hn::StoreU(hn::IfThenElse(hn::IsNaN(v), v, rounded), d, x + i);
-  }
+  for (int64_t i = 0; i < n; i += kLanes) hn::StoreU(hn::BitCast(d, Bf16Bits(hn::LoadU(d, x + i))), d, x + i);
 }
 
 struct Rounded : Fp32 {

@@ -1,11 +1,8 @@
-// The one file with raw intrinsics: Highway has no bf16 dot product that promises an order.
+// Raw intrinsics, here and in ../gemm/op_avx512.cpp: Highway has no bf16 dot product that promises an order.
 #include "engine/kernels/matmul_bf16/pairs.h"
 
 #if defined(__x86_64__)
-#include <immintrin.h>
-
-// On functions, not on the file: what else this file includes must run on every machine.
-#define FULCRUM_AVX512_BF16 __attribute__((target("avx512f,avx512bf16")))
+#include "engine/kernels/matmul_bf16/dot_sums.h"
 
 namespace fulcrum::kernels {
 
@@ -23,37 +20,17 @@ static_assert(kVectors * 16 == kPanelOutputs);
 
 template <int kRows, int kLines>
 FULCRUM_AVX512_BF16 void tile(const Block& b) {
-  __m512 sums[kRows][kVectors];
-#pragma GCC unroll 8
-  for (int r = 0; r < kRows; ++r) {
-#pragma GCC unroll 8
-    for (int j = 0; j < kVectors; ++j) sums[r][j] = _mm512_setzero_ps();
-  }
+  DotSums<kRows, kVectors> sums;
   const uint32_t* weights = b.weights;
   const uint16_t* x = b.x;
   const int64_t x_stride = b.x_stride;
   const uint32_t* ahead = b.ahead;
-  for (int64_t p = 0; p < b.steps; ++p, weights += kPanelOutputs, ahead += kLines * kLineWords) {
+  for (int64_t p = 0; p < b.steps; ++p, x += 2, weights += kPanelOutputs, ahead += kLines * kLineWords) {
 #pragma GCC unroll 2
     for (int i = 0; i < kLines; ++i) __builtin_prefetch(ahead + i * kLineWords, 0, 2);
-    __m512bh w[kVectors];
-#pragma GCC unroll 8
-    for (int j = 0; j < kVectors; ++j) w[j] = (__m512bh)_mm512_load_si512(weights + 16 * j);
-#pragma GCC unroll 8
-    for (int r = 0; r < kRows; ++r) {
-      const __m512bh input = (__m512bh)_mm512_set1_epi32(static_cast<int>(pair_at(x + r * x_stride + 2 * p)));
-#pragma GCC unroll 8
-      for (int j = 0; j < kVectors; ++j) sums[r][j] = _mm512_dpbf16_ps(sums[r][j], input, w[j]);
-    }
+    sums.step([&](int r) { return pair_at(x + r * x_stride); }, weights);
   }
-#pragma GCC unroll 8
-  for (int r = 0; r < kRows; ++r) {
-#pragma GCC unroll 8
-    for (int j = 0; j < kVectors; ++j) {
-      float* y = b.y + r * b.y_stride + 16 * j;
-      _mm512_storeu_ps(y, _mm512_add_ps(_mm512_loadu_ps(y), sums[r][j]));
-    }
-  }
+  sums.store_to(b.y, b.y_stride, true);
 }
 
 }  // namespace

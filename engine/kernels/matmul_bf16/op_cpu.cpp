@@ -72,18 +72,12 @@ void AddMatmulWidened(const uint16_t* x, int64_t x_stride, int64_t rows, const P
 
 void RoundRow(const float* x, int64_t n, uint16_t* y) {
   const Floats d;
-  const hn::RebindToUnsigned<Floats> du;
   const hn::RebindToSigned<Floats> di;
   const hn::Rebind<uint16_t, Floats> d16;
   int64_t i = 0;
   for (; i + kLanes <= n; i += kLanes) {
-    const Vector value = hn::LoadU(d, x + i);
-    const auto bits = hn::BitCast(du, value);
-    const auto lowest = hn::And(hn::ShiftRight<16>(bits), hn::Set(du, 1u));
-    const auto rounded = hn::Add(bits, hn::Add(lowest, hn::Set(du, 0x7FFFu)));
-    const auto quiet = hn::Or(bits, hn::Set(du, 0x00400000u));
-    const auto chosen = hn::IfThenElse(hn::RebindMask(du, hn::IsNaN(value)), quiet, rounded);
-    hn::StoreU(hn::DemoteTo(d16, hn::BitCast(di, hn::ShiftRight<16>(chosen))), d16, y + i);
+    const auto bits = Bf16Bits(hn::LoadU(d, x + i));
+    hn::StoreU(hn::DemoteTo(d16, hn::BitCast(di, hn::ShiftRight<16>(bits))), d16, y + i);
   }
   for (; i < n; ++i) y[i] = float_to_bf16(x[i]);
   if (n % 2 != 0) y[n] = 0;

@@ -125,7 +125,8 @@ void measure_head(const Workload& w, const Objective& objective, Speeds& out) {
   const auto fitting = static_cast<int64_t>(kHeadWork / (8 * number(n * width)));
   const int64_t rows =
       std::clamp<int64_t>(fitting, std::min<int64_t>(kEmbeddingRows, w.spec.vocab_size), w.spec.vocab_size);
-  const at::Tensor hidden = at::full({n, width}, 0.01).set_requires_grad(true);
+  const at::ScalarType dtype = reference_options(w.config.learner).dtype;
+  const at::Tensor hidden = at::full({n, width}, 0.01).to(dtype).set_requires_grad(true);
   const at::Tensor weight = at::full({rows, width}, 0.01).set_requires_grad(true);
   const at::Tensor ids = at::zeros({n}, at::kLong);
   const auto run = [&] {
