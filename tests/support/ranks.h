@@ -5,6 +5,7 @@
 
 #include <chrono>
 #include <csignal>
+#include <cstdlib>
 #include <functional>
 #include <memory>
 #include <stop_token>
@@ -23,6 +24,9 @@ inline void on_ranks(int64_t size, const RankWork& work,
                      std::chrono::milliseconds deadline = std::chrono::seconds(30),
                      const Launch& base = {.master_addr = "127.0.0.1", .master_port = free_port()}) {
   ::signal(SIGPIPE, SIG_IGN);  // as the programs do: a rank that is gone is an error like any other
+  // LibTorch's record of calls is one for a process, and two groups of it write to it unguarded. A real rank
+  // is a process with one group.
+  ::setenv("TORCH_FR_BUFFER_SIZE", "0", /*replace=*/1);
   std::vector<std::thread> threads;
   for (int64_t rank = 0; rank < size; ++rank) {
     threads.emplace_back([=] {
