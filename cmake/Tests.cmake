@@ -25,6 +25,9 @@ if(FULCRUM_TORCH)
   target_link_libraries(tests_far_device PUBLIC fulcrum_torch fulcrum_flags)
   fulcrum_test(unit_far_device SOURCES ${PROJECT_SOURCE_DIR}/tests/support/far_device_test.cpp
                LINK tests_far_device fulcrum_torch LABEL unit)
+  # The learner where nothing of it lies on the CPU.
+  file(GLOB device_tests CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/tests/device/*.cpp)
+  fulcrum_test(device_learner SOURCES ${device_tests} LINK engine_pipeline tests_far_device LABEL parity)
   fulcrum_test(laws_divergence SOURCES ${PROJECT_SOURCE_DIR}/tests/laws/divergence_laws_test.cpp
                LINK engine_divergence LABEL laws)
   # Closed forms on languages that can be enumerated (tests/support/tabular_world.h).

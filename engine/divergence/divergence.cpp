@@ -150,7 +150,7 @@ at::Tensor Divergence::exact_gradient(const at::Tensor& log_pi, const at::Tensor
   at::Tensor terms, slopes;
   exact_terms(log_pi.to(at::kCPU, at::kDouble).contiguous(),
               log_p.to(at::kCPU, at::kDouble).expand_as(log_pi).contiguous(), terms, slopes);
-  return slopes;
+  return slopes.to(log_pi.device());
 }
 
 at::Tensor Divergence::exact(const at::Tensor& log_pi, const at::Tensor& log_p) const {

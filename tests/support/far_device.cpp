@@ -35,10 +35,11 @@ class FarMemory final : public c10::Allocator {
   c10::DataPtr allocate(size_t bytes) override {
     const c10::Device device(kFar, 0);
     if (bytes == 0) return {nullptr, nullptr, &free_block, device};
-    const std::lock_guard lock(mutex_);
-    void* block = ::mmap(nullptr, bytes, open_ > 0 ? kOpen : PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    void* block = ::mmap(nullptr, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (block == MAP_FAILED) throw std::bad_alloc();
-    blocks_[block] = bytes;
+    const std::lock_guard lock(mutex_);
+    const auto at = blocks_.emplace(block, Block{bytes, open_}).first;
+    if (open_ > 0) protect(*at, PROT_READ | PROT_WRITE);
     return {block, block, &free_block, device};
   }
   c10::DeleterFnPtr raw_deleter() const override { return &free_block; }
@@ -47,38 +48,71 @@ class FarMemory final : public c10::Allocator {
     std::memcpy(to, from, bytes);
   }
 
-  void open() {
+  void open_all() {
     const std::lock_guard lock(mutex_);
-    if (++open_ == 1) protect(kOpen);
+    ++open_;
+    for (auto& block : blocks_) open(block);
   }
-  void close() {
+  void close_all() {
     const std::lock_guard lock(mutex_);
-    if (--open_ == 0) protect(PROT_NONE);
+    --open_;
+    for (auto& block : blocks_) close(block);
+  }
+  // The block that a storage begins at.
+  void open_one(void* block) {
+    const std::lock_guard lock(mutex_);
+    if (const auto at = blocks_.find(block); at != blocks_.end()) open(*at);
+  }
+  void close_one(void* block) {
+    const std::lock_guard lock(mutex_);
+    if (const auto at = blocks_.find(block); at != blocks_.end()) close(*at);
   }
 
  private:
-  static constexpr int kOpen = PROT_READ | PROT_WRITE;
+  struct Block {
+    size_t bytes;
+    int open;  // by how many
+  };
+  using Entry = std::pair<void* const, Block>;
 
   static void free_block(void* block) {
     if (block == nullptr) return;
     FarMemory& self = instance();
     const std::lock_guard lock(self.mutex_);
     const auto at = self.blocks_.find(block);
-    ::munmap(block, at->second);
+    ::munmap(block, at->second.bytes);
     self.blocks_.erase(at);
   }
-  void protect(int mode) const {
-    for (const auto& [block, bytes] : blocks_) ::mprotect(block, bytes, mode);
+  static void protect(const Entry& e, int mode) { ::mprotect(e.first, e.second.bytes, mode); }
+  static void open(Entry& e) {
+    if (++e.second.open == 1) protect(e, PROT_READ | PROT_WRITE);
+  }
+  static void close(Entry& e) {
+    if (--e.second.open == 0) protect(e, PROT_NONE);
   }
 
   std::mutex mutex_;
-  std::map<void*, size_t> blocks_;
+  std::map<void*, Block> blocks_;
   int open_ = 0;
+};
+
+// One tensor's memory, for a copy.
+class TensorAccess {
+ public:
+  explicit TensorAccess(const at::Tensor& x) : block_(x.is_cpu() ? nullptr : x.storage().mutable_data()) {
+    FarMemory::instance().open_one(block_);
+  }
+  ~TensorAccess() { FarMemory::instance().close_one(block_); }
+  TensorAccess(const TensorAccess&) = delete;
+  TensorAccess& operator=(const TensorAccess&) = delete;
+
+ private:
+  void* block_;
 };
 
 std::atomic<int64_t> operations = 0;
 
-// The same memory as a tensor of the CPU; for use under FarAccess.
+// The same memory as a tensor of the CPU; for use while it is open.
 at::Tensor as_host(const at::Tensor& x) {
   if (x.is_cpu()) return x;
   void* data = x.storage().mutable_data();
@@ -93,7 +127,7 @@ at::Tensor as_host(const at::Tensor& x) {
 
 at::Tensor copy_from(const at::Tensor& from, const at::Tensor& to, bool) {
   ++operations;
-  const FarAccess access;
+  const TensorAccess read(from), write(to);
   as_host(to).copy_(as_host(from));
   return to;
 }
@@ -227,8 +261,8 @@ C10_REGISTER_GUARD_IMPL(PrivateUse1, Guard)
 
 at::Device far_device() { return {kFar, 0}; }
 
-FarAccess::FarAccess() { FarMemory::instance().open(); }
-FarAccess::~FarAccess() { FarMemory::instance().close(); }
+FarAccess::FarAccess() { FarMemory::instance().open_all(); }
+FarAccess::~FarAccess() { FarMemory::instance().close_all(); }
 
 int64_t far_operations() { return operations; }
 
