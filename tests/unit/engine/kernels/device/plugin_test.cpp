@@ -42,7 +42,8 @@ TEST(CudaPlugin, AFileThatIsNoLibraryIsRefused) {
 }
 
 TEST(CudaPlugin, AMissingOneIsNamed) {
-  EXPECT_THAT(refusal("/nowhere/libfulcrum_cuda.so"), HasSubstr("'/nowhere/libfulcrum_cuda.so' is not there"));
+  EXPECT_THAT(refusal("/nowhere/libfulcrum_cuda.so"),
+              HasSubstr("'/nowhere/libfulcrum_cuda.so' is not there"));
 }
 
 TEST(CudaPlugin, ItsBuildIsTheVersionAndAHashOfTheInterface) {
