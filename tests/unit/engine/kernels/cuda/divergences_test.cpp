@@ -202,6 +202,22 @@ TEST(CudaDivergences, AreExactlyZeroBetweenEqualRows) {
     EXPECT_EQ(run(x, entry, {}, 0).values, (Floats{0, 0})) << entry;
 }
 
+// It costs a row neither its place in fp32 nor a bit.
+TEST(CudaDivergences, PaddingTheVocabularyChangesNoBit) {
+  const int64_t n = 283, padded_n = 300;
+  const Rows x = make_rows("plain", 1, n, 1, [](Rows&) {});
+  Rows padded = x;
+  padded.n = padded_n;
+  padded.policy.resize(padded_n, -kInf);
+  padded.reference.resize(padded_n, -kInf);
+  for (int entry = 0; entry < static_cast<int>(divergence_names().size()); ++entry) {
+    const Results want = run(x, entry, {}, 0), got = run(padded, entry, {}, 0);
+    expect_bits(got.values, want.values, "values");
+    expect_bits(Floats(got.gradients.begin(), got.gradients.begin() + n), want.gradients, "gradients");
+    for (size_t i = n; i < got.gradients.size(); ++i) EXPECT_EQ(got.gradients[i], 0.0f);
+  }
+}
+
 // Between log-probs of -709 and -745, u overflows and p is not 0 yet.
 TEST(CudaDivergences, StayFiniteWhereTheyAreFinite) {
   const Rows x = make_rows("nearly nothing", 1, 40, 1, [](Rows& rows) { rows.reference[17] = -725; });
