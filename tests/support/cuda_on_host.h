@@ -12,6 +12,8 @@
 // host thread launches on its own.
 #pragma once
 
+#include <math.h>  // the functions without std::, as CUDA has them
+
 #include <algorithm>
 #include <bit>
 #include <cmath>
@@ -81,7 +83,9 @@ namespace fulcrum::cuda_on_host {
 
 inline constexpr int kFault = 719;  // what launch() returns: the number of cudaErrorLaunchFailure
 
-// In which order blocks run, and threads between two barriers. kShuffled draws a new order each time.
+// In which order blocks run, and the warps and threads of a block. kForward lets the first warp run ahead to
+// the next barrier before the second begins, kReverse the last; kShuffled draws a warp after each of its
+// operations.
 struct Schedule {
   enum Order { kForward, kReverse, kShuffled } order = kForward;
   uint64_t seed = 0;
@@ -318,7 +322,7 @@ inline __nv_bfloat16 __ushort_as_bfloat16(unsigned short x) { return {x}; }
 // The little of the runtime that launching code names.
 using cudaError_t = int;
 using cudaStream_t = void*;
-inline constexpr cudaError_t cudaSuccess = 0;
+inline constexpr cudaError_t cudaSuccess = 0, cudaErrorInvalidValue = 1;
 inline const char* cudaGetErrorString(cudaError_t error) {
   return error == 0 ? "no error" : "unspecified launch failure";
 }
