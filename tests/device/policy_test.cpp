@@ -4,9 +4,13 @@
 
 #include <gtest/gtest.h>
 
+#include <optional>
+#include <tuple>
+
 #include "engine/kernels/device/fallbacks.h"
 #include "policy/nn/target_logps.h"
 #include "policy/nn/token_divergences.h"
+#include "tests/device/emulated_kernels.h"
 #include "tests/support/far_device.h"
 #include "tests/unit/policy/nn/plain_llama.h"
 
@@ -65,12 +69,27 @@ void expect_same_gradients(const Policy& a, const Policy& b, double tolerance) {
   }
 }
 
-class EveryFamily : public ::testing::TestWithParam<Family> {};
+// Each with the kernels and without them.
+class EveryFamily : public ::testing::TestWithParam<std::tuple<Family, bool>> {
+ protected:
+  EveryFamily() {
+    if (std::get<bool>(GetParam())) kernels_.emplace();
+  }
+  ~EveryFamily() override {
+    if (!kernels_) return;
+    EXPECT_GT(EmulatedKernels::calls(), before_);
+  }
+  static const ModelSpec& spec() { return std::get<Family>(GetParam()).spec; }
+
+ private:
+  const int64_t before_ = EmulatedKernels::calls();
+  std::optional<EmulatedKernels> kernels_;
+};
 
 TEST_P(EveryFamily, SaysTheSameInFp32) {
   for (const bool recompute : {false, true}) {
-    const Ran here = run(GetParam().spec, {.gradient_checkpointing = recompute});
-    const Ran there = run(GetParam().spec, {.device = far_device(), .gradient_checkpointing = recompute});
+    const Ran here = run(spec(), {.gradient_checkpointing = recompute});
+    const Ran there = run(spec(), {.device = far_device(), .gradient_checkpointing = recompute});
     EXPECT_LT(largest_difference(here.logps, there.logps), 2e-5);
     EXPECT_LT(largest_difference(here.entropy, there.entropy), 2e-5);
     expect_same_gradients(*here.policy, *there.policy, 2e-5);
@@ -79,9 +98,9 @@ TEST_P(EveryFamily, SaysTheSameInFp32) {
 
 // Rounded at the same places but for the scores of the attention, which flash attention takes in bf16.
 TEST_P(EveryFamily, IsAsNearToTheExactOneInBf16AsOnTheCpu) {
-  const Ran exact = run(GetParam().spec, {});
-  const Ran here = run(GetParam().spec, {.dtype = at::kBFloat16});
-  const Ran there = run(GetParam().spec, {.dtype = at::kBFloat16, .device = far_device()});
+  const Ran exact = run(spec(), {});
+  const Ran here = run(spec(), {.dtype = at::kBFloat16});
+  const Ran there = run(spec(), {.dtype = at::kBFloat16, .device = far_device()});
   const double error_here = (exact.logps - here.logps).norm().item<double>();
   const double error_there = (exact.logps - there.logps).norm().item<double>();
   EXPECT_GT(error_there, 0);
@@ -96,8 +115,20 @@ TEST_P(EveryFamily, IsAsNearToTheExactOneInBf16AsOnTheCpu) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Families, EveryFamily, ::testing::ValuesIn(families()),
-                         [](const auto& family) { return std::string(family.param.name); });
+INSTANTIATE_TEST_SUITE_P(Families, EveryFamily,
+                         ::testing::Combine(::testing::ValuesIn(families()), ::testing::Bool()),
+                         [](const auto& test) {
+                           return std::string(std::get<Family>(test.param).name) +
+                                  (std::get<bool>(test.param) ? "_by_kernels" : "_plainly");
+                         });
+
+// Nothing is left to the plain way where there are kernels, but attention that flash does not take.
+TEST(DevicePolicy, HasAKernelForEverythingElse) {
+  const EmulatedKernels all;
+  const kernels::FallbackCounts before = kernels::fallback_counts();
+  run(tiny_spec(), {.dtype = at::kBFloat16, .device = far_device()});
+  EXPECT_EQ(kernels::fallback_counts(), before);
+}
 
 // Heads that flash attention does not take have their scores written out, in bf16 too.
 TEST(DevicePolicy, TakesHeadsThatFlashAttentionDoesNot) {
@@ -112,7 +143,12 @@ TEST(DevicePolicy, TakesHeadsThatFlashAttentionDoesNot) {
   EXPECT_GT(kernels::fallback_counts()[attention], before[attention]);
 }
 
-TEST(DevicePolicy, GivesTheExactDivergenceOfEveryGenerator) {
+class Divergences : public ::testing::TestWithParam<bool> {};
+INSTANTIATE_TEST_SUITE_P(Kernels, Divergences, ::testing::Bool());
+
+TEST_P(Divergences, AreThoseOfTheCpuForEveryGenerator) {
+  std::optional<EmulatedKernels> all;
+  if (GetParam()) all.emplace();
   const at::Tensor hidden = at::randn({9, 6}), weight = at::randn({31, 6});
   const at::Tensor theirs = at::randn({9, 6}), their_weight = at::randn({31, 6});
   const at::Tensor ids = at::arange(9, at::kLong);
