@@ -3,6 +3,7 @@ fulcrum_test(laws_generators SOURCES ${PROJECT_SOURCE_DIR}/tests/laws/generator_
              LINK engine_divergence_generators LABEL laws)
 if(NOT FULCRUM_SANITIZE STREQUAL "thread")  # they have one thread
   include(cmake/Fuzz.cmake)
+  include(cmake/CudaOnHost.cmake)
 endif()
 
 # Instructions of the hot paths under valgrind, against tests/instructions/baseline.json. Only the release build has

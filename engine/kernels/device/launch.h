@@ -1,0 +1,66 @@
+// What a kernel's source (op_cuda.cu) includes: the device language, and the one way to launch. Compiled by
+// nvcc into the plugin, or, with FULCRUM_CUDA_ON_HOST, by the C++ compiler into tests that run each thread on
+// the CPU (tests/support/cuda_on_host.h). Kernels are written in what both have. Thread-safe.
+#pragma once
+
+#ifdef FULCRUM_CUDA_ON_HOST
+
+#include "tests/support/cuda_on_host.h"
+
+namespace fulcrum::kernels {
+using cuda_on_host::dynamic_shared;
+using cuda_on_host::launch;
+using cuda_on_host::launch_with_shared;
+}  // namespace fulcrum::kernels
+
+#else
+
+#include <cuda_bf16.h>
+#include <cuda_runtime.h>
+
+#include <cstddef>
+#include <utility>
+
+namespace fulcrum::kernels {
+
+namespace launching {
+template <class... Parameters, class... Arguments>
+int with(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared_bytes, void* stream,
+         Arguments&&... arguments) {
+  constexpr size_t kAlwaysThere = 48 << 10;
+  if (shared_bytes > kAlwaysThere) {
+    const cudaError_t error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                                   static_cast<int>(shared_bytes));
+    if (error != cudaSuccess) return error;
+  }
+  cudaLaunchConfig_t config = {};
+  config.gridDim = grid;
+  config.blockDim = block;
+  config.dynamicSmemBytes = shared_bytes;
+  config.stream = static_cast<cudaStream_t>(stream);
+  return cudaLaunchKernelEx(&config, kernel, static_cast<Parameters>(std::forward<Arguments>(arguments))...);
+}
+}  // namespace launching
+
+// Puts kernel(arguments...) on the stream: launch<kernel>(...) or launch<kernel<float>>(...). Returns the
+// runtime's error; a grid without blocks is no error and does nothing.
+template <auto kKernel, class... Arguments>
+int launch_with_shared(dim3 grid, dim3 block, size_t shared_bytes, void* stream, Arguments&&... arguments) {
+  if (grid.x == 0 || grid.y == 0 || grid.z == 0) return cudaSuccess;
+  return launching::with(kKernel, grid, block, shared_bytes, stream, std::forward<Arguments>(arguments)...);
+}
+template <auto kKernel, class... Arguments>
+int launch(dim3 grid, dim3 block, void* stream, Arguments&&... arguments) {
+  return launch_with_shared<kKernel>(grid, block, 0, stream, std::forward<Arguments>(arguments)...);
+}
+
+// The block's shared memory of launch_with_shared(), aligned to 16 bytes.
+template <class T>
+__device__ __forceinline__ T* dynamic_shared() {
+  extern __shared__ uint4 fulcrum_dynamic_shared[];
+  return reinterpret_cast<T*>(fulcrum_dynamic_shared);
+}
+
+}  // namespace fulcrum::kernels
+
+#endif
