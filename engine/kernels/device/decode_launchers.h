@@ -1,0 +1,21 @@
+// The kernels of a decode step as their files (engine/kernels/<op>/decode_cuda.cu) define them: what a table
+// of DecodeKernels is filled with. Called by cuda_decode_table.cu and, on the CPU, by tests.
+#pragma once
+
+#include "engine/kernels/device/decode_table.h"
+
+namespace fulcrum::kernels::cuda {
+
+int embed_rows(const EmbedRows& in, DeviceStream stream);
+int rope_and_store(const RopeAndStore& in, DeviceStream stream);
+int attend_rows(const AttendRows& in, DeviceStream stream);
+int draw_rows(const DrawRows& in, DeviceStream stream);
+
+// The product in a fixed order, each weight read once for kProductRows rows.
+inline constexpr int64_t kProductRows = 16;
+int product_rows(const Product& in, DeviceStream stream);
+
+// The table of a CUDA device; norms and gates are the learner's. Of cuda_decode_table.cu, in the plugin alone.
+DecodeKernels decode_kernels(const DeviceKernels& rows);
+
+}  // namespace fulcrum::kernels::cuda

@@ -1,0 +1,59 @@
+// A row of logits as the block that draws from it sees it. Included by the kernels of engine/kernels/draw.
+#pragma once
+
+#include "engine/kernels/device/decode_table.h"
+#include "engine/kernels/device/numbers.cuh"
+
+namespace fulcrum::kernels::cuda {
+
+inline constexpr int kDrawThreads = 512, kDrawWarps = kDrawThreads / 32;
+
+struct LogitsRow {
+  const float* logits;
+  int64_t n;
+  float temperature;
+  float largest;  // score
+
+  __device__ float score(int64_t i) const { return __fdiv_rn(logits[i], temperature); }
+  __device__ float weight(int64_t i) const { return exp_fp32(score(i) - largest); }
+};
+
+// Scores as numbers without sign in the same order; -0 counts as 0.
+__device__ inline uint32_t order_of(float score) {
+  const uint32_t bits = __float_as_uint(score + 0.0f);
+  return bits & 0x80000000u ? ~bits : bits | 0x80000000u;
+}
+
+__device__ inline float score_of(uint32_t order) {
+  return __uint_as_float(order & 0x80000000u ? order & 0x7FFFFFFFu : ~order);
+}
+
+// What is counted over the vocabulary.
+struct Tally {
+  double mass = 0;
+  int64_t count = 0;
+};
+
+// The sum over a block's threads, for all of them: lanes by halves, then warps in order.
+__device__ inline Tally add_up(Tally mine) {
+  __shared__ double masses[kDrawWarps];
+  __shared__ int64_t counts[kDrawWarps];
+  for (int other = 16; other > 0; other /= 2) {
+    mine.mass += __shfl_xor_sync(0xFFFFFFFFu, mine.mass, other);
+    mine.count += __shfl_xor_sync(0xFFFFFFFFu, mine.count, other);
+  }
+  __syncthreads();  // all have read what was added up before
+  if (threadIdx.x % 32 == 0) {
+    masses[threadIdx.x / 32] = mine.mass;
+    counts[threadIdx.x / 32] = mine.count;
+  }
+  __syncthreads();
+  Tally all;
+  for (int w = 0; w < kDrawWarps; ++w) {
+    all.mass += masses[w];
+    all.count += counts[w];
+  }
+  return all;
+}
+
+}  // namespace fulcrum::kernels::cuda
