@@ -27,15 +27,11 @@
 #include "engine/divergence/generators/hellinger.h"
 #include "engine/divergence/generators/jeffreys.h"
 #include "engine/divergence/generators/js_divergence.h"
+#include "engine/divergence/generators/options.h"
 #include "engine/divergence/generators/reverse_kl.h"
 #include "engine/divergence/generators/total_variation.h"
 
 namespace fulcrum {
-
-struct DivergenceOptions {
-  double alpha = 0.5;     // of alpha_divergence: 0 forward KL, 1 reverse KL
-  double js_scale = 1.0;  // of js_divergence: 1 is twice the Jensen-Shannon divergence
-};
 
 // Calls visit(name, generator) for every entry.
 template <class Visit>

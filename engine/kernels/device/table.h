@@ -11,7 +11,7 @@
 
 #include <cstdint>
 
-#include "engine/divergence/generators/table.h"
+#include "engine/divergence/generators/options.h"
 #include "engine/kernels/adamw/op.h"
 
 namespace fulcrum::kernels {
@@ -28,8 +28,9 @@ struct NormRows {
   float epsilon = 0;
 };
 
-// Rows a block of rmsnorm_backward adds up before others do.
-inline constexpr int64_t kNormGradientRows = 64;
+// Rows a block of rmsnorm_backward adds up before others do: few, so that a batch of some thousand tokens
+// gives every multiprocessor a block.
+inline constexpr int64_t kNormGradientRows = 16;
 
 inline constexpr int64_t kSquareSums = 256;
 
