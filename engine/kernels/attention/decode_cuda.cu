@@ -1,13 +1,14 @@
-#include "engine/kernels/device/decode_launchers.h"
+#include "engine/kernels/device/cuda_decode_ops.h"
 #include "engine/kernels/device/numbers.cuh"
+#include "engine/kernels/device/rows.cuh"
 
 namespace fulcrum::kernels::cuda {
 namespace {
 
 constexpr int kThreads = 128, kWarps = kThreads / 32;
-constexpr int kLanes = 8;                      // that share a key
-constexpr int kKeys = kThreads / kLanes;       // at a time
-constexpr int kHeadsAtATime = 4;               // that one look at a key serves
+constexpr int kLanes = 8;                 // that share a key
+constexpr int kKeys = kThreads / kLanes;  // at a time
+constexpr int kHeadsAtATime = 4;          // that one look at a key serves
 constexpr int kTile = kAttentionTile;
 
 // The softmax of some positions: the largest score, the sum of e^(scale (score - largest)), and the values
@@ -36,7 +37,9 @@ __device__ float joined(float all, float next, const Join& by) {
 template <class T>
 struct Heads {
   __device__ Heads(const AttendRows& in, const DecodeRow& row)
-      : in(in), row(row), group(static_cast<int>(in.heads / in.cache.kv_heads)),
+      : in(in),
+        row(row),
+        group(static_cast<int>(in.heads / in.cache.kv_heads)),
         stride(static_cast<int>(in.cache.head_stride)) {
     queries = dynamic_shared<float>();
     weights = queries + group * stride;
@@ -74,8 +77,8 @@ size_t shared_bytes(int64_t group, int64_t stride) {
 template <class T>
 __device__ void begin(const Heads<T>& h) {
   const int64_t dim = h.in.cache.head_dim;
-  const float* query = h.in.qkv + (blockIdx.y * (h.in.heads + 2 * h.in.cache.kv_heads) +
-                                   int64_t{blockIdx.x} * h.group) * dim;
+  const float* query =
+      h.in.qkv + (blockIdx.y * (h.in.heads + 2 * h.in.cache.kv_heads) + int64_t{blockIdx.x} * h.group) * dim;
   for (int i = threadIdx.x; i < h.group * h.stride; i += kThreads) {
     const int head = i / h.stride, at = i % h.stride;
     h.queries[i] = at < dim ? query[head * dim + at] : 0.0f;
@@ -109,7 +112,7 @@ __device__ void score(const Heads<T>& h, int64_t first, int n) {
 #pragma unroll
       for (int j = 0; j < kHeadsAtATime; ++j) {
         for (int other = kLanes / 2; other > 0; other /= 2)
-          sum[j] += __shfl_xor_sync(0xFFFFFFFFu, sum[j], other);
+          sum[j] += __shfl_xor_sync(kAllLanes, sum[j], other);
         if (lane == 0 && p < n && head + j < h.group) h.weights[(head + j) * kTile + p] = sum[j];
       }
     }
@@ -125,13 +128,12 @@ __device__ void weigh(const Heads<T>& h, int n) {
     Softmax tile;
     for (int p = lane; p < n; p += 32) tile.largest = max(tile.largest, weights[p]);
     for (int other = 16; other > 0; other /= 2)
-      tile.largest = max(tile.largest, __shfl_xor_sync(0xFFFFFFFFu, tile.largest, other));
+      tile.largest = max(tile.largest, __shfl_xor_sync(kAllLanes, tile.largest, other));
     for (int p = lane; p < n; p += 32) {
       weights[p] = exp_fp32(__fmul_rn(weights[p] - tile.largest, h.in.scale));
       tile.sum += weights[p];
     }
-    for (int other = 16; other > 0; other /= 2)
-      tile.sum += __shfl_xor_sync(0xFFFFFFFFu, tile.sum, other);
+    for (int other = 16; other > 0; other /= 2) tile.sum += __shfl_xor_sync(kAllLanes, tile.sum, other);
     if (lane == 0) h.by[head] = join(h.all[head], tile, h.in.scale);
   }
 }
@@ -154,7 +156,8 @@ __device__ void add_values(const Heads<T>& h, int64_t first, int n) {
 
 template <class T>
 __device__ void store(const AttendRows& in, int64_t row, int64_t head, int at, float value) {
-  static_cast<T*>(in.out)[(row * in.heads + head) * in.cache.head_dim + at] = from_fp32<T>(value);
+  T* out = static_cast<T*>(in.out);
+  out[(row * in.heads + head) * in.cache.head_dim + at] = as(value, out);
 }
 
 // A block for a kv head (x) and a row (y): for one tile (z) where tiles run side by side, else for all.
@@ -223,8 +226,7 @@ int attend(const AttendRows& in, DeviceStream stream) {
                                                             stream, in);
   }
   const dim3 grid(kv_heads, rows, static_cast<unsigned>(in.tiles));
-  const int error =
-      launch_with_shared<attend_kernel<T, Out, true>>(grid, dim3(kThreads), shared, stream, in);
+  const int error = launch_with_shared<attend_kernel<T, Out, true>>(grid, dim3(kThreads), shared, stream, in);
   if (error != 0) return error;
   return launch<join_kernel<Out>>(dim3(static_cast<unsigned>(in.heads), rows), dim3(64), stream, in);
 }

@@ -17,10 +17,10 @@ std::optional<Cublas> open_library() {
   void* library = ::dlopen("libcublas.so.13", RTLD_NOW | RTLD_LOCAL);
   if (library == nullptr) return std::nullopt;
   Cublas c{};
-  const bool all = find(library, "cublasCreate_v2", c.create) && find(library, "cublasDestroy_v2", c.destroy) &&
-                   find(library, "cublasSetStream_v2", c.set_stream) &&
-                   find(library, "cublasSetWorkspace_v2", c.set_workspace) &&
-                   find(library, "cublasGemmEx", c.gemm);
+  const bool all =
+      find(library, "cublasCreate_v2", c.create) && find(library, "cublasDestroy_v2", c.destroy) &&
+      find(library, "cublasSetStream_v2", c.set_stream) &&
+      find(library, "cublasSetWorkspace_v2", c.set_workspace) && find(library, "cublasGemmEx", c.gemm);
   return all ? std::optional(c) : std::nullopt;
 }
 

@@ -9,10 +9,10 @@ namespace fulcrum::kernels::cuda {
 
 struct Cublas {
   using Handle = void*;
-  static constexpr int kNotTransposed = 0, kTransposed = 1;                   // cublasOperation_t
-  static constexpr int kFp32 = 0, kBf16 = 14;                                 // cudaDataType
-  static constexpr int kComputeFp32 = 68, kComputeFp32Strictly = 69;          // cublasComputeType_t
-  static constexpr int kDefaultAlgorithm = -1;                                // cublasGemmAlgo_t
+  static constexpr int kNotTransposed = 0, kTransposed = 1;           // cublasOperation_t
+  static constexpr int kFp32 = 0, kBf16 = 14;                         // cudaDataType
+  static constexpr int kComputeFp32 = 68, kComputeFp32Strictly = 69;  // cublasComputeType_t
+  static constexpr int kDefaultAlgorithm = -1;                        // cublasGemmAlgo_t
   // Statuses are its own numbers; here they begin after those of the CUDA runtime.
   static constexpr int kErrors = 100000, kNotThere = kErrors - 1;
 

@@ -7,10 +7,14 @@
 #include <memory>
 
 #include "engine/kernels/device/cublas.h"
-#include "engine/kernels/device/decode_launchers.h"
+#include "engine/kernels/device/cuda_decode_ops.h"
+#include "engine/kernels/device/cuda_ops.h"
 
-namespace fulcrum::kernels::cuda {
+namespace fulcrum::kernels {
 namespace {
+
+using cuda::Cublas;
+using cuda::cublas;
 
 // Up to here a product is bound by reading the weights, which the own kernel does once.
 constexpr int64_t kOwnRows = 8;
@@ -66,7 +70,8 @@ int begin_capture(DeviceStream stream) {
 }
 int end_capture(DeviceStream stream, DeviceGraph* graph) {
   cudaGraph_t recorded = nullptr;
-  if (const int error = noted(cudaStreamEndCapture(of(stream), &recorded)); error != cudaSuccess) return error;
+  if (const int error = noted(cudaStreamEndCapture(of(stream), &recorded)); error != cudaSuccess)
+    return error;
   cudaGraphExec_t ready = nullptr;
   const int error = noted(cudaGraphInstantiate(&ready, recorded, 0));
   static_cast<void>(cudaGraphDestroy(recorded));
@@ -111,50 +116,49 @@ void destroy_products(DeviceProducts products) { delete static_cast<Products*>(p
 // cuBLAS counts columns first: y^T = W x^T, where W's rows are its columns.
 int product(DeviceProducts products, const Product& in, DeviceStream stream) {
   const Cublas::Handle handle = static_cast<Products*>(products)->handle;
-  if (in.fixed_order || in.rows <= kOwnRows || handle == nullptr) return product_rows(in, stream);
+  if (in.fixed_order || in.rows <= kOwnRows || handle == nullptr) return cuda::product_rows(in, stream);
   const int type = in.type == ActivationType::kBf16 ? Cublas::kBf16 : Cublas::kFp32;
-  const int compute =
-      in.type == ActivationType::kBf16 ? Cublas::kComputeFp32 : Cublas::kComputeFp32Strictly;
+  const int compute = in.type == ActivationType::kBf16 ? Cublas::kComputeFp32 : Cublas::kComputeFp32Strictly;
   const float one = 1, kept = in.add ? 1.0f : 0.0f;
   const int inputs = static_cast<int>(in.inputs), outputs = static_cast<int>(in.outputs);
   return of_cublas(cublas()->gemm(handle, Cublas::kTransposed, Cublas::kNotTransposed, outputs,
-                                  static_cast<int>(in.rows), inputs, &one, in.weights, type, inputs, in.x, type,
-                                  inputs, &kept, in.y, Cublas::kFp32, outputs, compute,
+                                  static_cast<int>(in.rows), inputs, &one, in.weights, type, inputs, in.x,
+                                  type, inputs, &kept, in.y, Cublas::kFp32, outputs, compute,
                                   Cublas::kDefaultAlgorithm));
 }
 
+constexpr DecodeKernels kKernels = {.error_text = error_text,
+                                    .use_device = use_device,
+                                    .allocate = allocate,
+                                    .free = free_memory_of,
+                                    .allocate_host = allocate_host,
+                                    .free_host = free_host,
+                                    .free_memory = free_memory,
+                                    .make_stream = make_stream,
+                                    .destroy_stream = destroy_stream,
+                                    .upload = copy_bytes<cudaMemcpyHostToDevice>,
+                                    .download = copy_bytes<cudaMemcpyDeviceToHost>,
+                                    .copy = copy_bytes<cudaMemcpyDeviceToDevice>,
+                                    .clear = clear,
+                                    .synchronise = synchronise,
+                                    .begin_capture = begin_capture,
+                                    .end_capture = end_capture,
+                                    .launch = launch_graph,
+                                    .destroy_graph = destroy_graph,
+                                    .make_products = make_products,
+                                    .destroy_products = destroy_products,
+                                    .product = product,
+                                    .embed = cuda::embed_rows,
+                                    .rope_and_store = cuda::rope_and_store,
+                                    .attend = cuda::attend_rows,
+                                    .draw = cuda::draw_rows,
+                                    .rmsnorm = cuda::rmsnorm,
+                                    .swiglu = cuda::swiglu};
+
 }  // namespace
 
-DecodeKernels decode_kernels(const DeviceKernels& rows) {
-  return {.error_text = error_text,
-          .use_device = use_device,
-          .allocate = allocate,
-          .free = free_memory_of,
-          .allocate_host = allocate_host,
-          .free_host = free_host,
-          .free_memory = free_memory,
-          .make_stream = make_stream,
-          .destroy_stream = destroy_stream,
-          .upload = copy_bytes<cudaMemcpyHostToDevice>,
-          .download = copy_bytes<cudaMemcpyDeviceToHost>,
-          .copy = copy_bytes<cudaMemcpyDeviceToDevice>,
-          .clear = clear,
-          .synchronise = synchronise,
-          .begin_capture = begin_capture,
-          .end_capture = end_capture,
-          .launch = launch_graph,
-          .destroy_graph = destroy_graph,
-          .make_products = make_products,
-          .destroy_products = destroy_products,
-          .product = product,
-          .embed = embed_rows,
-          .rope_and_store = rope_and_store,
-          .attend = attend_rows,
-          .draw = draw_rows,
-          .rmsnorm = rows.rmsnorm,
-          .swiglu = rows.swiglu};
-}
+const DecodeKernels& cuda_decode_kernels() { return kKernels; }
 
-}  // namespace fulcrum::kernels::cuda
+}  // namespace fulcrum::kernels
 
 #endif

@@ -41,9 +41,9 @@ struct DecodeSlot {
   double uniforms[kSlotDraws] = {};  // of the next draws
   double top_p = 1, min_p = 0;       // 1 and 0: off
   float temperature = 1;
-  int32_t greedy = 0;  // then `temperature` is 1
-  int32_t top_k = 0;   // 0: off
-  int32_t remaining = 0;             // tokens it may draw yet; it ends with the last
+  int32_t greedy = 0;                  // then `temperature` is 1
+  int32_t top_k = 0;                   // 0: off
+  int32_t remaining = 0;               // tokens it may draw yet; it ends with the last
   int32_t endings[kSlotEndings] = {};  // tokens that end it; -1: none
   int32_t drawn = 0;
   int32_t failed = 0;  // logits were not finite: nothing was drawn, the sequence has ended
@@ -129,8 +129,8 @@ struct DrawRows {
   int64_t count = 0, vocabulary = 0;
   DecodeRow* rows = nullptr;
   DecodeSlot* slots = nullptr;
-  float* part_max = nullptr;    // [count, ceil(vocabulary / kDrawPart)]
-  int32_t* part_id = nullptr;   // the same
+  float* part_max = nullptr;     // [count, ceil(vocabulary / kDrawPart)]
+  int32_t* part_id = nullptr;    // the same
   double* block_sums = nullptr;  // [count, ceil(vocabulary / kSoftmaxBlock)]
 };
 

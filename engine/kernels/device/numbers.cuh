@@ -11,17 +11,6 @@ namespace fulcrum::kernels::cuda {
 __device__ __forceinline__ float to_fp32(float x) { return x; }
 __device__ __forceinline__ float to_fp32(__nv_bfloat16 x) { return __bfloat162float(x); }
 
-template <class T>
-__device__ __forceinline__ T from_fp32(float x);
-template <>
-__device__ __forceinline__ float from_fp32<float>(float x) {
-  return x;
-}
-template <>
-__device__ __forceinline__ __nv_bfloat16 from_fp32<__nv_bfloat16>(float x) {
-  return __float2bfloat16_rn(x);
-}
-
 // kCount numbers that lie on a border of their own size, by 16-byte loads where they fill any.
 template <int kCount>
 __device__ __forceinline__ void load(const float* from, float* to) {

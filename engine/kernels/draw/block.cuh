@@ -3,10 +3,11 @@
 
 #include "engine/kernels/device/decode_table.h"
 #include "engine/kernels/device/numbers.cuh"
+#include "engine/kernels/device/rows.cuh"
 
 namespace fulcrum::kernels::cuda {
 
-inline constexpr int kDrawThreads = 512, kDrawWarps = kDrawThreads / 32;
+inline constexpr int kDrawThreads = kLargestBlock, kDrawWarps = kDrawThreads / 32;
 
 struct LogitsRow {
   const float* logits;
@@ -30,30 +31,14 @@ __device__ inline float score_of(uint32_t order) {
 
 // What is counted over the vocabulary.
 struct Tally {
-  double mass = 0;
-  int64_t count = 0;
+  double mass = 0, count = 0;
 };
 
-// The sum over a block's threads, for all of them: lanes by halves, then warps in order.
-__device__ inline Tally add_up(Tally mine) {
-  __shared__ double masses[kDrawWarps];
-  __shared__ int64_t counts[kDrawWarps];
-  for (int other = 16; other > 0; other /= 2) {
-    mine.mass += __shfl_xor_sync(0xFFFFFFFFu, mine.mass, other);
-    mine.count += __shfl_xor_sync(0xFFFFFFFFu, mine.count, other);
-  }
-  __syncthreads();  // all have read what was added up before
-  if (threadIdx.x % 32 == 0) {
-    masses[threadIdx.x / 32] = mine.mass;
-    counts[threadIdx.x / 32] = mine.count;
-  }
-  __syncthreads();
-  Tally all;
-  for (int w = 0; w < kDrawWarps; ++w) {
-    all.mass += masses[w];
-    all.count += counts[w];
-  }
-  return all;
+// The sum over a block's threads, for all of them.
+__device__ inline Tally add_up(const Tally& mine) {
+  double sums[2] = {mine.mass, mine.count};
+  block_sums(sums);
+  return {sums[0], sums[1]};
 }
 
 }  // namespace fulcrum::kernels::cuda

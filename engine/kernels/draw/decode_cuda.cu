@@ -1,7 +1,7 @@
 // The same draw as rollout/sampler.cpp from the same logits: the largest score, then the weights' sums over
-// blocks of kSoftmaxBlock in the order of kernels::softmax_weights(), then a walk over the ids in their order.
-// The weights are not stored: a block computes those it walks again.
-#include "engine/kernels/device/decode_launchers.h"
+// blocks of kSoftmaxBlock in the order of kernels::softmax_weights(), then a walk over the ids in their
+// order. The weights are not stored: a block computes those it walks again.
+#include "engine/kernels/device/cuda_decode_ops.h"
 #include "engine/kernels/draw/block.cuh"
 #include "engine/kernels/draw/filter.cuh"
 
@@ -10,7 +10,7 @@ namespace {
 
 constexpr int kThreads = 256;
 constexpr int kBlock = kSoftmaxBlock;
-constexpr int kChains = 16;                       // of a softmax block; a lane has one
+constexpr int kChains = 16;  // of a softmax block; a lane has one
 constexpr int kBlocksAtATime = kThreads / kChains;
 
 __device__ int64_t slot_of(const DrawRows& in, int64_t i) { return in.slot == nullptr ? i : in.slot[i]; }
@@ -40,8 +40,8 @@ __global__ void best_kernel(DrawRows in) {
   for (int64_t id = begin + threadIdx.x; id < end; id += kThreads)
     best = better(best, {row.score(id), static_cast<int32_t>(id)});
   for (int other = 16; other > 0; other /= 2)
-    best = better(best, {__shfl_xor_sync(0xFFFFFFFFu, best.score, other),
-                         __shfl_xor_sync(0xFFFFFFFFu, best.id, other)});
+    best = better(
+        best, {__shfl_xor_sync(kAllLanes, best.score, other), __shfl_xor_sync(kAllLanes, best.id, other)});
   __shared__ float scores[kThreads / 32];
   __shared__ int32_t ids[kThreads / 32];
   if (threadIdx.x % 32 == 0) {
@@ -72,7 +72,7 @@ __global__ void block_sums_kernel(DrawRows in) {
   const int64_t end = min((block + 1) * kBlock, row.n);
   float sum = 0;
   for (int64_t id = block * kBlock + threadIdx.x % kChains; id < end; id += kChains) sum += row.weight(id);
-  for (int other = kChains / 2; other > 0; other /= 2) sum += __shfl_xor_sync(0xFFFFFFFFu, sum, other);
+  for (int other = kChains / 2; other > 0; other /= 2) sum += __shfl_xor_sync(kAllLanes, sum, other);
   if (threadIdx.x % kChains == 0 && block < blocks_of(in)) in.block_sums[i * blocks_of(in) + block] = sum;
 }
 
@@ -154,7 +154,7 @@ __device__ void sum_kept(const Walk& walk, const Kept& kept) {
       const float weight = walk.row.weight(id);
       if (kept.holds(walk.row, id, weight)) sum += weight;
     }
-    for (int other = 16; other > 0; other /= 2) sum += __shfl_xor_sync(0xFFFFFFFFu, sum, other);
+    for (int other = 16; other > 0; other /= 2) sum += __shfl_xor_sync(kAllLanes, sum, other);
     if (threadIdx.x % 32 == 0) walk.sums[block] = sum;
   }
 }

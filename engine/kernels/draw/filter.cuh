@@ -8,7 +8,7 @@
 namespace fulcrum::kernels::cuda {
 
 struct Kept {
-  uint32_t least = 0;           // order_of the worst score that stays
+  uint32_t least = 0;             // order_of the worst score that stays
   int64_t last_tied = INT64_MAX;  // of those with just that score, the ids up to this one
   double min_p = 0;
 
@@ -34,7 +34,7 @@ __device__ inline Tally at_least(const LogitsRow& row, const Kept& kept, uint32_
 }
 
 // Those with just the score `order` and an id up to `last`.
-__device__ inline int64_t tied_until(const LogitsRow& row, const Kept& kept, uint32_t order, int64_t last) {
+__device__ inline double tied_until(const LogitsRow& row, const Kept& kept, uint32_t order, int64_t last) {
   Tally mine;
   for (int64_t i = threadIdx.x; i <= min(last, row.n - 1); i += kDrawThreads)
     mine.count += order_of(row.score(i)) == order && kept.holds(order, i);
@@ -62,11 +62,11 @@ __device__ inline void keep_top_p(const LogitsRow& row, double p, Kept& kept) {
   const double wanted = p * at_least(row, kept, 0).mass;
   const uint32_t order = highest(row, kept, [&](const Tally& t) { return t.mass >= wanted; });
   const Tally better = at_least(row, kept, order + 1), all = at_least(row, kept, order);
-  const int64_t tied = all.count - better.count;
+  const double tied = all.count - better.count;
   if (tied > 1) {
     const double weight = exp_fp32(score_of(order) - row.largest);
-    int64_t stay = 1;
-    while (stay < tied && better.mass + static_cast<double>(stay) * weight < wanted) ++stay;
+    double stay = 1;
+    while (stay < tied && better.mass + stay * weight < wanted) ++stay;
     int64_t low = -1, high = row.n - 1;  // fewer than `stay` up to `low`, as many up to `high`
     while (high - low > 1) {
       const int64_t middle = low + (high - low) / 2;

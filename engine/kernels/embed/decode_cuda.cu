@@ -1,4 +1,4 @@
-#include "engine/kernels/device/decode_launchers.h"
+#include "engine/kernels/device/cuda_decode_ops.h"
 #include "engine/kernels/device/numbers.cuh"
 
 namespace fulcrum::kernels::cuda {

@@ -1,5 +1,6 @@
-#include "engine/kernels/device/decode_launchers.h"
+#include "engine/kernels/device/cuda_decode_ops.h"
 #include "engine/kernels/device/numbers.cuh"
+#include "engine/kernels/device/rows.cuh"
 
 namespace fulcrum::kernels::cuda {
 namespace {
@@ -9,7 +10,8 @@ constexpr int kOutputs = 4;  // of a warp, so that a number of x that was loaded
 
 // A warp's lanes take kVector inputs at a time and add them in chains of fused multiply-adds; then lanes are
 // added by halves. That order hangs on the number of inputs alone. Rows past the last read the last and are
-// not written. Blocks of one part of the weights lie side by side in x, so that their loads meet in the cache.
+// not written. Blocks of one part of the weights lie side by side in x, so that their loads meet in the
+// cache.
 template <class T, int kRows, int kVector>
 __global__ void product_kernel(Product in) {
   const int lane = threadIdx.x % 32;
@@ -45,7 +47,7 @@ __global__ void product_kernel(Product in) {
 #pragma unroll
     for (int r = 0; r < kRows; ++r) {
       float sum = sums[o][r];
-      for (int other = 16; other > 0; other /= 2) sum += __shfl_xor_sync(0xFFFFFFFFu, sum, other);
+      for (int other = 16; other > 0; other /= 2) sum += __shfl_xor_sync(kAllLanes, sum, other);
       if (lane != 0 || first_row + r >= in.rows || first + o >= in.outputs) continue;
       float* y = in.y + (first_row + r) * in.outputs + first + o;
       *y = in.add ? *y + sum : sum;

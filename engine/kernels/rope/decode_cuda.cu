@@ -1,5 +1,6 @@
-#include "engine/kernels/device/decode_launchers.h"
+#include "engine/kernels/device/cuda_decode_ops.h"
 #include "engine/kernels/device/numbers.cuh"
+#include "engine/kernels/device/rows.cuh"
 
 namespace fulcrum::kernels::cuda {
 namespace {
@@ -47,9 +48,9 @@ __global__ void rope_and_store_kernel(RopeAndStore in) {
       }
       to = key_of<T>(in, row, kv_head);
     }
-    to[i] = from_fp32<T>(a);
-    to[i + half] = from_fp32<T>(b);
-    if (i < c.head_stride - c.head_dim) to[c.head_dim + i] = from_fp32<T>(0.0f);
+    to[i] = as(a, to);
+    to[i + half] = as(b, to);
+    if (i < c.head_stride - c.head_dim) to[c.head_dim + i] = as(0.0f, to);
   }
 }
 

@@ -4,7 +4,9 @@
 
 #include "engine/kernels/device/decode_table.h"
 
-namespace fulcrum::kernels::cuda {
+namespace fulcrum::kernels {
+
+namespace cuda {
 
 int embed_rows(const EmbedRows& in, DeviceStream stream);
 int rope_and_store(const RopeAndStore& in, DeviceStream stream);
@@ -15,7 +17,9 @@ int draw_rows(const DrawRows& in, DeviceStream stream);
 inline constexpr int64_t kProductRows = 16;
 int product_rows(const Product& in, DeviceStream stream);
 
-// The table of a CUDA device; norms and gates are the learner's. Of cuda_decode_table.cu, in the plugin alone.
-DecodeKernels decode_kernels(const DeviceKernels& rows);
+}  // namespace cuda
 
-}  // namespace fulcrum::kernels::cuda
+// Of the device's own memory, streams and graphs: in the plugin alone.
+const DecodeKernels& cuda_decode_kernels();
+
+}  // namespace fulcrum::kernels
