@@ -15,6 +15,10 @@ if(kernel_sources)
   fulcrum_cuda_on_host(${kernel_sources})
   add_library(engine_kernels_on_host STATIC EXCLUDE_FROM_ALL ${kernel_sources})
   target_link_libraries(engine_kernels_on_host PUBLIC cuda_on_host engine_kernels PRIVATE fulcrum_warnings)
+  # They load and store several numbers at once, which CUDA's compiler allows; its pragmas are its own.
+  target_compile_options(engine_kernels_on_host PRIVATE -fno-strict-aliasing -Wno-unknown-pragmas)
+  file(GLOB kernel_tests CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/tests/unit/engine/kernels/cuda/*_test.cpp)
+  fulcrum_test(unit_cuda_kernels SOURCES ${kernel_tests} LINK engine_kernels_on_host LABEL unit)
 endif()
 
 set(shim_test ${PROJECT_SOURCE_DIR}/tests/unit/support/cuda_on_host_test.cu)

@@ -12,6 +12,8 @@
 // host thread launches on its own.
 #pragma once
 
+#include <math.h>  // the functions without std::, as CUDA has them
+
 #include <algorithm>
 #include <bit>
 #include <cmath>
@@ -318,7 +320,7 @@ inline __nv_bfloat16 __ushort_as_bfloat16(unsigned short x) { return {x}; }
 // The little of the runtime that launching code names.
 using cudaError_t = int;
 using cudaStream_t = void*;
-inline constexpr cudaError_t cudaSuccess = 0;
+inline constexpr cudaError_t cudaSuccess = 0, cudaErrorInvalidValue = 1;
 inline const char* cudaGetErrorString(cudaError_t error) {
   return error == 0 ? "no error" : "unspecified launch failure";
 }

@@ -37,7 +37,8 @@ struct JsDivergence {
   template <class T>
   FULCRUM_GENERATOR T gradient(T l) const {
     using std::exp;
-    return exp(l) * slope(finite(l));
+    // The scale last: it would carry the slope at -infinity out of range, and 0 times that is no number.
+    return T(scale) * (exp(l) * JsDivergence{}.slope(finite(l)));
   }
   // log((1 + e^-m)/(1 + e^-l)); near each other by the ratio less 1.
   double slope_difference(double l, double m) const {

@@ -1,5 +1,5 @@
-// The functions of the CUDA kernels' folders, one a member of DeviceKernels (table.h says what each does), and
-// the table of them. Called by cuda_table.cu, and by tests over the emulation. Thread-safe.
+// The functions of the CUDA kernels' folders, one a member of DeviceKernels (table.h says what each does),
+// and the table of them. Called by cuda_table.cu, and by tests over the emulation. Thread-safe.
 #pragma once
 
 #include <cstdint>

@@ -56,8 +56,7 @@ __device__ __forceinline__ T block_sum(T value) {
 
 // The largest of all threads, in all threads; NaN counts for nothing.
 __device__ __forceinline__ float block_max(float value) {
-  for (int step = 16; step > 0; step /= 2)
-    value = fmaxf(value, __shfl_xor_sync(kAllLanes, value, step));
+  for (int step = 16; step > 0; step /= 2) value = fmaxf(value, __shfl_xor_sync(kAllLanes, value, step));
   const unsigned warps = blockDim.x / 32, warp = threadIdx.x / 32, lane = threadIdx.x % 32;
   if (warps == 1) return value;
   __shared__ float of_warp[kLargestBlock / 32];
@@ -65,8 +64,7 @@ __device__ __forceinline__ float block_max(float value) {
   if (lane == 0) of_warp[warp] = value;
   __syncthreads();
   value = of_warp[lane < warps ? lane : 0];
-  for (int step = 16; step > 0; step /= 2)
-    value = fmaxf(value, __shfl_xor_sync(kAllLanes, value, step));
+  for (int step = 16; step > 0; step /= 2) value = fmaxf(value, __shfl_xor_sync(kAllLanes, value, step));
   return value;
 }
 
@@ -80,12 +78,15 @@ struct Quad {
   float of[4];
 };
 
+__device__ __forceinline__ Quad load_four(const float* x) {
+  const float4 v = *reinterpret_cast<const float4*>(x);
+  return {{v.x, v.y, v.z, v.w}};
+}
+
 // x[at ... at + 3] of n; what is past the end reads as `past`.
-__device__ __forceinline__ Quad load_quad(const float* x, int64_t at, int64_t n, bool vector, float past = 0) {
-  if (vector && at + 4 <= n) {
-    const float4 v = *reinterpret_cast<const float4*>(x + at);
-    return {{v.x, v.y, v.z, v.w}};
-  }
+__device__ __forceinline__ Quad load_quad(const float* x, int64_t at, int64_t n, bool vector,
+                                          float past = 0) {
+  if (vector && at + 4 <= n) return load_four(x + at);
   Quad quad;
 #pragma unroll
   for (int j = 0; j < 4; ++j) quad.of[j] = at + j < n ? x[at + j] : past;

@@ -11,7 +11,8 @@ constexpr size_t kMostShared = 48 << 10;
 // its sums of the weights' gradients are its own.
 template <class T>
 __global__ void __launch_bounds__(kLargestBlock)
-    rmsnorm_gradient_rows(NormRows in, const float* dy, T* y, float* dx, float* d_weight_blocks, bool shared) {
+    rmsnorm_gradient_rows(NormRows in, const float* dy, T* y, float* dx, float* d_weight_blocks,
+                          bool shared) {
   const int64_t n = in.n, blocks = (in.rows + kNormGradientRows - 1) / kNormGradientRows;
   for (int64_t block = blockIdx.x; block < blocks; block += gridDim.x) {
     float* written = d_weight_blocks + block * n;
@@ -24,8 +25,8 @@ __global__ void __launch_bounds__(kLargestBlock)
       const float *x = in.x + row * n, *up = dy + row * n;
       float* through = dx + row * n;
       T* out = y + row * n;
-      const bool vector = by_fours(x) && by_fours(up) && by_fours(in.weight) && by_fours(through) &&
-                          by_fours(out);
+      const bool vector =
+          by_fours(x) && by_fours(up) && by_fours(in.weight) && by_fours(through) && by_fours(out);
       float both[2] = {};  // x^2, and dy weight x
       for_quads({x, up, in.weight}, 0, n, vector, 0, [&](int64_t, const Quad(&q)[3]) {
 #pragma unroll
@@ -68,12 +69,12 @@ int rmsnorm_backward(const NormRows& in, const float* dy, ActivationType type, v
   const size_t bytes = static_cast<size_t>(in.n + 3) / 4 * 16;
   const bool shared = bytes <= kMostShared;
   if (type == ActivationType::kBf16) {
-    return launch_with_shared<rmsnorm_gradient_rows<__nv_bfloat16>>(
-        grid, block, shared ? bytes : 0, stream, in, dy, static_cast<__nv_bfloat16*>(y), dx, d_weight_blocks,
-        shared);
+    return launch_with_shared<rmsnorm_gradient_rows<__nv_bfloat16>>(grid, block, shared ? bytes : 0, stream,
+                                                                    in, dy, static_cast<__nv_bfloat16*>(y),
+                                                                    dx, d_weight_blocks, shared);
   }
-  return launch_with_shared<rmsnorm_gradient_rows<float>>(grid, block, shared ? bytes : 0, stream, in, dy,
-                                                          static_cast<float*>(y), dx, d_weight_blocks, shared);
+  return launch_with_shared<rmsnorm_gradient_rows<float>>(
+      grid, block, shared ? bytes : 0, stream, in, dy, static_cast<float*>(y), dx, d_weight_blocks, shared);
 }
 
 }  // namespace fulcrum::kernels::cuda

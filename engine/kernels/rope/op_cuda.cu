@@ -31,8 +31,8 @@ __global__ void __launch_bounds__(kItemThreads) rope_items(RopeRows in, bool vec
 
 int rope(const RopeRows& in, DeviceStream stream) {
   const int64_t half = in.head_dim / 2, a_head = (half + 3) / 4;
-  const bool vector = half % 4 == 0 && in.stride % 4 == 0 && by_fours(in.x) && by_fours(in.cosines) &&
-                      by_fours(in.sines);
+  const bool vector =
+      half % 4 == 0 && in.stride % 4 == 0 && by_fours(in.x) && by_fours(in.cosines) && by_fours(in.sines);
   return launch<rope_items>(item_blocks(in.rows * in.heads * a_head), kItemThreads, stream, in, vector);
 }
 

@@ -7,8 +7,8 @@ namespace {
 
 // A thread for each four outputs of a row.
 template <class T>
-__global__ void __launch_bounds__(kItemThreads) swiglu_items(const float* gate_up, int64_t rows, int64_t n,
-                                                             bool vector, T* y) {
+__global__ void __launch_bounds__(kItemThreads)
+    swiglu_items(const float* gate_up, int64_t rows, int64_t n, bool vector, T* y) {
   const int64_t a_row = (n + 3) / 4;
   for (int64_t item = first_item(); item < rows * a_row; item += item_step()) {
     const int64_t row = item / a_row, at = (item - row * a_row) * 4;

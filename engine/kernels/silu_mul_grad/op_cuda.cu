@@ -34,10 +34,9 @@ __global__ void __launch_bounds__(kItemThreads)
 template <class T>
 int launch_gradient(const float* gate_up, const float* dy, int64_t rows, int64_t n, float* d_gate_up, T* y,
                     DeviceStream stream) {
-  const bool vector =
-      n % 4 == 0 && by_fours(gate_up) && by_fours(dy) && by_fours(d_gate_up) && by_fours(y);
-  return launch<swiglu_gradient_items<T>>(item_blocks(rows * ((n + 3) / 4)), kItemThreads, stream, gate_up, dy,
-                                          rows, n, vector, d_gate_up, y);
+  const bool vector = n % 4 == 0 && by_fours(gate_up) && by_fours(dy) && by_fours(d_gate_up) && by_fours(y);
+  return launch<swiglu_gradient_items<T>>(item_blocks(rows * ((n + 3) / 4)), kItemThreads, stream, gate_up,
+                                          dy, rows, n, vector, d_gate_up, y);
 }
 
 }  // namespace
