@@ -36,9 +36,9 @@ __device__ float joined(float all, float next, const Join& by) {
 // A block's row and the query heads that share a kv head, and its shared memory.
 template <class T>
 struct Heads {
-  __device__ Heads(const AttendRows& in, const DecodeRow& row)
-      : in(in),
-        row(row),
+  __device__ Heads(const AttendRows& all_rows, const DeviceRow& its_row)
+      : in(all_rows),
+        row(its_row),
         group(static_cast<int>(in.heads / in.cache.kv_heads)),
         stride(static_cast<int>(in.cache.head_stride)) {
     queries = dynamic_shared<float>();
@@ -60,7 +60,7 @@ struct Heads {
   }
 
   const AttendRows& in;
-  const DecodeRow& row;
+  const DeviceRow& row;
   int group, stride;
   float* queries;  // [group][stride]
   float* weights;  // [group][kTile]: scores, then what they weigh
@@ -111,9 +111,10 @@ __device__ void score(const Heads<T>& h, int64_t first, int n) {
       }
 #pragma unroll
       for (int j = 0; j < kHeadsAtATime; ++j) {
+        if (head + j >= h.group) break;
         for (int other = kLanes / 2; other > 0; other /= 2)
           sum[j] += __shfl_xor_sync(kAllLanes, sum[j], other);
-        if (lane == 0 && p < n && head + j < h.group) h.weights[(head + j) * kTile + p] = sum[j];
+        if (lane == 0 && p < n) h.weights[(head + j) * kTile + p] = sum[j];
       }
     }
   }
@@ -163,7 +164,7 @@ __device__ void store(const AttendRows& in, int64_t row, int64_t head, int at, f
 // A block for a kv head (x) and a row (y): for one tile (z) where tiles run side by side, else for all.
 template <class T, class Out, bool kSideBySide>
 __global__ void attend_kernel(AttendRows in) {
-  const DecodeRow row = in.rows[blockIdx.y];
+  const DeviceRow row = in.rows[blockIdx.y];
   if (!row.live) return;
   const int64_t positions = row.position + 1;
   const int64_t tiles = (positions + kTile - 1) / kTile;
@@ -200,7 +201,7 @@ __global__ void attend_kernel(AttendRows in) {
 // Joins the tiles of a head (x) of a row (y), in order.
 template <class Out>
 __global__ void join_kernel(AttendRows in) {
-  const DecodeRow row = in.rows[blockIdx.y];
+  const DeviceRow row = in.rows[blockIdx.y];
   if (!row.live) return;
   const int64_t tiles = row.position / kTile + 1, stride = in.cache.head_stride;
   const float* parts = in.parts + (int64_t{blockIdx.y} * in.heads + blockIdx.x) * in.tiles * (stride + 2);

@@ -3,7 +3,7 @@
 // place; policy/decode/device calls them.
 //
 // A step runs `count` rows, a row being one token of one sequence, through the model. Whatever a step changes
-// lies in the device's memory (DecodeRow, DecodeSlot), so that one recorded step serves all: nothing that
+// lies in the device's memory (DeviceRow, DeviceSlot), so that one recorded step serves all: nothing that
 // changes is an argument. Rows that are not live are passed over.
 //
 // Pointers are into the device's memory unless a comment says otherwise. Kernels put their work on `stream`,
@@ -26,7 +26,7 @@ using DeviceProducts = void*;  // what products need beside a stream
 inline constexpr int kDeviceOutOfMemory = 2;  // the error for it
 
 // One token of one sequence.
-struct DecodeRow {
+struct DeviceRow {
   int32_t token = 0;
   int32_t position = 0;
   int32_t table = 0;  // the sequence's row of the page tables
@@ -37,7 +37,7 @@ inline constexpr int kSlotDraws = 16;  // tokens a slot may draw between two loo
 inline constexpr int kSlotEndings = 8;
 
 // How a sequence draws its tokens, when it ends, and what it drew since the host looked.
-struct DecodeSlot {
+struct DeviceSlot {
   double uniforms[kSlotDraws] = {};  // of the next draws
   double top_p = 1, min_p = 0;       // 1 and 0: off
   float temperature = 1;
@@ -66,7 +66,7 @@ struct PagedCache {
 
 // hidden: [count, n]. The rows of dead tokens stay as they are.
 struct EmbedRows {
-  const DecodeRow* rows = nullptr;
+  const DeviceRow* rows = nullptr;
   int64_t count = 0, n = 0;
   const void* embedding = nullptr;  // [vocabulary, n] of `type`
   ActivationType type = ActivationType::kF32;
@@ -89,7 +89,7 @@ struct Product {
 // Adds the biases, rotates queries and keys, and puts keys and values into the pages: one kernel, as all
 // three read the same numbers. Queries stay in qkv.
 struct RopeAndStore {
-  const DecodeRow* rows = nullptr;
+  const DeviceRow* rows = nullptr;
   int64_t count = 0;
   float* qkv = nullptr;         // [count, (heads + 2 kv_heads) head_dim]
   const float* bias = nullptr;  // [(heads + 2 kv_heads) head_dim], or null
@@ -104,7 +104,7 @@ struct RopeAndStore {
 inline constexpr int kAttentionTile = 256;
 
 struct AttendRows {
-  const DecodeRow* rows = nullptr;
+  const DeviceRow* rows = nullptr;
   int64_t count = 0;
   const float* qkv = nullptr;  // as RopeAndStore left it
   int64_t heads = 0, layer = 0;
@@ -127,8 +127,8 @@ struct DrawRows {
   const int32_t* logits_row = nullptr;  // [count] which of them; null: row i
   const int32_t* slot = nullptr;        // [count] which row and slot; null: i
   int64_t count = 0, vocabulary = 0;
-  DecodeRow* rows = nullptr;
-  DecodeSlot* slots = nullptr;
+  DeviceRow* rows = nullptr;
+  DeviceSlot* slots = nullptr;
   float* part_max = nullptr;     // [count, ceil(vocabulary / kDrawPart)]
   int32_t* part_id = nullptr;    // the same
   double* block_sums = nullptr;  // [count, ceil(vocabulary / kSoftmaxBlock)]

@@ -14,7 +14,7 @@ constexpr int kChains = 16;  // of a softmax block; a lane has one
 constexpr int kBlocksAtATime = kThreads / kChains;
 
 __device__ int64_t slot_of(const DrawRows& in, int64_t i) { return in.slot == nullptr ? i : in.slot[i]; }
-__device__ LogitsRow logits_of(const DrawRows& in, int64_t i, const DecodeSlot& slot) {
+__device__ LogitsRow logits_of(const DrawRows& in, int64_t i, const DeviceSlot& slot) {
   const int64_t row = in.logits_row == nullptr ? i : in.logits_row[i];
   return {in.logits + row * in.vocabulary, in.vocabulary, slot.temperature, -INFINITY};
 }
@@ -160,7 +160,7 @@ __device__ void sum_kept(const Walk& walk, const Kept& kept) {
 }
 
 // Writes a drawn token down and ends the sequence where a rule says so.
-__device__ void take(DecodeRow& row, DecodeSlot& slot, int64_t id, float logp) {
+__device__ void take(DeviceRow& row, DeviceSlot& slot, int64_t id, float logp) {
   slot.ids[slot.drawn] = static_cast<int32_t>(id);
   slot.logps[slot.drawn] = logp;
   ++slot.drawn;
@@ -174,8 +174,8 @@ __device__ void take(DecodeRow& row, DecodeSlot& slot, int64_t id, float logp) {
 // A block draws for a row. What it does with all its threads hangs on the slot alone.
 __global__ void draw_kernel(DrawRows in) {
   const int64_t i = blockIdx.x, at = slot_of(in, i);
-  DecodeRow& row = in.rows[at];
-  DecodeSlot& slot = in.slots[at];
+  DeviceRow& row = in.rows[at];
+  DeviceSlot& slot = in.slots[at];
   const bool live = row.live;
   __syncthreads();  // all have looked before one ends it
   if (!live) return;

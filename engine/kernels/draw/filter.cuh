@@ -81,7 +81,7 @@ __device__ inline void keep_top_p(const LogitsRow& row, double p, Kept& kept) {
   kept.least = order;
 }
 
-__device__ inline Kept filtered(const LogitsRow& row, const DecodeSlot& slot) {
+__device__ inline Kept filtered(const LogitsRow& row, const DeviceSlot& slot) {
   Kept kept;
   kept.min_p = slot.min_p;
   if (slot.top_k > 0 && slot.top_k < row.n)

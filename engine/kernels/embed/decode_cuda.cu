@@ -8,7 +8,7 @@ constexpr int kThreads = 256;
 
 template <class T>
 __global__ void embed_kernel(EmbedRows in) {
-  const DecodeRow row = in.rows[blockIdx.x];
+  const DeviceRow row = in.rows[blockIdx.x];
   if (!row.live) return;
   const T* from = static_cast<const T*>(in.embedding) + row.token * in.n;
   float* to = in.hidden + blockIdx.x * in.n;

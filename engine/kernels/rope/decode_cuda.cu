@@ -9,7 +9,7 @@ constexpr int kThreads = 128;
 
 // Where a head's keys of the row's position lie; its values lie kv_heads heads further.
 template <class T>
-__device__ T* key_of(const RopeAndStore& in, const DecodeRow& row, int64_t kv_head) {
+__device__ T* key_of(const RopeAndStore& in, const DeviceRow& row, int64_t kv_head) {
   const PagedCache& c = in.cache;
   const int64_t page = c.tables[row.table * c.table_stride + row.position / kPagePositions];
   return static_cast<T*>(c.pages) + page * c.page_elements + in.layer * c.layer_elements +
@@ -19,7 +19,7 @@ __device__ T* key_of(const RopeAndStore& in, const DecodeRow& row, int64_t kv_he
 // A block for a row; a thread turns pairs of queries and keys and copies values.
 template <class T>
 __global__ void rope_and_store_kernel(RopeAndStore in) {
-  const DecodeRow row = in.rows[blockIdx.x];
+  const DeviceRow row = in.rows[blockIdx.x];
   if (!row.live) return;
   const PagedCache& c = in.cache;
   const int64_t half = c.head_dim / 2, all_heads = in.heads + 2 * c.kv_heads;

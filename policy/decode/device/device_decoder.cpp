@@ -9,8 +9,8 @@
 namespace fulcrum {
 namespace {
 
-using kernels::DecodeRow;
-using kernels::DecodeSlot;
+using kernels::DeviceRow;
+using kernels::DeviceSlot;
 using kernels::round_up;
 
 constexpr int64_t kRowsBetweenLooks = 8192;  // of prompts, at the stop token: parts of a second
@@ -36,9 +36,9 @@ class FirstError {
 }  // namespace
 
 struct DeviceDecoder::Device {
-  DecodeRow* rows;         // [places]
-  DecodeSlot* slots;       // [places], behind the rows: one copy sends both
-  DecodeRow* prompt_rows;  // [kChunkRows]
+  DeviceRow* rows;         // [places]
+  DeviceSlot* slots;       // [places], behind the rows: one copy sends both
+  DeviceRow* prompt_rows;  // [kChunkRows]
   int32_t* tables;         // [places, table_stride]
   int32_t* draws;          // as host_draws_
   float *cosines, *sines;  // [longest, head_dim / 2]
@@ -68,6 +68,8 @@ DeviceDecoder::DeviceDecoder(std::shared_ptr<const DeviceModel> model, const Dev
   options_.steps = std::clamp<int64_t>(options_.steps, 1, kernels::kSlotDraws - 1);
 }
 
+DeviceDecoder::~DeviceDecoder() = default;
+
 Result<std::unique_ptr<DeviceDecoder>> DeviceDecoder::create(std::shared_ptr<const DeviceModel> model,
                                                              const DeviceOptions& options, const Size& size) {
   std::unique_ptr<DeviceDecoder> decoder(new DeviceDecoder(std::move(model), options, size));
@@ -89,10 +91,10 @@ void DeviceDecoder::place(const void* memory, int64_t* bytes) {
     to = reinterpret_cast<T*>(reinterpret_cast<uintptr_t>(memory) + at);
   };
   Device& d = *device_;
-  d.state_bytes = places_room_ * static_cast<int64_t>(sizeof(DecodeRow) + sizeof(DecodeSlot));
+  d.state_bytes = places_room_ * static_cast<int64_t>(sizeof(DeviceRow) + sizeof(DeviceSlot));
   array(d.rows, d.state_bytes, 1);
-  d.slots = reinterpret_cast<DecodeSlot*>(reinterpret_cast<uintptr_t>(d.rows) +
-                                          static_cast<uintptr_t>(places_room_) * sizeof(DecodeRow));
+  d.slots = reinterpret_cast<DeviceSlot*>(reinterpret_cast<uintptr_t>(d.rows) +
+                                          static_cast<uintptr_t>(places_room_) * sizeof(DeviceRow));
   array(d.prompt_rows, kChunkRows);
   array(d.tables, places_room_ * table_stride_);
   array(d.draws, 2 * places_room_);
@@ -156,12 +158,12 @@ Status DeviceDecoder::allocate() {
   TRY(host_memory, page_locked_bytes(k, host.bytes()));
   host_memory_ = std::move(host_memory);
   auto* base = static_cast<std::byte*>(host_memory_.get());
-  host_rows_ = reinterpret_cast<DecodeRow*>(base + state);
-  host_slots_ = reinterpret_cast<DecodeSlot*>(host_rows_ + places_room_);
+  host_rows_ = reinterpret_cast<DeviceRow*>(base + state);
+  host_slots_ = reinterpret_cast<DeviceSlot*>(host_rows_ + places_room_);
   host_tables_ = reinterpret_cast<int32_t*>(base + tables);
   host_draws_ = reinterpret_cast<int32_t*>(base + draws);
-  std::uninitialized_fill_n(host_rows_, places_room_, DecodeRow{});
-  std::uninitialized_fill_n(host_slots_, places_room_, DecodeSlot{});
+  std::uninitialized_fill_n(host_rows_, places_room_, DeviceRow{});
+  std::uninitialized_fill_n(host_slots_, places_room_, DeviceSlot{});
   return ok_status();
 }
 
@@ -216,7 +218,7 @@ int DeviceDecoder::multiply(const void* weights, int64_t rows, int64_t inputs, i
 }
 
 // The rows' tokens through all layers: nine kernels a layer, ten where tiles of attention are joined.
-int DeviceDecoder::layers(const DecodeRow* rows, int64_t count, int64_t tiles) {
+int DeviceDecoder::layers(const DeviceRow* rows, int64_t count, int64_t tiles) {
   const kernels::DecodeKernels& k = model_->kernels();
   const ModelSpec& s = model_->spec();
   const Device& d = *device_;
@@ -279,11 +281,11 @@ Status DeviceDecoder::prefill(std::span<const DevicePrompt> prompts, const std::
   int64_t total = 0;
   for (const DevicePrompt& p : prompts) total += static_cast<int64_t>(p.ids.size());
   if (total > prompt_rows_room_) {
-    TRY(memory, page_locked_bytes(k, total * int64_t{sizeof(DecodeRow)}));
+    TRY(memory, page_locked_bytes(k, total * int64_t{sizeof(DeviceRow)}));
     prompt_rows_ = std::move(memory);
     prompt_rows_room_ = total;
   }
-  auto* rows = static_cast<DecodeRow*>(prompt_rows_.get());
+  auto* rows = static_cast<DeviceRow*>(prompt_rows_.get());
   std::vector<int64_t> lasts;
   int64_t n = 0;
   for (const DevicePrompt& p : prompts) {
@@ -307,7 +309,7 @@ Status DeviceDecoder::prefill(std::span<const DevicePrompt> prompts, const std::
 }
 
 // Logits of the rows `lasts`, from `first_logits` on.
-Status DeviceDecoder::prefill_chunk(std::span<const DecodeRow> rows, std::span<const int64_t> lasts,
+Status DeviceDecoder::prefill_chunk(std::span<const DeviceRow> rows, std::span<const int64_t> lasts,
                                     int64_t first_logits) {
   const kernels::DecodeKernels& k = model_->kernels();
   const ModelSpec& s = model_->spec();

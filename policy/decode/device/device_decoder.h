@@ -47,6 +47,7 @@ class DeviceDecoder {
   // kResourceExhausted: the memory does not hold the workspaces and a page.
   static Result<std::unique_ptr<DeviceDecoder>> create(std::shared_ptr<const DeviceModel> model,
                                                        const DeviceOptions& options, const Size& size);
+  ~DeviceDecoder();
 
   const DeviceModel& model() const { return *model_; }
   DevicePages& pages() { return *pages_; }
@@ -54,8 +55,8 @@ class DeviceDecoder {
   int32_t kept_logits() const { return static_cast<int32_t>(places_room_); }
 
   // The host's copies.
-  kernels::DecodeRow& row(int64_t place) { return host_rows_[place]; }
-  kernels::DecodeSlot& slot(int64_t place) { return host_slots_[place]; }
+  kernels::DeviceRow& row(int64_t place) { return host_rows_[place]; }
+  kernels::DeviceSlot& slot(int64_t place) { return host_slots_[place]; }
 
   // A table is as good as a place: there are as many.
   Status set_table(int32_t table, std::span<const int32_t> pages);
@@ -84,10 +85,10 @@ class DeviceDecoder {
   Status upload_angles();
   Status record(int64_t rows);
   int step(int64_t rows);
-  int layers(const kernels::DecodeRow* rows, int64_t count, int64_t tiles);
+  int layers(const kernels::DeviceRow* rows, int64_t count, int64_t tiles);
   int norm(const float* x, const float* weight, int64_t rows);
   int multiply(const void* weights, int64_t rows, int64_t inputs, int64_t outputs, float* y, bool add);
-  Status prefill_chunk(std::span<const kernels::DecodeRow> rows, std::span<const int64_t> lasts,
+  Status prefill_chunk(std::span<const kernels::DeviceRow> rows, std::span<const int64_t> lasts,
                        int64_t first_logits);
   Status look(int error, const char* what) const { return device_status(model_->kernels(), error, what); }
 
@@ -103,8 +104,8 @@ class DeviceDecoder {
   int64_t prompt_rows_room_ = 0;
   std::unique_ptr<Device> device_;
   std::unique_ptr<DevicePages> pages_;
-  kernels::DecodeRow* host_rows_ = nullptr;
-  kernels::DecodeSlot* host_slots_ = nullptr;
+  kernels::DeviceRow* host_rows_ = nullptr;
+  kernels::DeviceSlot* host_slots_ = nullptr;
   int32_t* host_tables_ = nullptr;
   int32_t* host_draws_ = nullptr;         // logits rows, then places
   std::map<int64_t, OwnedGraph> graphs_;  // by rows; before work_ goes
