@@ -13,8 +13,15 @@
 
 #include "engine/core/status.h"
 #include "engine/types/rollout.h"
+#include "policy/decode/device/options.h"
 
 namespace fulcrum {
+
+struct GeneratorOptions {
+  int64_t max_batch = 64;  // sequences at a time
+  int64_t threads = 1;     // of a CPU
+  DeviceOptions device;    // without kernels: the CPU generates
+};
 
 // A token as it is drawn, for streaming.
 struct TokenEvent {

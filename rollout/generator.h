@@ -17,11 +17,6 @@
 
 namespace fulcrum {
 
-struct GeneratorOptions {
-  int64_t max_batch = 64;  // sequences at a time
-  int64_t threads = 1;
-};
-
 class Generator final : public CompletionGenerator {
  public:
   Generator(std::shared_ptr<const DecodeModel> model, std::shared_ptr<const Tokenizer> tokenizer,

@@ -189,7 +189,6 @@ Status DeviceDecoder::set_table(int32_t table, std::span<const int32_t> pages) {
 
 Status DeviceDecoder::begin(int64_t count) {
   in_use_ = count;
-  TRY_DO(look(model_->kernels().use_device(model_->device()), "this thread cannot use it"));
   TRY_DO(record(recorded_rows(count)));
   for (int64_t i = count; i < places_room_; ++i) host_rows_[i].live = 0;
   return look(model_->kernels().upload(device_->rows, host_rows_, device_->state_bytes, work_->stream()),
