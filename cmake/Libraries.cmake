@@ -9,7 +9,7 @@ fulcrum_library(engine/types LAYER 0 DEPENDS engine/core)
 fulcrum_library(policy/weights LAYER 1 DEPENDS engine/types)
 fulcrum_library(policy/text LAYER 1 DEPENDS policy/weights LINK fulcrum_sentencepiece PkgConfig::UTF8PROC)
 fulcrum_library(engine/divergence/generators LAYER 1 DEPENDS engine/core)
-fulcrum_library(engine/kernels LAYER 1 SUBDIRS DEPENDS engine/core engine/divergence/generators LINK PkgConfig::HWY)
+fulcrum_library(engine/kernels LAYER 1 SUBDIRS DEPENDS engine/core engine/divergence/generators LINK PkgConfig::HWY ${CMAKE_DL_LIBS})
 target_compile_options(engine_kernels PRIVATE $<$<CONFIG:Release>:-O3>)  # sums must live in registers: full unrolling
 set_source_files_properties(${PROJECT_SOURCE_DIR}/engine/kernels/row_divergence/op_avx2.cpp PROPERTIES
                             COMPILE_OPTIONS "-march=haswell;-maes")

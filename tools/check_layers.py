@@ -24,6 +24,7 @@ GUARDED = [
     (re.compile(r"^spdlog/"), lambda folder, file, torch: folder == "engine/core", "spdlog"),
     (re.compile(r"^(prometheus/|httplib)"), lambda folder, file, torch: file == "metrics_endpoint.cpp", "the HTTP server"),
     (re.compile(r"^(hwy|immintrin)"), lambda folder, file, torch: folder.startswith("engine/kernels"), "SIMD"),
+    (re.compile(r"^cuda"), lambda folder, file, torch: file == "launch.h", "CUDA (engine/kernels/device/launch.h has it)"),
     (re.compile(r"^regex$"), lambda folder, file, torch: False, "std::regex (it recurses on hostile input)"),
 ]
 
@@ -57,7 +58,7 @@ def main() -> int:
     errors = []
     for base in ("engine", "policy", "rollout", "reward", "proto"):
         for file in sorted((ROOT / base).rglob("*")):
-            if file.suffix not in (".h", ".cpp"):
+            if file.suffix not in (".h", ".cpp", ".cu", ".cuh"):
                 continue
             relative = file.relative_to(ROOT).as_posix()
             home = folder_of(relative)

@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-SOURCES = {".h", ".cpp", ".cu", ".py", ".proto", ".cmake", ".md"}
+SOURCES = {".h", ".cpp", ".cu", ".cuh", ".py", ".proto", ".cmake", ".md"}
 
 
 def main() -> int:

@@ -38,6 +38,8 @@ void for_each_case(const Check& check) {
     check(label + " adjoint", adjoint_of(g));
   };
   for_each_generator({}, [&](std::string_view name, const auto& g) { with_forms(std::string(name), g); });
+  for (double scale : {0.5, 2.0, 3.0})
+    with_forms("js scale " + std::to_string(scale), generators::JsDivergence{scale});
   for (double alpha :
        {-1.5, -0.5, 0.0, 1e-12, 1e-4, 0.2, 0.499, 0.501, 0.8, 1 - 1e-9, 1.0, 1 + 1e-12, 1.4, 1.6, 2.0, 3.0}) {
     with_forms("alpha " + std::to_string(alpha), generators::AlphaDivergence{alpha});

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <memory>
 #include <numeric>
+#include <optional>
 
 #include "tests/support/fiber.h"
 
@@ -14,7 +15,7 @@ constinit thread_local dim3 blockDim, gridDim;
 namespace fulcrum::cuda_on_host {
 namespace {
 
-constexpr int kLanes = 32;
+constexpr size_t kLanes = 32;
 constexpr size_t kMostShared = 227 << 10;  // of a block, on sm_90
 
 thread_local Schedule schedule;
@@ -60,9 +61,10 @@ class Block {
       threads_[i].index = {at % blockDim.x, at / blockDim.x % blockDim.y, at / blockDim.x / blockDim.y};
       fibers_[i]->start([](void* block) { static_cast<Block*>(block)->one_thread(); }, this);
     }
+    ready_.assign((n + kLanes - 1) / kLanes, 0);
+    for (size_t i = 0; i < n; ++i) ++ready_[i / kLanes];
     for (;;) {
-      for (const size_t i : in_order(n, round++)) resume(i);
-      if (release_warps()) continue;
+      while (const auto warp = next_warp(round)) run_warp(*warp, round++);
       if (living() == 0) return "";
       if (!release_barrier()) return why_stuck();
     }
@@ -99,11 +101,33 @@ class Block {
     me().state = Thread::kDone;
   }
 
-  void resume(size_t i) {
-    if (threads_[i].state != Thread::kReady) return;
-    current_ = i;
-    threadIdx = threads_[i].index;
-    fibers_[i]->enter();
+  void make_ready(size_t i) {
+    threads_[i].state = Thread::kReady;
+    ++ready_[i / kLanes];
+  }
+
+  // One with threads that can run. In order, a warp goes on until none of its threads can: to a barrier, far
+  // ahead of the others. Shuffled, warps take turns at random, one warp operation at a time.
+  std::optional<size_t> next_warp(uint64_t round) const {
+    for (const size_t warp : in_order(ready_.size(), round)) {
+      if (ready_[warp] > 0) return warp;
+    }
+    return std::nullopt;
+  }
+
+  // Its threads run until each waits or has returned.
+  void run_warp(size_t warp, uint64_t round) {
+    const size_t base = warp * kLanes;
+    for (const size_t lane : in_order(std::min(kLanes, threads_.size() - base), round)) {
+      current_ = base + lane;
+      if (threads_[current_].state != Thread::kReady) continue;
+      threadIdx = threads_[current_].index;
+      fibers_[current_]->enter();
+      --ready_[warp];
+    }
+    for (size_t i = base; i < std::min(base + kLanes, threads_.size()); ++i) {
+      if (threads_[i].state == Thread::kInWarp) release_warp(base, threads_[i]);
+    }
   }
 
   size_t count(Thread::State state) const {
@@ -125,7 +149,7 @@ class Block {
     }
     for (Thread& t : threads_) {
       if (t.state != Thread::kAtBarrier) continue;
-      t.state = Thread::kReady;
+      make_ready(static_cast<size_t>(&t - threads_.data()));
       t.result = t.vote == Vote::kOr    ? votes > 0
                  : t.vote == Vote::kAnd ? votes == static_cast<int>(living())
                                         : static_cast<uint64_t>(votes);
@@ -138,23 +162,15 @@ class Block {
            threads_[i].at_line_of(like);
   }
 
-  // The operations all of whose lanes have come.
-  bool release_warps() {
-    bool any = false;
-    for (size_t i = 0; i < threads_.size(); ++i) {
-      if (threads_[i].state == Thread::kInWarp) any |= release_warp(i / kLanes * kLanes, threads_[i]);
-    }
-    return any;
-  }
-
-  bool release_warp(size_t base, const Thread& like) {
+  // A warp operation all of whose lanes have come: they get their results and go on.
+  void release_warp(size_t base, const Thread& like) {
     const unsigned mask = like.mask;
     uint64_t ballot = 0;
     for (size_t lane = 0; lane < kLanes; ++lane) {
       if (!(mask >> lane & 1)) continue;
-      if (!in_operation(base + lane, like)) return false;
+      if (!in_operation(base + lane, like)) return;
       const int source = threads_[base + lane].source;
-      if (source != kBallot && !(mask >> source & 1)) return false;
+      if (source != kBallot && !(mask >> source & 1)) return;
       ballot |= uint64_t{threads_[base + lane].value != 0} << lane;
     }
     for (size_t lane = 0; lane < kLanes; ++lane) {
@@ -163,9 +179,8 @@ class Block {
       t.result = t.source == kBallot ? ballot : threads_[base + static_cast<size_t>(t.source)].value;
     }
     for (size_t lane = 0; lane < kLanes; ++lane) {
-      if (mask >> lane & 1) threads_[base + lane].state = Thread::kReady;
+      if (mask >> lane & 1) make_ready(base + lane);
     }
-    return true;
   }
 
   std::string why_stuck() const {
@@ -212,6 +227,7 @@ class Block {
   const Launch* launch_ = nullptr;
   size_t current_ = 0;
   std::vector<Thread> threads_;
+  std::vector<int> ready_;  // of each warp, the threads that can run
   std::vector<std::unique_ptr<Fiber>> fibers_;
   std::vector<uint4> shared_;
 };

@@ -83,7 +83,9 @@ namespace fulcrum::cuda_on_host {
 
 inline constexpr int kFault = 719;  // what launch() returns: the number of cudaErrorLaunchFailure
 
-// In which order blocks run, and threads between two barriers. kShuffled draws a new order each time.
+// In which order blocks run, and the warps and threads of a block. kForward lets the first warp run ahead to
+// the next barrier before the second begins, kReverse the last; kShuffled draws a warp after each of its
+// operations.
 struct Schedule {
   enum Order { kForward, kReverse, kShuffled } order = kForward;
   uint64_t seed = 0;

@@ -65,6 +65,26 @@ TEST_F(CudaOnHost, AMissingBarrierGivesResultsThatHangOnTheOrder) {
   EXPECT_GT(results<neighbours<false>>(1, 96, 96).size(), 1u);
 }
 
+// A warp that runs ahead writes the next sum's parts while others still read those of the last.
+template <bool kSynchronised>
+__global__ void two_sums(int* out) {
+  __shared__ int of_warp[4];
+  int sums[2];
+  for (int k = 0; k < 2; ++k) {
+    if (kSynchronised) __syncthreads();
+    if (threadIdx.x % 32 == 0) of_warp[threadIdx.x / 32] = static_cast<int>(threadIdx.x) * (k + 1);
+    __syncthreads();
+    sums[k] = __shfl_sync(kAll, of_warp[threadIdx.x % 4], 3);
+    sums[k] += of_warp[0];
+  }
+  out[threadIdx.x] = sums[0] * 1000 + sums[1] + of_warp[2];
+}
+
+TEST_F(CudaOnHost, AWarpThatRunsAheadShowsAMissingBarrierBetweenTwoSums) {
+  EXPECT_EQ(results<two_sums<true>>(1, 128, 128).size(), 1u);
+  EXPECT_GT(results<two_sums<false>>(1, 128, 128).size(), 1u);
+}
+
 __global__ void divergent_barrier(int* out) {
   if (threadIdx.x != 37) __syncthreads();
   out[threadIdx.x] = 1;

@@ -84,7 +84,9 @@ std::vector<Rows> far_rows() {
     out.push_back(make_rows("policy " + std::to_string(far), 2, 40, 1, set(&Rows::policy, far)));
     out.push_back(make_rows("reference " + std::to_string(far), 2, 40, 1, set(&Rows::reference, far)));
   }
-  const auto never = [](Floats Rows::*side) { return [=](Rows& x) { (x.*side)[17] = (x.*side)[51] = -kInf; }; };
+  const auto never = [](Floats Rows::*side) {
+    return [=](Rows& x) { (x.*side)[17] = (x.*side)[51] = -kInf; };
+  };
   out.push_back(make_rows("never from the policy", 2, 40, 1, never(&Rows::policy)));
   out.push_back(make_rows("never from the reference", 2, 40, 1, never(&Rows::reference)));
   out.push_back(make_rows("padded and far", 2, 40, 1, [](Rows& x) {
@@ -139,7 +141,8 @@ Results run(const Rows& x, int entry, const DivergenceOptions& options, int offs
     EXPECT_EQ(cuda::divergences(in, values.data(), nullptr), 0);
     expect_bits(policy.values(), x.policy, "the policy's logits after divergences()");
     expect_bits(reference.values(), x.reference, "the reference's logits after divergences()");
-    EXPECT_EQ(cuda::divergence_gradients(in, x.d_logps.data(), x.d_divergences.data(), x.ids.data(), nullptr), 0);
+    EXPECT_EQ(cuda::divergence_gradients(in, x.d_logps.data(), x.d_divergences.data(), x.ids.data(), nullptr),
+              0);
     return std::vector<Floats>{values.values(), policy.values()};
   });
   return {both[0], both[1]};
@@ -197,6 +200,22 @@ TEST(CudaDivergences, AreExactlyZeroBetweenEqualRows) {
   const Rows x = make_rows("equal", 2, 333, 0, [](Rows&) {});
   for (int entry = 0; entry < static_cast<int>(divergence_names().size()); ++entry)
     EXPECT_EQ(run(x, entry, {}, 0).values, (Floats{0, 0})) << entry;
+}
+
+// It costs a row neither its place in fp32 nor a bit.
+TEST(CudaDivergences, PaddingTheVocabularyChangesNoBit) {
+  const int64_t n = 283, padded_n = 300;
+  const Rows x = make_rows("plain", 1, n, 1, [](Rows&) {});
+  Rows padded = x;
+  padded.n = padded_n;
+  padded.policy.resize(padded_n, -kInf);
+  padded.reference.resize(padded_n, -kInf);
+  for (int entry = 0; entry < static_cast<int>(divergence_names().size()); ++entry) {
+    const Results want = run(x, entry, {}, 0), got = run(padded, entry, {}, 0);
+    expect_bits(got.values, want.values, "values");
+    expect_bits(Floats(got.gradients.begin(), got.gradients.begin() + n), want.gradients, "gradients");
+    for (size_t i = n; i < got.gradients.size(); ++i) EXPECT_EQ(got.gradients[i], 0.0f);
+  }
 }
 
 // Between log-probs of -709 and -745, u overflows and p is not 0 yet.

@@ -188,6 +188,7 @@ TEST(CudaRope, HasTheReferencesBitsAndLeavesTheOtherHeadsAlone) {
   for (const Heads& h : {Heads{0, 2, 8, 0},
                          {1, 1, 2, 0},
                          {3, 2, 8, 8},
+                         {3, 2, 8, 3},
                          {2, 3, 6, 1},
                          {3, 4, 64, 32},
                          {2, 1, 10, 3},
