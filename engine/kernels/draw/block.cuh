@@ -7,8 +7,6 @@
 
 namespace fulcrum::kernels::cuda {
 
-inline constexpr int kDrawThreads = kLargestBlock, kDrawWarps = kDrawThreads / 32;
-
 struct LogitsRow {
   const float* logits;
   int64_t n;

@@ -8,10 +8,9 @@
 namespace fulcrum::kernels::cuda {
 namespace {
 
-constexpr int kThreads = 256;
+constexpr int kThreads = 256;  // of a block, at most
 constexpr int kBlock = kSoftmaxBlock;
 constexpr int kChains = 16;  // of a softmax block; a lane has one
-constexpr int kBlocksAtATime = kThreads / kChains;
 
 __device__ int64_t slot_of(const DrawRows& in, int64_t i) { return in.slot == nullptr ? i : in.slot[i]; }
 __device__ LogitsRow logits_of(const DrawRows& in, int64_t i, const DeviceSlot& slot) {
@@ -37,7 +36,7 @@ __global__ void best_kernel(DrawRows in) {
   const LogitsRow row = logits_of(in, i, in.slots[at]);
   const int64_t begin = blockIdx.x * kDrawPart, end = min(begin + kDrawPart, row.n);
   Best best{-INFINITY, static_cast<int32_t>(begin)};
-  for (int64_t id = begin + threadIdx.x; id < end; id += kThreads)
+  for (int64_t id = begin + threadIdx.x; id < end; id += blockDim.x)
     best = better(best, {row.score(id), static_cast<int32_t>(id)});
   for (int other = 16; other > 0; other /= 2)
     best = better(
@@ -50,7 +49,7 @@ __global__ void best_kernel(DrawRows in) {
   }
   __syncthreads();
   if (threadIdx.x != 0) return;
-  for (int w = 1; w < kThreads / 32; ++w) best = better(best, {scores[w], ids[w]});
+  for (int w = 1; w < static_cast<int>(blockDim.x / 32); ++w) best = better(best, {scores[w], ids[w]});
   in.part_max[i * parts_of(in) + blockIdx.x] = best.score;
   in.part_id[i * parts_of(in) + blockIdx.x] = best.id;
 }
@@ -68,7 +67,7 @@ __global__ void block_sums_kernel(DrawRows in) {
   if (!in.rows[at].live) return;
   LogitsRow row = logits_of(in, i, in.slots[at]);
   row.largest = best_of(in, i).score;
-  const int64_t block = int64_t{blockIdx.x} * kBlocksAtATime + threadIdx.x / kChains;
+  const int64_t block = (int64_t{blockIdx.x} * blockDim.x + threadIdx.x) / kChains;
   const int64_t end = min((block + 1) * kBlock, row.n);
   float sum = 0;
   for (int64_t id = block * kBlock + threadIdx.x % kChains; id < end; id += kChains) sum += row.weight(id);
@@ -122,7 +121,7 @@ struct Walk {
     const int64_t block = block_of(target), begin = block * kBlock;
     const int n = static_cast<int>(min(row.n - begin, int64_t{kBlock}));
     __syncthreads();
-    for (int j = threadIdx.x; j < n; j += kDrawThreads) {
+    for (int j = threadIdx.x; j < n; j += blockDim.x) {
       const float weight = row.weight(begin + j);
       weights[j] = holds(begin + j, weight) ? weight : 0.0f;
     }
@@ -147,7 +146,7 @@ struct Walk {
 
 // The sums of the weights that a filter leaves, a warp for a softmax block.
 __device__ void sum_kept(const Walk& walk, const Kept& kept) {
-  for (int64_t block = threadIdx.x / 32; block < walk.blocks; block += kDrawWarps) {
+  for (int64_t block = threadIdx.x / 32; block < walk.blocks; block += blockDim.x / 32) {
     const int64_t end = min((block + 1) * kBlock, walk.row.n);
     double sum = 0;
     for (int64_t id = block * kBlock + threadIdx.x % 32; id < end; id += 32) {
@@ -184,7 +183,7 @@ __global__ void draw_kernel(DrawRows in) {
   Walk walk{logits_of(in, i, slot), blocks, shared, shared + blocks};
   const Best best = best_of(in, i);
   walk.row.largest = best.score;
-  for (int64_t b = threadIdx.x; b < blocks; b += kDrawThreads) walk.sums[b] = in.block_sums[i * blocks + b];
+  for (int64_t b = threadIdx.x; b < blocks; b += blockDim.x) walk.sums[b] = in.block_sums[i * blocks + b];
   const double uniform = slot.uniforms[slot.drawn];  // before the barrier: later one thread counts on
   const double total = walk.add_blocks();
   if (!isfinite(total)) {
@@ -216,12 +215,16 @@ int draw_rows(const DrawRows& in, DeviceStream stream) {
   const auto rows = static_cast<unsigned>(in.count);
   const int64_t blocks = (in.vocabulary + kBlock - 1) / kBlock;
   const auto parts = static_cast<unsigned>((in.vocabulary + kDrawPart - 1) / kDrawPart);
-  const auto groups = static_cast<unsigned>((blocks + kBlocksAtATime - 1) / kBlocksAtATime);
-  if (const int error = launch<best_kernel>(dim3(parts, rows), dim3(kThreads), stream, in); error != 0)
+  const auto best_threads = min(row_threads(in.vocabulary), unsigned{kThreads});
+  // Sixteen threads a softmax block, whole warps.
+  const auto sum_threads = static_cast<unsigned>(min(blocks * kChains, int64_t{kThreads}) + 31) / 32 * 32;
+  const auto groups = (static_cast<unsigned>(blocks) * kChains + sum_threads - 1) / sum_threads;
+  if (const int error = launch<best_kernel>(dim3(parts, rows), dim3(best_threads), stream, in); error != 0)
     return error;
-  if (const int error = launch<block_sums_kernel>(dim3(groups, rows), dim3(kThreads), stream, in); error != 0)
+  if (const int error = launch<block_sums_kernel>(dim3(groups, rows), dim3(sum_threads), stream, in);
+      error != 0)
     return error;
-  return launch_with_shared<draw_kernel>(dim3(rows), dim3(kDrawThreads),
+  return launch_with_shared<draw_kernel>(dim3(rows), dim3(row_threads(in.vocabulary)),
                                          static_cast<size_t>(2 * blocks) * sizeof(double), stream, in);
 }
 

@@ -24,7 +24,7 @@ struct Kept {
 // The tokens of `kept` whose score has at least `order`.
 __device__ inline Tally at_least(const LogitsRow& row, const Kept& kept, uint32_t order) {
   Tally mine;
-  for (int64_t i = threadIdx.x; i < row.n; i += kDrawThreads) {
+  for (int64_t i = threadIdx.x; i < row.n; i += blockDim.x) {
     const uint32_t own = order_of(row.score(i));
     if (own < order || !kept.holds(own, i)) continue;
     mine.mass += row.weight(i);
@@ -36,7 +36,7 @@ __device__ inline Tally at_least(const LogitsRow& row, const Kept& kept, uint32_
 // Those with just the score `order` and an id up to `last`.
 __device__ inline double tied_until(const LogitsRow& row, const Kept& kept, uint32_t order, int64_t last) {
   Tally mine;
-  for (int64_t i = threadIdx.x; i <= min(last, row.n - 1); i += kDrawThreads)
+  for (int64_t i = threadIdx.x; i <= min(last, row.n - 1); i += blockDim.x)
     mine.count += order_of(row.score(i)) == order && kept.holds(order, i);
   return add_up(mine).count;
 }

@@ -8,6 +8,26 @@ namespace {
 constexpr int kWarps = 4;
 constexpr int kOutputs = 4;  // of a warp, so that a number of x that was loaded serves four weights
 
+// Adds kN sums over a warp's lanes by halves: lane i first with i + 16, at last with i + 1. At each halving a
+// lane gives half of its sums away and goes on with the others, until lane i is left with the sums from i kN
+// / 32 on: a fifth of the exchanges that adding each of many sums in all lanes would take, in the same order.
+template <int kN, int kStep>
+__device__ __forceinline__ void add_lanes(float* sums) {
+  if constexpr (kStep > 0 && kN > 1) {
+    constexpr int kHalf = kN / 2;
+    const bool upper = threadIdx.x & kStep;
+#pragma unroll
+    for (int i = 0; i < kHalf; ++i) {
+      const float given = upper ? sums[i] : sums[i + kHalf], kept = upper ? sums[i + kHalf] : sums[i];
+      sums[i] = kept + __shfl_xor_sync(kAllLanes, given, kStep);
+    }
+    add_lanes<kHalf, kStep / 2>(sums);
+  } else if constexpr (kStep > 0) {
+    sums[0] += __shfl_xor_sync(kAllLanes, sums[0], kStep);
+    add_lanes<1, kStep / 2>(sums);
+  }
+}
+
 // A warp's lanes take kVector inputs at a time and add them in chains of fused multiply-adds; then lanes are
 // added by halves. That order hangs on the number of inputs alone. Rows past the last read the last and are
 // not written. Blocks of one part of the weights lie side by side in x, so that their loads meet in the
@@ -26,7 +46,10 @@ __global__ void product_kernel(Product in) {
   for (int o = 0; o < kOutputs; ++o)
     weights[o] = static_cast<const T*>(in.weights) + min(first + o, in.outputs - 1) * in.inputs;
 
-  float sums[kOutputs][kRows] = {};
+  constexpr int kSums = kOutputs * kRows;
+  float sums[kSums] = {};
+  // With few rows it is loads under way that count.
+#pragma unroll(kRows <= 2 ? 4 : 1)
   for (int64_t i = lane * kVector; i < in.inputs; i += 32 * kVector) {
     float w[kOutputs][kVector];
 #pragma unroll
@@ -38,20 +61,20 @@ __global__ void product_kernel(Product in) {
 #pragma unroll
       for (int o = 0; o < kOutputs; ++o) {
 #pragma unroll
-        for (int e = 0; e < kVector; ++e) sums[o][r] = fmaf(w[o][e], part[e], sums[o][r]);
+        for (int e = 0; e < kVector; ++e) sums[o * kRows + r] = fmaf(w[o][e], part[e], sums[o * kRows + r]);
       }
     }
   }
+  add_lanes<kSums, 16>(sums);
+  constexpr int kLeft = kSums < 32 ? 1 : kSums / 32, kAlike = kSums < 32 ? 32 / kSums : 1;
+  if (lane % kAlike != 0) return;  // others have the same
 #pragma unroll
-  for (int o = 0; o < kOutputs; ++o) {
-#pragma unroll
-    for (int r = 0; r < kRows; ++r) {
-      float sum = sums[o][r];
-      for (int other = 16; other > 0; other /= 2) sum += __shfl_xor_sync(kAllLanes, sum, other);
-      if (lane != 0 || first_row + r >= in.rows || first + o >= in.outputs) continue;
-      float* y = in.y + (first_row + r) * in.outputs + first + o;
-      *y = in.add ? *y + sum : sum;
-    }
+  for (int i = 0; i < kLeft; ++i) {
+    const int at = lane * kSums / 32 + i;
+    const int64_t row = first_row + at % kRows, output = first + at / kRows;
+    if (row >= in.rows || output >= in.outputs) continue;
+    float* y = in.y + row * in.outputs + output;
+    *y = in.add ? *y + sums[i] : sums[i];
   }
 }
 

@@ -30,8 +30,7 @@ struct DeviceGeneratorTest : ::testing::Test {
 };
 
 std::shared_ptr<const DeviceModel> on_device(const ModelSpec& spec = testing::small_spec()) {
-  auto model =
-      DeviceModel::create(spec, testing::small_weights(spec, 1), DType::kF32, host_decode_kernels());
+  auto model = DeviceModel::create(spec, testing::small_weights(spec, 1), DType::kF32, host_decode_kernels());
   EXPECT_TRUE(model.ok()) << model.status().message();
   return *model;
 }
@@ -82,8 +81,8 @@ void expect_alike(const std::vector<RolloutGroup>& actual, const std::vector<Rol
 
 // Every way to draw and to end, prompts of one page and of several.
 std::vector<RolloutRequest> mixed_requests() {
-  std::vector<RolloutRequest> out{request(0, 5, 4), request(1, 16, 1), request(2, 1, 5), request(3, 40, 3),
-                                  request(4, 33, 2), request(5, 7, 2), request(6, 17, 2)};
+  std::vector<RolloutRequest> out{request(0, 5, 4),  request(1, 16, 1), request(2, 1, 5), request(3, 40, 3),
+                                  request(4, 33, 2), request(5, 7, 2),  request(6, 17, 2)};
   out[1].sampling.temperature = 0;
   out[2].sampling.top_p = 0.8;
   out[3].sampling.stop = {"cd"};
