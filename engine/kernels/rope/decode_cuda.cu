@@ -50,7 +50,7 @@ __global__ void rope_and_store_kernel(RopeAndStore in) {
     }
     to[i] = as(a, to);
     to[i + half] = as(b, to);
-    if (i < c.head_stride - c.head_dim) to[c.head_dim + i] = as(0.0f, to);
+    for (int64_t past = c.head_dim + i; past < c.head_stride; past += half) to[past] = as(0.0f, to);
   }
 }
 
