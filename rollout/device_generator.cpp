@@ -101,7 +101,8 @@ Status DeviceGenerator::Batch::make_decoder() {
     prompt = std::max(prompt, static_cast<int64_t>(book_.request(g).prompt.ids.size()));
   }
   std::sort(pages.begin(), pages.end(), std::greater());
-  pages.resize(std::min(pages.size(), static_cast<size_t>(std::max<int64_t>(owner_.options_.max_batch, 1))));
+  const int64_t places = std::clamp<int64_t>(owner_.options_.max_batch, 1, DeviceDecoder::kMostPlaces);
+  pages.resize(std::min(pages.size(), static_cast<size_t>(places)));
   DeviceDecoder::Size size{.places = static_cast<int64_t>(pages.size()), .longest = longest};
   size.pages = std::accumulate(pages.begin(), pages.end(), pages_of(prompt));
   auto decoder = DeviceDecoder::create(owner_.model_, owner_.options_.device, size);

@@ -73,7 +73,7 @@ DeviceDecoder::~DeviceDecoder() = default;
 Result<std::unique_ptr<DeviceDecoder>> DeviceDecoder::create(std::shared_ptr<const DeviceModel> model,
                                                              const DeviceOptions& options, const Size& size) {
   std::unique_ptr<DeviceDecoder> decoder(new DeviceDecoder(std::move(model), options, size));
-  TRY(work, DeviceWork::make(decoder->model_->kernels(), decoder->model_->device()));
+  TRY(work, DeviceWork::make(decoder->model_->kernels(), decoder->model_->device(), true));
   decoder->work_ = std::move(work);
   TRY_DO(decoder->allocate());
   TRY_DO(decoder->upload_angles());
@@ -149,7 +149,6 @@ Status DeviceDecoder::allocate() {
   TRY(memory, device_bytes(k, bytes));
   memory_ = std::move(memory);
   place(memory_.get(), &bytes);
-  TRY_DO(look(k.clear(memory_.get(), bytes, work_->stream()), "memory cannot be cleared"));
 
   Places host;
   const int64_t state = host.add(device_->state_bytes),

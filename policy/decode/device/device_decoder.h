@@ -37,9 +37,10 @@ struct FirstDraw {
 class DeviceDecoder {
  public:
   static constexpr int64_t kChunkRows = 512;  // of prompts that go through the layers together
+  static constexpr int64_t kMostPlaces = 1 << 15;
 
   struct Size {
-    int64_t places = 0;   // sequences at a time
+    int64_t places = 0;   // sequences at a time, at most kMostPlaces
     int64_t longest = 0;  // positions of the longest
     int64_t pages = 0;    // at most; fewer where memory is short
   };

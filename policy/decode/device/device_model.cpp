@@ -108,7 +108,7 @@ void convert(std::span<const float> values, bool bf16_values, bool fp32, void* t
 }  // namespace
 
 Status DeviceModel::load(const TensorMap& tensors) {
-  TRY(work, DeviceWork::make(kernels_, device_));
+  TRY(work, DeviceWork::make(kernels_, device_, false));
   int64_t bytes = 0;
   place(nullptr, &bytes);
   auto memory = device_bytes(kernels_, bytes);

@@ -13,11 +13,13 @@ namespace fulcrum {
 
 class DeviceWork {
  public:
-  // On `device`, which this thread uses from now on.
-  static Result<std::unique_ptr<DeviceWork>> make(const kernels::DecodeKernels& kernels, int32_t device) {
+  // On `device`, which this thread uses from now on. `products`: whether it multiplies.
+  static Result<std::unique_ptr<DeviceWork>> make(const kernels::DecodeKernels& kernels, int32_t device,
+                                                  bool products) {
     std::unique_ptr<DeviceWork> work(new DeviceWork(kernels));
     TRY_DO(device_status(kernels, kernels.use_device(device), "device " + std::to_string(device)));
     TRY_DO(device_status(kernels, kernels.make_stream(&work->stream_), "no stream"));
+    if (!products) return work;
     TRY_DO(device_status(kernels, kernels.make_products(work->stream_, &work->products_), "no products"));
     return work;
   }

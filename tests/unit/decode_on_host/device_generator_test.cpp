@@ -137,7 +137,8 @@ TEST_F(DeviceGeneratorTest, GivesTheSameBitsInEveryOrderOfThreads) {
   cuda_on_host::use_schedule({});
 }
 
-// One completion of 30 tokens, its first token among them, is looked at every eight steps.
+// The first tokens are drawn from the prompt's logits; each of the others takes a step, of which eight are
+// launched before the host looks.
 TEST_F(DeviceGeneratorTest, WaitsForTheDeviceOnceInEightTokens) {
   RolloutRequest r = request(11, 5, 4);
   r.sampling.max_completion_length = 41;
