@@ -61,6 +61,7 @@ class Block {
       threads_[i].index = {at % blockDim.x, at / blockDim.x % blockDim.y, at / blockDim.x / blockDim.y};
       fibers_[i]->start([](void* block) { static_cast<Block*>(block)->one_thread(); }, this);
     }
+    std::fill(shared_.begin(), shared_.end(), uint4{~0u, ~0u, ~0u, ~0u});  // no number is there yet
     ready_.assign((n + kLanes - 1) / kLanes, 0);
     for (size_t i = 0; i < n; ++i) ++ready_[i / kLanes];
     for (;;) {

@@ -11,7 +11,7 @@
 
 namespace fulcrum::kernels {
 
-// What the plugin's one exported function, fulcrum_cuda_plugin(), returns.
+// What the plugin's one exported function, fulcrum_cuda_plugin(), returns a pointer to.
 struct CudaPlugin {
   const char* build = nullptr;  // that of plugin_build(): anything else is refused, and nothing else read
   const DeviceKernels* kernels = nullptr;

@@ -11,7 +11,7 @@
 namespace fulcrum::kernels::cuda {
 
 inline constexpr unsigned kAllLanes = 0xFFFFFFFFu;
-inline constexpr int kLargestBlock = 512;
+inline constexpr unsigned kLargestBlock = 512;
 
 // Threads for a row of n floats. A block of one warp needs no barrier.
 inline unsigned row_threads(int64_t n) { return n <= 512 ? 32 : n <= 4096 ? 128 : kLargestBlock; }

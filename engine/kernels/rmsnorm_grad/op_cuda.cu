@@ -10,7 +10,7 @@ constexpr size_t kMostShared = 48 << 10;
 // A block takes kNormGradientRows rows, one after another; a thread has the same columns in each, so that
 // its sums of the weights' gradients are its own.
 template <class T>
-__global__ void __launch_bounds__(kLargestBlock)
+__global__ void __launch_bounds__(kLargestBlock, 2)
     rmsnorm_gradient_rows(NormRows in, const float* dy, T* y, float* dx, float* d_weight_blocks,
                           bool shared) {
   const int64_t n = in.n, blocks = (in.rows + kNormGradientRows - 1) / kNormGradientRows;
@@ -59,13 +59,20 @@ __global__ void __launch_bounds__(kLargestBlock)
   }
 }
 
+// More than for other rows: there are few blocks.
+unsigned gradient_threads(int64_t n) {
+  unsigned threads = 32;
+  while (threads < kLargestBlock && int64_t{threads} * 4 < n) threads *= 2;
+  return threads;
+}
+
 }  // namespace
 
 int rmsnorm_backward(const NormRows& in, const float* dy, ActivationType type, void* y, float* dx,
                      float* d_weight_blocks, DeviceStream stream) {
   if (in.n == 0) return cudaSuccess;
   const dim3 grid(row_blocks((in.rows + kNormGradientRows - 1) / kNormGradientRows));
-  const dim3 block(row_threads(in.n));
+  const dim3 block(gradient_threads(in.n));
   const size_t bytes = static_cast<size_t>(in.n + 3) / 4 * 16;
   const bool shared = bytes <= kMostShared;
   if (type == ActivationType::kBf16) {

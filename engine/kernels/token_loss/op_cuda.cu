@@ -20,7 +20,7 @@ struct Online {
   __device__ __forceinline__ void add(const Quad& z) {
     const float largest = fmaxf(fmaxf(z.of[0], z.of[1]), fmaxf(z.of[2], z.of[3]));
     if (largest > max) {
-      if (sum != 0) move_to(largest);
+      if (sum != 0) shrink(max - largest, expf(max - largest));
       max = largest;
     }
     const float from = max == -INFINITY ? 0 : max;  // nothing but -infinity (and NaN) so far
@@ -34,8 +34,9 @@ struct Online {
     sum += four;
     if (kEntropy) weighted += products;
   }
-  __device__ __forceinline__ void move_to(float larger) {
-    const double apart = double{max} - double{larger}, factor = exp(apart);
+  // To a maximum that is larger: apart <= 0, factor = e^apart. In fp32 while the walk goes on, when some lane
+  // of a warp nearly always meets a larger logit and e^x in double would take more time than the memory.
+  __device__ __forceinline__ void shrink(double apart, double factor) {
     if (kEntropy) weighted = factor * (weighted + sum * apart);
     sum *= factor;
   }
@@ -54,7 +55,8 @@ __global__ void __launch_bounds__(kLargestBlock)
       online.add(z);
     });
     const float max = block_max(online.max);
-    if (online.sum != 0) online.move_to(max);
+    const double apart = static_cast<double>(online.max) - static_cast<double>(max);
+    if (online.sum != 0) online.shrink(apart, exp(apart));
     double sums[2] = {online.sum, online.weighted};
     block_sums(sums);
     if (threadIdx.x != 0) continue;
