@@ -13,9 +13,11 @@ int rope_and_store(const RopeAndStore& in, DeviceStream stream);
 int attend_rows(const AttendRows& in, DeviceStream stream);
 int draw_rows(const DrawRows& in, DeviceStream stream);
 
-// The product in a fixed order, each weight read once for kProductRows rows.
+// The product in a fixed order: in bf16 by tensor cores, in fp32 each weight read once for kProductRows rows.
 inline constexpr int64_t kProductRows = 16;
 int product_rows(const Product& in, DeviceStream stream);
+// In bf16, of inputs whose number is a multiple of 8.
+int product_rows_bf16(const Product& in, DeviceStream stream);
 
 }  // namespace cuda
 

@@ -98,7 +98,7 @@ int product_of_rows(const Product& in, DeviceStream stream) {
 
 int product_rows(const Product& in, DeviceStream stream) {
   if (in.type == ActivationType::kBf16) {
-    if (in.inputs % 8 == 0) return product_of_rows<__nv_bfloat16, 8>(in, stream);
+    if (in.inputs % 8 == 0) return product_rows_bf16(in, stream);
     return product_of_rows<__nv_bfloat16, 1>(in, stream);
   }
   if (in.inputs % 4 == 0) return product_of_rows<float, 4>(in, stream);

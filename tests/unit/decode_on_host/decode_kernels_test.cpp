@@ -89,6 +89,43 @@ TEST_F(DecodeKernelsTest, ProductsAreThoseOfDoublesAndARowsDoNotHangOnTheOthers)
   }
 }
 
+// Of more inputs than the warps take at once, a part of a chunk behind them, and of more rows than a tile
+// has.
+TEST_F(DecodeKernelsTest, ProductsOfTensorCoresHaveTheSameBitsInTilesOfEverySize) {
+  const int64_t inputs = 1224, outputs = 70, most = 150;
+  const Numbers x(random_floats(most * inputs, 1), ActivationType::kBf16),
+      w(random_floats(outputs * inputs, 2), ActivationType::kBf16);
+  const auto product = [&](int64_t first, int64_t rows) {
+    std::vector<float> y(static_cast<size_t>(rows * outputs), NAN);
+    EXPECT_EQ(cuda::product_rows({.x = static_cast<const uint16_t*>(x.data()) + first * inputs,
+                                  .weights = w.data(),
+                                  .type = ActivationType::kBf16,
+                                  .rows = rows,
+                                  .inputs = inputs,
+                                  .outputs = outputs,
+                                  .y = y.data()},
+                                 nullptr),
+              0);
+    return y;
+  };
+  const std::vector<float> all = product(0, most);
+  for (const auto& [first, rows] :
+       {std::pair<int64_t, int64_t>{149, 1}, {5, 8}, {90, 16}, {118, 32}, {70, 80}}) {
+    const std::vector<float> some = product(first, rows);
+    for (size_t i = 0; i < some.size(); ++i)
+      ASSERT_EQ(some[i], all[static_cast<size_t>(first * outputs) + i]) << rows << " rows";
+  }
+  for (const int64_t r : {0, 77, 149}) {
+    for (int64_t o = 0; o < outputs; ++o) {
+      double sum = 0;
+      for (int64_t i = 0; i < inputs; ++i)
+        sum += double{x.values[static_cast<size_t>(r * inputs + i)]} *
+               w.values[static_cast<size_t>(o * inputs + i)];
+      ASSERT_NEAR(all[static_cast<size_t>(r * outputs + o)], sum, 1e-4);
+    }
+  }
+}
+
 TEST_F(DecodeKernelsTest, EmbedsTheRowsThatAreLive) {
   for (const ActivationType type : kTypes) {
     const Numbers table(random_floats(7 * 300, 3), type);
