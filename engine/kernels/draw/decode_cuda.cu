@@ -113,7 +113,7 @@ struct Walk {
   }
 
   // The first token at which the running sum of the weights that `holds` keeps passes `target`; where
-  // rounding keeps it below, the last that it keeps.
+  // rounding keeps it below, the last that it keeps. In thread 0.
   template <class Holds>
   __device__ int64_t token(double target, const Holds& holds) const {
     __shared__ float weights[kBlock];
@@ -139,7 +139,6 @@ struct Walk {
         if (weight > 0 && holds(id, weight)) found = id;
       }
     }
-    __syncthreads();
     return found;
   }
 };

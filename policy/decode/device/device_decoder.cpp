@@ -13,7 +13,7 @@ using kernels::DeviceRow;
 using kernels::DeviceSlot;
 using kernels::round_up;
 
-constexpr int64_t kRowsBetweenLooks = 8192;  // of prompts, at the stop token: parts of a second
+constexpr int64_t kRowsBetweenLooks = 2048;  // of prompts, at the stop token: parts of a second
 
 // Batches that are recorded: few, and none much larger than what is in it.
 int64_t recorded_rows(int64_t count) {

@@ -156,6 +156,26 @@ TEST(DeviceDecoder, RunsSeveralPromptsTogether) {
   }
 }
 
+TEST(DeviceDecoder, LooksAtTheStopTokenWhilePromptsRun) {
+  ModelSpec spec = llama_spec();
+  spec.num_hidden_layers = 1;
+  spec.num_attention_heads = spec.num_key_value_heads = 1;
+  const auto decoder = decoder_of(lively_model(spec, 7), DType::kF32, {4, 560, 35});
+  const std::vector<TokenId> ids = random_ids(550, spec.vocab_size, 1);
+  PageList pages(decoder->pages());
+  pages.take(35);
+  ASSERT_TRUE(decoder->set_table(0, pages.pages()).ok());
+  std::stop_source stopped;
+  stopped.request_stop();
+  testing::new_host_device();
+  EXPECT_TRUE(decoder->prefill(std::vector<DevicePrompt>(1, {ids, 0}), stopped.get_token()).ok())
+      << "so few are soon done";
+  EXPECT_EQ(testing::host_device().synchronisations, 0);
+  const Status status = decoder->prefill(std::vector<DevicePrompt>(4, {ids, 0}), stopped.get_token());
+  EXPECT_EQ(status.code(), Code::kCancelled);
+  EXPECT_EQ(testing::host_device().synchronisations, 1);
+}
+
 // Greedy steps: the logits from which the last token was drawn are those of the CPU after the same tokens, on
 // both sides of a page's and a tile's border.
 TEST(DeviceDecoder, StepsThroughTheTokensItDraws) {

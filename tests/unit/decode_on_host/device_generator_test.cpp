@@ -302,6 +302,13 @@ TEST_F(DeviceGeneratorTest, ACompletionTakesPagesForItsOwnTokensAlone) {
   }
 }
 
+// The third completion copies the part of a page that the prompt has left; the last holder lets go of it in
+// the same round, in which another prompt takes pages.
+TEST_F(DeviceGeneratorTest, GivesAPageToOthersOnlyWhenItsCopyIsUnderWay) {
+  std::vector<RolloutRequest> requests{full_length(21, 3, 9), request(1, 60, 1)};
+  expect_alike(on_the_device(requests, {2}), by_the_cpu(requests));
+}
+
 TEST_F(DeviceGeneratorTest, NamesTheKeysWhenMemoryDoesNotSuffice) {
   RolloutRequest r = request(13, 100, 4);
   for (const int64_t bytes : {budget_for(7, 4, 129), int64_t{1000}}) {
