@@ -63,7 +63,7 @@ fulcrum_library(reward/model LAYER 3 DEPENDS reward policy/nn)
 fulcrum_library(engine/learner LAYER 3 DEPENDS engine/objective engine/reference engine/collective)
 
 # Layer 4: the wiring.
-fulcrum_library(engine/pipeline LAYER 4 DEPENDS engine/pipeline/config engine/learner engine/jobs rollout reward/model)
+fulcrum_library(engine/pipeline LAYER 4 DEPENDS engine/pipeline/config engine/pipeline/plan engine/learner engine/jobs rollout reward/model)
 
 # Layer 6: the verbs that need LibTorch.
 fulcrum_library(engine/cli/engine LAYER 6 SUBDIRS DEPENDS engine/cli engine/pipeline engine/pipeline/plan reward/rpc)

@@ -24,6 +24,16 @@ if(NOT FULCRUM_SANITIZE AND CMAKE_BUILD_TYPE STREQUAL "Release")
 endif()
 
 if(FULCRUM_TORCH)
+  # A device that is not the CPU. An object library: nothing refers to what it registers.
+  add_library(tests_far_device OBJECT EXCLUDE_FROM_ALL ${PROJECT_SOURCE_DIR}/tests/support/far_device.cpp)
+  target_include_directories(tests_far_device PUBLIC ${PROJECT_SOURCE_DIR})
+  target_link_libraries(tests_far_device PUBLIC fulcrum_torch fulcrum_flags)
+  fulcrum_test(unit_far_device SOURCES ${PROJECT_SOURCE_DIR}/tests/support/far_device_test.cpp
+               LINK tests_far_device fulcrum_torch LABEL unit)
+  # The learner where nothing of it lies on the CPU.
+  file(GLOB device_tests CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/tests/device/*.cpp)
+  fulcrum_test(device_learner SOURCES ${device_tests} LINK engine_pipeline engine_kernels_on_host tests_far_device
+               LABEL parity)
   fulcrum_test(laws_divergence SOURCES ${PROJECT_SOURCE_DIR}/tests/laws/divergence_laws_test.cpp
                LINK engine_divergence LABEL laws)
   # Closed forms on languages that can be enumerated (tests/support/tabular_world.h).

@@ -9,6 +9,8 @@
 #include "engine/cli/verbs.h"
 #include "engine/core/cores.h"
 #include "engine/core/files.h"
+#include "engine/kernels/device/driver.h"
+#include "engine/kernels/device/plugin.h"
 #include "rollout/fingerprint.h"
 
 namespace fulcrum::cli {
@@ -53,9 +55,39 @@ Check files_check() {
   return {"open files", limit.rlim_max < 4096 ? "warning" : "ok", "limit " + std::to_string(limit.rlim_max)};
 }
 
+// What models would learn on. Nothing of it is needed: without a GPU they learn on the CPU.
+void add_gpu_checks(std::vector<Check>& checks) {
+  if (!kernels::has_driver()) {
+    checks.push_back({"gpu", "ok", "none: no NVIDIA driver; models learn on the CPU"});
+    return;
+  }
+  const Result<kernels::Driver> driver = kernels::read_driver();
+  if (!driver.ok()) {
+    checks.push_back({"gpu", "warning", driver.status().message()});
+    return;
+  }
+  for (size_t i = 0; i < driver->gpus.size(); ++i) {
+    const kernels::Gpu& gpu = driver->gpus[i];
+    char memory[32];
+    std::snprintf(memory, sizeof memory, "%.1f GiB", static_cast<double>(gpu.memory) / (1 << 30));
+    checks.push_back({"gpu " + std::to_string(i), gpu.usable() ? "ok" : "warning",
+                      gpu.name + ", " + memory + ", compute capability " +
+                          kernels::capability_text(gpu.capability) +
+                          (gpu.usable() ? "" : ": this build needs 8.0")});
+  }
+  const Result<std::vector<kernels::Gpu>> usable = kernels::usable_gpus();
+  if (!usable.ok()) {
+    checks.push_back({"gpu", "warning", usable.status().message() + "; models learn on the CPU"});
+    return;
+  }
+  const Result<const kernels::CudaPlugin*> plugin = kernels::open_plugin(kernels::plugin_path());
+  checks.push_back({"gpu kernels", plugin.ok() ? "ok" : "warning",
+                    plugin.ok() ? kernels::plugin_path().string() : plugin.status().message()});
+}
+
 int run(const Options& o) {
   const CoreLimit cores = core_limit();
-  const std::vector<Check> checks = {
+  std::vector<Check> checks = {
       {"version", "ok", FULCRUM_VERSION},
       {"decoder", "ok", describe_decoder(1)},
       {"fingerprint", "ok", numeric_fingerprint()},
@@ -66,6 +98,7 @@ int run(const Options& o) {
       files_check(),
       engine_check(),
   };
+  add_gpu_checks(checks);
   Table table{{"check", "state", "value"}, {}};
   bool fine = true;
   for (const Check& c : checks) {

@@ -17,4 +17,14 @@ void use_threads(JobConfig& config, int64_t threads) {
   if (config.online()) config.sampling.rollout_threads = threads;
 }
 
+void add_device_option(CLI::App& verb, std::string& device) {
+  verb.add_option("--device", device,
+                  "where the models learn: auto, cpu or cuda (default: the job's `device`, else auto)")
+      ->check(CLI::IsMember({"auto", "cpu", "cuda"}));
+}
+
+void use_device(JobConfig& config, const std::string& device) {
+  if (!device.empty()) config.learner.device = device;
+}
+
 }  // namespace fulcrum::cli

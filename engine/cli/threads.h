@@ -1,5 +1,5 @@
-// The option --threads: one by default, and never more than this process has cores. Used by every verb that
-// computes.
+// What a verb computes with. The option --threads: one by default, and never more than this process has
+// cores; used by every verb that computes. The option --device: of those whose model learns.
 #pragma once
 
 #include <cstdint>
@@ -17,5 +17,9 @@ CLI::Option* add_threads_option(CLI::App& verb, int64_t& threads, const std::str
 // Of a job in this process: those of --threads for its `threads` and, where it generates, its
 // `rollout_threads`. 0: as the job says.
 void use_threads(JobConfig& config, int64_t threads);
+
+// The option --device, for the job's `device`; empty: as the job says.
+void add_device_option(CLI::App& verb, std::string& device);
+void use_device(JobConfig& config, const std::string& device);
 
 }  // namespace fulcrum::cli

@@ -36,15 +36,21 @@ std::vector<Bucket> buckets_of(std::span<const at::Tensor> tensors) {
   return out;
 }
 
+// Whether the sum is taken in the one tensor itself.
+bool in_place(const Bucket& bucket) {
+  return bucket.size() == 1 && bucket[0].is_cpu() && bucket[0].is_contiguous();
+}
+
+// On the CPU, where the group's connections are.
 at::Tensor flat(const Bucket& bucket) {
-  if (bucket.size() == 1 && bucket[0].is_contiguous()) return bucket[0].view({-1});
+  if (in_place(bucket)) return bucket[0].view({-1});
   std::vector<at::Tensor> parts;
   for (const at::Tensor& t : bucket) parts.push_back(t.reshape({-1}));
-  return at::cat(parts);
+  return at::cat(parts).to(at::kCPU);
 }
 
 void copy_back(const at::Tensor& sums, const Bucket& bucket) {
-  if (bucket.size() == 1 && bucket[0].is_contiguous()) return;
+  if (in_place(bucket)) return;
   int64_t begin = 0;
   for (const at::Tensor& t : bucket) {
     t.copy_(sums.narrow(0, begin, t.numel()).view(t.sizes()));

@@ -9,6 +9,7 @@
 
 #include "engine/kernels/adamw/op.h"
 #include "engine/kernels/sum_of_squares/op.h"
+#include "engine/learner/device_adamw.h"
 #include "engine/learner/tensors.h"
 #include "policy/nn/parallel.h"
 
@@ -47,6 +48,7 @@ std::vector<at::Tensor> clones(const std::vector<at::Tensor>& tensors) {
 }
 
 double norm_of(const std::vector<at::Tensor>& tensors) {
+  if (!tensors.empty() && !tensors[0].is_cpu()) return std::sqrt(device::sum_of_squares(tensors));
   const std::vector<Portion> parts = portions(tensors);
   std::vector<double> sums(parts.size());
   parallel_for(static_cast<int64_t>(parts.size()), [&](int64_t i) {
@@ -111,12 +113,20 @@ void AdamW::step(double learning_rate, double gradient_scale) {
     weights.push_back(leaf);
     gradients.push_back(leaf.grad().defined() ? leaf.grad().contiguous() : at::zeros_like(leaf));
   }
+  const auto of = [&](size_t k) -> const kernels::AdamwStep& {
+    return weights[k].dim() >= 2 ? matrices : vectors;
+  };
+  if (!weights.empty() && !weights[0].is_cpu()) {
+    for (size_t k = 0; k < weights.size(); ++k)
+      device::adamw(of(k), gradients[k], weights[k], first_[k], second_[k]);
+    return;
+  }
   const std::vector<Portion> parts = portions(weights);
   parallel_for(static_cast<int64_t>(parts.size()), [&](int64_t i) {
     const auto& [k, begin, count] = parts[static_cast<size_t>(i)];
-    kernels::adamw(weights[k].dim() >= 2 ? matrices : vectors, gradients[k].const_data_ptr<float>() + begin,
-                   count, weights[k].mutable_data_ptr<float>() + begin,
-                   first_[k].mutable_data_ptr<float>() + begin, second_[k].mutable_data_ptr<float>() + begin);
+    kernels::adamw(of(k), gradients[k].const_data_ptr<float>() + begin, count,
+                   weights[k].mutable_data_ptr<float>() + begin, first_[k].mutable_data_ptr<float>() + begin,
+                   second_[k].mutable_data_ptr<float>() + begin);
   });
 }
 

@@ -1,5 +1,6 @@
-// AdamW over the policy's fp32 leaves, and the gradient's norm, by kernels on LibTorch's threads: the same
-// bits with any number of them. Called by the learner; not thread-safe.
+// AdamW over the policy's fp32 leaves, and the gradient's norm, by kernels on LibTorch's threads (the same
+// bits with any number of them), or where the leaves are (device_adamw.h). Called by the learner; not
+// thread-safe.
 #pragma once
 
 #include <string>

@@ -36,7 +36,8 @@ Critic::Critic(std::unique_ptr<Policy> model, at::Tensor head_1D, NamedTensors l
 Result<std::unique_ptr<Critic>> Critic::create(const Model& start, const LearnerConfig& config,
                                                const PolicyOptions& options) {
   if (config.critic.value_head == "shared") {
-    const at::Tensor head_1D = at::zeros({1, start.spec.hidden_size}, at::kFloat).set_requires_grad(true);
+    const at::Tensor head_1D =
+        at::zeros({1, start.spec.hidden_size}, at::TensorOptions(options.device)).set_requires_grad(true);
     return std::unique_ptr<Critic>(new Critic(nullptr, head_1D, {{"score.weight", head_1D}}, config));
   }
   TRY(from, critic_model(start, config.critic.value_model));

@@ -3,6 +3,7 @@
 #include <ATen/Parallel.h>
 
 #include "engine/learner/torch_learner.h"
+#include "policy/nn/device.h"
 #include "policy/nn/torch_errors.h"
 
 namespace fulcrum {
@@ -38,6 +39,13 @@ Status check_fit(const Model& model, const LearnerOptions& options, const Object
 
 }  // namespace
 
+Result<PolicyOptions> policy_options(const LearnerConfig& config) {
+  TRY(device, open_device(config.device));
+  return PolicyOptions{.dtype = config.dtype == "bfloat16" ? at::kBFloat16 : at::kFloat,
+                       .device = device,
+                       .gradient_checkpointing = config.gradient_checkpointing};
+}
+
 Result<std::unique_ptr<Learner>> Learner::create(const Model& model, const LearnerOptions& options,
                                                  std::unique_ptr<Objective> objective,
                                                  std::unique_ptr<Reference> reference) {
@@ -46,13 +54,11 @@ Result<std::unique_ptr<Learner>> Learner::create(const Model& model, const Learn
   const Needs needs = objective->needs();
   at::set_num_threads(static_cast<int>(options.config.threads));
   return catch_torch("cannot build the learner", [&]() -> Result<std::unique_ptr<Learner>> {
-    PolicyOptions policy_options;
-    policy_options.dtype = options.config.dtype == "bfloat16" ? at::kBFloat16 : at::kFloat;
-    policy_options.gradient_checkpointing = options.config.gradient_checkpointing;
-    TRY(policy, Policy::create(model, policy_options));
+    TRY(how, policy_options(options.config));
+    TRY(policy, Policy::create(model, how));
     std::unique_ptr<Critic> critic;
     if (needs.values) {
-      TRY(made, Critic::create(model, options.config, policy_options));
+      TRY(made, Critic::create(model, options.config, how));
       critic = std::move(made);
     }
     return std::unique_ptr<Learner>(std::make_unique<TorchLearner>(

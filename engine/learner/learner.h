@@ -36,6 +36,9 @@ struct LearnerState {
   Json host;          // step, skip counters, objective state
 };
 
+// How a config's models are made. kFailedPrecondition: its device cannot be used.
+Result<PolicyOptions> policy_options(const LearnerConfig& config);
+
 class Learner {
  public:
   // The reference may be null when the objective needs none. kInvalidArgument with the reason.

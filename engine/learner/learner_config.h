@@ -20,6 +20,7 @@ struct LearnerConfig {
   int64_t logits_chunk = 1024;
   bool gradient_checkpointing = false;
   std::string dtype = "float32";
+  std::string device = "auto";
   int64_t threads = 1;
   int64_t max_skipped_steps = 3;
   int64_t max_zero_std_steps = 0;
@@ -43,6 +44,8 @@ struct LearnerConfig {
             "recompute each layer in the backward pass to save memory");
     v.field("dtype", dtype, Choices{{"float32", "bfloat16"}},
             "type of the weights in the forward pass; the optimizer keeps fp32");
+    v.field("device", device, Choices{{"auto", "cpu", "cuda"}},
+            "where the models learn; auto: on a GPU where there is one that can be used");
     v.field("threads", threads, between(1, 1024),
             "CPU threads of the learner; bit-equal resume needs the same number");
     v.field("max_skipped_steps", max_skipped_steps, at_least(1),

@@ -9,6 +9,7 @@
 
 #include "engine/data/slice.h"
 #include "engine/objective/masked.h"
+#include "policy/nn/logit_chunks.h"
 #include "policy/nn/target_logps.h"
 #include "policy/nn/token_divergences.h"
 
@@ -21,10 +22,15 @@ at::Tensor floats(const std::vector<float>& values) {
   return values.empty() ? at::Tensor() : at::tensor(at::ArrayRef<float>(values), at::kFloat);
 }
 
-// A part of an output, cut from its graph.
+// A part of an output, cut from its graph; where it lies, or on the CPU.
 at::Tensor leaf(const at::Tensor& output, int64_t begin, int64_t n) {
   if (!output.defined()) return {};
   return output.detach().narrow(0, begin, n).clone().set_requires_grad(true);
+}
+at::Tensor host_leaf(const at::Tensor& output, int64_t begin, int64_t n) {
+  if (!output.defined()) return {};
+  const at::Tensor part = output.detach().narrow(0, begin, n);
+  return part.to(at::kCPU, part.scalar_type(), false, /*copy=*/true).set_requires_grad(true);
 }
 
 // What the model said must be finite where it enters the loss; otherwise no objective is asked and the
@@ -60,6 +66,7 @@ class SlicePass {
       weight_VD_ = models.policy.output_weight();
       if (weight_VD_.requires_grad() && at::GradMode::is_enabled())
         memory_.weight_gradient_VD = at::zeros_like(weight_VD_);
+      head_weight_VD_ = computed_in(at::kFloat, states_ND_.detach(), weight_VD_.detach()).weight_VD;
     }
     if (needs_.values) values_N_ = models.critic->values(hidden_TD, slice);
     if (!needs_.divergence) return;
@@ -89,7 +96,7 @@ class SlicePass {
     merge_metrics(out_.metrics, loss.metrics);
     if (entropy_N.defined()) {
       const at::Tensor mask_N = input.mask_N.to(at::kFloat);
-      add_metric(out_.metrics, "entropy", entropy_N.dot(mask_N).item().toDouble(),
+      add_metric(out_.metrics, "entropy", entropy_N.to(at::kCPU).dot(mask_N).item().toDouble(),
                  mask_N.sum().item().toDouble());
     }
     // No target of the part enters the loss, or nobody wants a gradient.
@@ -99,8 +106,8 @@ class SlicePass {
 
   // Through the models' bodies; after the last part.
   MicroBatchResult finish() {
-    if (states_ND_.defined()) out_.logps_N = at::cat(logps_).detach();
-    if (needs_.divergence) out_.reference_logps_N = at::cat(reference_logps_);
+    if (states_ND_.defined()) out_.logps_N = at::cat(logps_).detach().to(at::kCPU);
+    if (needs_.divergence) out_.reference_logps_N = at::cat(reference_logps_).to(at::kCPU);
     if (!out_.not_finite.empty()) {
       out_.loss = std::numeric_limits<double>::quiet_NaN();
       return std::move(out_);
@@ -124,8 +131,9 @@ class SlicePass {
   TokenDivergences run_head(const at::Tensor& states_ND, int64_t begin, const TrainBatch& part,
                             at::Tensor& entropy_N) {
     if (!states_ND.defined()) return {};
-    const at::Tensor weight_VD = weight_VD_.detach().set_requires_grad(memory_.weight_gradient_VD.defined());
-    const at::Tensor ids_N = target_ids(part);
+    const at::Tensor weight_VD =
+        head_weight_VD_.detach().set_requires_grad(memory_.weight_gradient_VD.defined());
+    const at::Tensor ids_N = target_ids(part).to(states_ND.device());
     if (!needs_.divergence) {
       return {.logps_N = token_logps(states_ND, weight_VD, ids_N, options_.temperature, options_.logits_chunk,
                                      needs_.entropy ? &entropy_N : nullptr, &memory_)};
@@ -136,19 +144,20 @@ class SlicePass {
   }
 
   // The outputs are cut from the head, too: what goes back through it is the loss's gradient in them,
-  // whatever the loss was.
+  // whatever the loss was. The loss itself is always the host's: a few numbers a token, of which a device's
+  // many small steps would take longer than the way there and back.
   LossInput make_input(const TrainBatch& part, const TokenDivergences& said, int64_t begin, RowRange rows) {
     const int64_t n = part.num_targets();
     LossInput out(part);
-    out.logps_N = leaf(said.logps_N, 0, n);
-    out.divergence_N = leaf(said.divergence_N, 0, n);
-    out.values_N = leaf(values_N_, begin, n);
-    out.scores_R = leaf(scores_R_, rows.begin, rows.end - rows.begin);
+    out.logps_N = host_leaf(said.logps_N, 0, n);
+    out.divergence_N = host_leaf(said.divergence_N, 0, n);
+    out.values_N = host_leaf(values_N_, begin, n);
+    out.scores_R = host_leaf(scores_R_, rows.begin, rows.end - rows.begin);
     out.row_N = at::tensor(at::ArrayRef<int64_t>(part.target_row), at::kLong);
     out.mask_N = at::tensor(at::ArrayRef<uint8_t>(part.target_mask), at::kByte).to(at::kBool);
     if (needs_.old_logps) out.old_logps_N = old_is_current_ ? out.logps_N.detach() : floats(part.old_logps);
     if (needs_.reference_logps) out.reference_logps_N = floats(part.reference_logps);
-    if (said.reference_logps_N.defined()) out.reference_logps_N = said.reference_logps_N;
+    if (said.reference_logps_N.defined()) out.reference_logps_N = said.reference_logps_N.to(at::kCPU);
     out.sampling_logps_N = floats(part.sampling_logps);
     out.stored_logps_N = floats(part.stored_logps);
     out.old_values_N = floats(part.old_values);
@@ -173,7 +182,7 @@ class SlicePass {
       const bool of_logps = at.is_same(input.logps_N);
       if (!of_logps && !at.is_same(input.divergence_N)) continue;
       head.push_back(of_logps ? said.logps_N : said.divergence_N);
-      head_gradients.push_back(given[i]);
+      head_gradients.push_back(given[i].to(said.logps_N.device()));
     }
     if (head.empty()) return;
     torch::autograd::backward(head, head_gradients);
@@ -191,6 +200,7 @@ class SlicePass {
   const ForwardOptions& options_;
   const bool old_is_current_;
   at::Tensor states_ND_, weight_VD_, values_N_, scores_R_;
+  at::Tensor head_weight_VD_;  // as the head's products read it
   Head reference_;
   HeadMemory memory_;
   at::Tensor d_states_ND_, d_values_N_, d_scores_R_;

@@ -24,8 +24,9 @@ std::vector<RowRange> my_share(const Collective& group, const TrainBatch& batch,
 void put_targets(const TrainBatch& batch, RowRange range, const at::Tensor& values_N,
                  std::vector<float>& into) {
   if (!values_N.defined()) return;
-  const float* values = values_N.const_data_ptr<float>();
-  std::copy_n(values, values_N.numel(), into.begin() + static_cast<int64_t>(first_target(batch, range)));
+  const at::Tensor host_N = values_N.to(at::kCPU);
+  std::copy_n(host_N.const_data_ptr<float>(), host_N.numel(),
+              into.begin() + static_cast<int64_t>(first_target(batch, range)));
 }
 
 Result<std::vector<float>> shared_logps(Agreement& ranks, const TrainBatch& batch, int64_t max_tokens,

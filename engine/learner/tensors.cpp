@@ -1,15 +1,14 @@
 #include "engine/learner/tensors.h"
 
 #include <ATen/ops/empty.h>
-
-#include <cstring>
+#include <ATen/ops/from_blob.h>
 
 #include "engine/core/text.h"
 
 namespace fulcrum {
 
 TensorView copy_out(const at::Tensor& tensor) {
-  const at::Tensor values = tensor.detach().contiguous();
+  const at::Tensor values = tensor.detach().to(at::kCPU).contiguous();
   return make_tensor(values.sizes().vec(),
                      {values.const_data_ptr<float>(), static_cast<size_t>(values.numel())});
 }
@@ -22,8 +21,8 @@ Result<at::Tensor> copy_in(const TensorMap& map, const std::string& name, const 
                             " has the shape of another model");
   }
   TRY(values, to_float(at->second));
-  at::Tensor out = at::empty(like.sizes(), at::kFloat);
-  std::memcpy(out.mutable_data_ptr<float>(), values.data(), values.size() * sizeof(float));
+  at::Tensor out = at::empty(like.sizes(), like.options().requires_grad(false));
+  out.copy_(at::from_blob(values.data(), like.sizes(), at::kFloat));
   return out;
 }
 

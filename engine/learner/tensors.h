@@ -11,8 +11,8 @@
 namespace fulcrum {
 
 TensorView copy_out(const at::Tensor& tensor);
-// The values of map[name], shaped like `like`. kInvalidArgument naming the tensor if it is missing or
-// misshapen.
+// The values of map[name], shaped like `like` and where it is. kInvalidArgument naming the tensor if it is
+// missing or misshapen.
 Result<at::Tensor> copy_in(const TensorMap& map, const std::string& name, const at::Tensor& like);
 
 }  // namespace fulcrum

@@ -10,6 +10,7 @@
 #include "engine/core/rng.h"
 #include "engine/data/mini_batches.h"
 #include "engine/data/slice.h"
+#include "engine/kernels/device/fallbacks.h"
 #include "engine/learner/first_pass.h"
 #include "engine/learner/guards.h"
 #include "engine/learner/old_outputs.h"
@@ -26,14 +27,26 @@ namespace {
 
 constexpr double kSameNorm = 1e-5;  // relative: fp32 sums in any order
 
+// perf/fallback/*, of the step alone.
+void add_fallbacks(const kernels::FallbackCounts& before, Metrics& metrics) {
+  const kernels::FallbackCounts now = kernels::fallback_counts();
+  for (size_t i = 0; i < now.size(); ++i) {
+    if (now[i] > before[i])
+      add_metric(metrics, std::string("perf/fallback/") + kernels::kFallbackNames[i],
+                 static_cast<double>(now[i] - before[i]));
+  }
+}
+
 }  // namespace
 
 Result<Metrics> TorchLearner::step(TrainBatch batch, std::stop_token stop) {
   at::set_num_threads(
       static_cast<int>(options_.config.threads));  // OpenMP's setting belongs to the calling thread
   ranks_.begin();
+  const kernels::FallbackCounts before = kernels::fallback_counts();
   Result<Metrics> out = catch_torch("learner step", [&] { return train(batch, stop); });
   trained_.clear_gradients();
+  if (out.ok()) add_fallbacks(before, *out);
   return ranks_.settle(std::move(out));
 }
 

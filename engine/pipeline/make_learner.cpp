@@ -19,7 +19,8 @@ Result<std::unique_ptr<Reference>> make_job_reference(JobLearner& out, const Job
     out.cached_reference = cached.get();
     return std::unique_ptr<Reference>(std::move(cached));
   }
-  return make_reference(config.reference, model, reference_options(config.learner));
+  TRY(how, policy_options(config.learner));
+  return make_reference(config.reference, model, how);
 }
 
 Result<JobLearner> make_alone(const JobConfig& config, const Model& model,
@@ -60,10 +61,6 @@ Status check_same(const std::vector<Json>& fingerprints) {
 }
 
 }  // namespace
-
-PolicyOptions reference_options(const LearnerConfig& config) {
-  return {.dtype = config.dtype == "bfloat16" ? at::kBFloat16 : at::kFloat};
-}
 
 Result<JobLearner> make_job_learner(const JobConfig& config, const Model& model,
                                     const std::shared_ptr<Collective>& group) {

@@ -20,7 +20,4 @@ struct JobLearner {
 Result<JobLearner> make_job_learner(const JobConfig& config, const Model& model,
                                     const std::shared_ptr<Collective>& group);
 
-// How a reference of this job computes.
-PolicyOptions reference_options(const LearnerConfig& config);
-
 }  // namespace fulcrum

@@ -11,7 +11,7 @@ Status offline_loop(BuiltJob& job) {
     TRY_DO(job.control.point([&] { return save_point(job, s); }));
     const std::vector<const DataRow*> rows = job.train.step_rows(s, job.config.data.prompts_per_step);
     Stopwatch watch;
-    TRY(metrics, job.learner->step(pack_rows(rows, job.config.rows()), job.stop()));
+    TRY(metrics, job.learn(pack_rows(rows, job.config.rows())));
     add_metric(metrics, "timing_s/update_actor", watch.lap());
     job.unrecorded = std::move(metrics);
     TRY_DO(finish_step(job, s + 1));

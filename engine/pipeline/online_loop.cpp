@@ -64,7 +64,7 @@ Status online_loop(BuiltJob& job) {
     TRY(made, generation.take(s, job.stop()));
     warn_unscored(s, made, unscored_said);
     Stopwatch watch;
-    TRY(metrics, job.learner->step(pack_step(job, s, made), job.stop()));
+    TRY(metrics, job.learn(pack_step(job, s, made)));
     add_timing(metrics, made, watch.lap());
     add_publishing(metrics, *job.backend.publisher, bytes_sent);
     if (job.config.dynamic_sampling != "off") add_sampling(metrics, made);

@@ -14,7 +14,6 @@
 #include "engine/core/text.h"
 #include "engine/data/pack.h"
 #include "engine/pipeline/job.h"
-#include "engine/pipeline/make_learner.h"
 #include "rollout/fingerprint.h"
 
 namespace fulcrum {
@@ -49,13 +48,14 @@ void hash_ids(Sha256& hash, std::span<const TokenId> ids) {
   hash.update(std::as_bytes(ids));
 }
 
-std::string key_of(const BuiltJob& job, const std::vector<Portion>& portions) {
+std::string key_of(const BuiltJob& job, const std::vector<Portion>& portions, at::Device device) {
   const LearnerConfig& c = job.config.learner;
   Sha256 hash;
   for (const std::string& part :
        {job.cached_reference->content_hash(), job.tokenizer->content_hash(), c.dtype,
         std::to_string(c.max_tokens_per_micro_batch), std::to_string(c.logits_chunk),
-        std::to_string(c.threads), numeric_fingerprint(), std::string(TORCH_VERSION)}) {
+        std::to_string(c.threads), device.is_cpu() ? numeric_fingerprint() : device.str(),
+        std::string(TORCH_VERSION)}) {
     hash.update(part + "\n");
   }
   for (const Portion& portion : portions) {
@@ -71,7 +71,8 @@ std::string key_of(const BuiltJob& job, const std::vector<Portion>& portions) {
 Result<std::vector<float>> compute(BuiltJob& job, const std::vector<Portion>& portions) {
   const LearnerConfig& c = job.config.learner;
   TRY(start, load_model(job.config.model_name_or_path));
-  TRY(reference, make_reference(job.config.reference, start, reference_options(c)));
+  TRY(how, policy_options(c));
+  TRY(reference, make_reference(job.config.reference, start, how));
   std::vector<float> out;
   size_t done = 0;
   for (const Portion& portion : portions) {
@@ -91,7 +92,8 @@ Result<std::vector<float>> compute(BuiltJob& job, const std::vector<Portion>& po
 
 // From the file if it is there and whole, else computed and written.
 Result<std::vector<float>> find_or_compute(BuiltJob& job, const std::vector<Portion>& portions) {
-  const std::string key = key_of(job, portions);
+  TRY(how, policy_options(job.config.learner));
+  const std::string key = key_of(job, portions, how.device);
   const std::string& shared = job.config.reference.ref_log_probs_cache;
   const Path folder = shared.empty() ? job.journal->folder() / "reference_logps" : Path(shared);
   const Path file = folder / (key.substr(0, 16) + ".bin");

@@ -1,5 +1,5 @@
-// Causal attention over packed tokens with shared prompts, with its gradient, on fp32 rows. Called by
-// layer.cpp. Not differentiable by itself: the layer has its own backward pass.
+// Causal attention over packed tokens with shared prompts, with its gradient. Called by layer.cpp. Not
+// differentiable by itself: the layer has its own backward pass.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -7,7 +7,6 @@
 #include <memory>
 #include <vector>
 
-#include "engine/kernels/packed_attention/op.h"
 #include "engine/types/train_batch.h"
 #include "policy/weights/model_spec.h"
 
@@ -17,25 +16,28 @@ namespace fulcrum {
 // (computed in double, kept in fp32). Immutable once built.
 class AttentionContext {
  public:
-  AttentionContext(const ModelSpec& spec, const TrainBatch& batch);
+  virtual ~AttentionContext() = default;
 
   struct Output {
     at::Tensor out_TC;  // [T, heads head_dim]
-    at::Tensor lse_TH;  // [T, heads], for backward()
+    at::Tensor lse_TH;  // what backward() needs besides, in an order of its own
   };
-  // qkv_TC: [T, (heads + 2 kv_heads) head_dim] before rotation, in the order q, k, v.
-  Output forward(const at::Tensor& qkv_TC) const;
-  at::Tensor backward(const at::Tensor& qkv_TC, const Output& forward, const at::Tensor& d_out_TC) const;
-
- private:
-  kernels::PackedRows rows(const at::Tensor& qkv_TC) const;
-  // work(group, key head) for all of them.
-  template <class F>
-  void for_each(F work) const;
-
-  int64_t heads_, kv_heads_, head_dim_, tokens_;
-  std::vector<std::vector<kernels::TokenRange>> groups_;
-  std::vector<float> cosines_, sines_;  // [T, head_dim / 2]
+  // qkv_TC: fp32 [T, (heads + 2 kv_heads) head_dim] before rotation, in the order q, k, v.
+  virtual Output forward(const at::Tensor& qkv_TC) const = 0;
+  // fp32, like qkv_TC.
+  virtual at::Tensor backward(const at::Tensor& qkv_TC, const Output& forward,
+                              const at::Tensor& d_out_TC) const = 0;
 };
+
+// For tensors on `device`, of a model whose products read `dtype`: on the CPU by engine/kernels, in fp32;
+// elsewhere as device_attention.h says.
+std::shared_ptr<const AttentionContext> attention_context(const ModelSpec& spec, const TrainBatch& batch,
+                                                          at::Device device, at::ScalarType dtype);
+
+// The rotary angles' cosines and sines of each token, [T, head_dim / 2] each.
+struct RotaryAngles {
+  std::vector<float> cosines, sines;
+};
+RotaryAngles rotary_angles(const ModelSpec& spec, const TrainBatch& batch);
 
 }  // namespace fulcrum

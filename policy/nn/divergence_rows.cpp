@@ -4,10 +4,13 @@
 #include <ATen/ops/exp.h>
 #include <ATen/ops/logsumexp.h>
 
+#include <algorithm>
 #include <vector>
 
 #include "engine/divergence/row_divergence.h"
+#include "engine/kernels/device/fallbacks.h"
 #include "engine/kernels/row_divergence/op.h"
+#include "policy/nn/device_logits.h"
 #include "policy/nn/logit_rows.h"
 #include "policy/nn/parallel.h"
 
@@ -57,7 +60,13 @@ template <class Work>
 std::vector<uint8_t> by_kernel(bool there, int64_t rows, Work work) {
   std::vector<uint8_t> done(static_cast<size_t>(rows), 0);
   if (there) parallel_for(rows, [&](int64_t i) { done[static_cast<size_t>(i)] = work(i); });
+  if (const auto left = std::ranges::count(done, 0); left > 0)
+    kernels::note_fallback(kernels::Fallback::kDivergence, left);
   return done;
+}
+
+std::vector<uint8_t> all_or_none(bool done, int64_t rows) {
+  return std::vector<uint8_t>(static_cast<size_t>(rows), done ? 1 : 0);
 }
 
 }  // namespace
@@ -66,12 +75,18 @@ void divergence_rows(const Divergence& divergence, const DivergenceLogits& logit
                      const DivergenceValues& out) {
   log_normalise(logits.policy_nV, logits.ids_n, out.logps_n, out.lse_n);
   log_normalise(logits.reference_nV, logits.ids_n, out.reference_logps_n, out.reference_lse_n);
-  const auto kernel = kernel_for(divergence, logits.policy_nV);
-  const auto done = by_kernel(kernel.has_value(), logits.policy_nV.size(0), [&](int64_t i) {
-    const auto value = kernel->value(row_of(logits, out.lse_n, out.reference_lse_n, i));
-    if (value) out.divergence_n.mutable_data_ptr<float>()[i] = static_cast<float>(*value);
-    return value.has_value();
-  });
+  const int64_t rows = logits.policy_nV.size(0);
+  const auto on_cpu = [&] {
+    const auto kernel = kernel_for(divergence, logits.policy_nV);
+    return by_kernel(kernel.has_value(), rows, [&](int64_t i) {
+      const auto value = kernel->value(row_of(logits, out.lse_n, out.reference_lse_n, i));
+      if (value) out.divergence_n.mutable_data_ptr<float>()[i] = static_cast<float>(*value);
+      return value.has_value();
+    });
+  };
+  const auto done = logits.policy_nV.is_cpu()
+                        ? on_cpu()
+                        : all_or_none(device::divergence_values(divergence, logits, out), rows);
   for_rest(done, [&](auto part) {
     const at::Tensor log_pi = part(logits.policy_nV) - part(out.lse_n).unsqueeze(1);
     const at::Tensor log_p = part(logits.reference_nV) - part(out.reference_lse_n).unsqueeze(1);
@@ -81,13 +96,19 @@ void divergence_rows(const Divergence& divergence, const DivergenceLogits& logit
 
 void divergence_row_gradients(const Divergence& divergence, const DivergenceLogits& logits,
                               const DivergenceUpstream& up) {
-  const auto kernel = kernel_for(divergence, logits.policy_nV);
-  const auto done = by_kernel(kernel.has_value(), logits.policy_nV.size(0), [&](int64_t i) {
-    const kernels::DivergenceRow row = row_of(logits, up.lse_n, up.reference_lse_n, i);
-    return kernel->gradient(
-        row, {up.d_logps_n.const_data_ptr<float>()[i], up.d_divergence_n.const_data_ptr<float>()[i],
-              logits.ids_n.const_data_ptr<int64_t>()[i]});
-  });
+  const int64_t rows = logits.policy_nV.size(0);
+  const auto on_cpu = [&] {
+    const auto kernel = kernel_for(divergence, logits.policy_nV);
+    return by_kernel(kernel.has_value(), rows, [&](int64_t i) {
+      const kernels::DivergenceRow row = row_of(logits, up.lse_n, up.reference_lse_n, i);
+      return kernel->gradient(
+          row, {up.d_logps_n.const_data_ptr<float>()[i], up.d_divergence_n.const_data_ptr<float>()[i],
+                logits.ids_n.const_data_ptr<int64_t>()[i]});
+    });
+  };
+  const auto done = logits.policy_nV.is_cpu()
+                        ? on_cpu()
+                        : all_or_none(device::divergence_gradients(divergence, logits, up), rows);
   for_rest(done, [&](auto part) {
     at::Tensor z = part(logits.policy_nV);
     const at::Tensor log_pi = z - part(up.lse_n).unsqueeze(1);

@@ -31,13 +31,13 @@ class RmsNorm : public Function<RmsNorm> {
                             const at::Tensor& value, double epsilon) {
     ctx->save_for_backward({x, value});
     ctx->saved_data["epsilon"] = epsilon;
-    return rms_norm_rows(x, value, epsilon);
+    return rms_norm_rows(x, value, epsilon, at::kFloat);
   }
   static variable_list backward(AutogradContext* ctx, variable_list grads) {
     const variable_list saved = ctx->get_saved_variables();
     at::Tensor dx = at::zeros_like(saved[0]);
     const RmsNormGradient g = rms_norm_rows_backward(
-        saved[0], saved[1], ctx->saved_data["epsilon"].toDouble(), grads[0].contiguous(), dx);
+        saved[0], saved[1], ctx->saved_data["epsilon"].toDouble(), grads[0].contiguous(), dx, at::kFloat);
     return {dx, g.d_weight_D, at::Tensor(), at::Tensor()};
   }
 };
@@ -46,26 +46,23 @@ at::ScalarType dtype_of(const FusedLinear& w) { return w.compute.scalar_type(); 
 
 // x w^T, [T, rows of w].
 at::Tensor project(const at::Tensor& x_TD, const FusedLinear& w) {
-  return product(x_TD.to(dtype_of(w)), w.compute.t()).to(at::kFloat);
+  return float_product(x_TD.to(dtype_of(w)), w.compute.t());
 }
 
 // The same, added to `residual`.
 at::Tensor project_and_add(const at::Tensor& x_TD, const FusedLinear& w, const at::Tensor& residual) {
-  if (dtype_of(w) != at::kFloat) return project(x_TD, w).add_(residual);
-  at::Tensor out = residual.clone();
-  product_into(out, x_TD, w.compute.t(), true);
-  return out;
+  return float_sum(residual, x_TD.to(dtype_of(w)), w.compute.t());
 }
 
 // dy w: the gradient of a product's input.
 at::Tensor input_gradient(const at::Tensor& dy, const FusedLinear& w) {
-  return product(dy.to(dtype_of(w)), w.compute).to(at::kFloat);
+  return float_product(dy.to(dtype_of(w)), w.compute);
 }
 
 // dy^T x, part by part.
 void append_weight_gradient(const at::Tensor& dy, const at::Tensor& x, const FusedLinear& w,
                             variable_list& out) {
-  const at::Tensor d_weight = product(dy.to(dtype_of(w)).t(), x.to(dtype_of(w))).to(at::kFloat);
+  const at::Tensor d_weight = float_product(dy.to(dtype_of(w)).t(), x.to(dtype_of(w)));
   int64_t begin = 0;
   for (const at::Tensor& part : w.parts) {
     out.push_back(d_weight.narrow(0, begin, part.size(0)));
@@ -85,16 +82,18 @@ struct Run final : torch::CustomClassHolder {
   // The layer's output; everything else of it goes to `kept`.
   at::Tensor forward(Kept& kept) const {
     const LayerWeights& w = weights;
-    kept.qkv = project(rms_norm_rows(kept.x, w.input_norm.value(), options.rms_norm_eps), w.qkv);
+    const auto normed = [&](const at::Tensor& x_TD, const Plain& norm, const FusedLinear& reader) {
+      return rms_norm_rows(x_TD, norm.value(), options.rms_norm_eps, dtype_of(reader));
+    };
+    kept.qkv = project(normed(kept.x, w.input_norm, w.qkv), w.qkv);
     if (const auto& b = w.qkv_bias; !b.empty())
       kept.qkv.add_(at::cat({b[0].value(), b[1].value(), b[2].value()}));
     AttentionContext::Output attended = attention->forward(kept.qkv);
     kept.attended = std::move(attended.out_TC);
     kept.lse = std::move(attended.lse_TH);
     kept.middle = project_and_add(kept.attended, w.out, kept.x);
-    kept.gate_up =
-        project(rms_norm_rows(kept.middle, w.post_attention_norm.value(), options.rms_norm_eps), w.gate_up);
-    return project_and_add(swiglu_rows(kept.gate_up), w.down, kept.middle);
+    kept.gate_up = project(normed(kept.middle, w.post_attention_norm, w.gate_up), w.gate_up);
+    return project_and_add(swiglu_rows(kept.gate_up, dtype_of(w.down)), w.down, kept.middle);
   }
 
   const LayerWeights& weights;
@@ -145,21 +144,21 @@ class Layer : public Function<Layer> {
     const LayerWeights& w = run.weights;
     const double epsilon = run.options.rms_norm_eps;
     variable_list matrices;  // in the order of leaves_of()
-    at::Tensor activated = input_gradient(dy, w.down);
-    const at::Tensor d_gate_up = swiglu_rows_backward(k.gate_up, activated);
-    append_weight_gradient(dy, activated, w.down, matrices);
+    const SwigluGradient gate = swiglu_rows_backward(k.gate_up, input_gradient(dy, w.down), dtype_of(w.down));
+    append_weight_gradient(dy, gate.out_TF, w.down, matrices);
 
     at::Tensor d_middle = dy.clone();
-    const RmsNormGradient post = rms_norm_rows_backward(k.middle, w.post_attention_norm.value(), epsilon,
-                                                        input_gradient(d_gate_up, w.gate_up), d_middle);
-    append_weight_gradient(d_gate_up, post.normed_TD, w.gate_up, matrices);
+    const RmsNormGradient post =
+        rms_norm_rows_backward(k.middle, w.post_attention_norm.value(), epsilon,
+                               input_gradient(gate.d_gate_up_T2F, w.gate_up), d_middle, dtype_of(w.gate_up));
+    append_weight_gradient(gate.d_gate_up_T2F, post.normed_TD, w.gate_up, matrices);
 
     append_weight_gradient(d_middle, k.attended, w.out, matrices);
     const at::Tensor d_qkv =
         run.attention->backward(k.qkv, {k.attended, k.lse}, input_gradient(d_middle, w.out));
     at::Tensor& dx = d_middle;  // the rest of the way: the residual's part is there already
-    const RmsNormGradient input =
-        rms_norm_rows_backward(k.x, w.input_norm.value(), epsilon, input_gradient(d_qkv, w.qkv), dx);
+    const RmsNormGradient input = rms_norm_rows_backward(k.x, w.input_norm.value(), epsilon,
+                                                         input_gradient(d_qkv, w.qkv), dx, dtype_of(w.qkv));
     append_weight_gradient(d_qkv, input.normed_TD, w.qkv, matrices);
 
     variable_list out{dx, input.d_weight_D, post.d_weight_D};

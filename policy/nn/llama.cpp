@@ -4,10 +4,10 @@
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/embedding.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/from_blob.h>
 #include <ATen/ops/tensor.h>
 
 #include <algorithm>
-#include <cstring>
 #include <map>
 
 #include "engine/core/text.h"
@@ -21,17 +21,17 @@ namespace {
 // Leaves by name, made out of the model's tensors.
 class Leaves {
  public:
-  explicit Leaves(const TensorMap& tensors) : tensors_(tensors) {}
+  Leaves(const TensorMap& tensors, at::Device device) : tensors_(tensors), options_(device) {}
 
   at::Tensor make(const std::string& name) {
-    return place(name, at::empty(tensors_.at(name).shape, at::kFloat));
+    return place(name, at::empty(tensors_.at(name).shape, options_));
   }
 
   FusedLinear fuse(const std::vector<std::string>& names) {
     int64_t rows = 0;
     for (const std::string& name : names) rows += tensors_.at(name).shape[0];
     FusedLinear out;
-    out.master = at::empty({rows, tensors_.at(names[0]).shape[1]}, at::kFloat);
+    out.master = at::empty({rows, tensors_.at(names[0]).shape[1]}, options_);
     int64_t begin = 0;
     for (size_t i = 0; i < names.size(); ++i) {
       const int64_t n = tensors_.at(names[i]).shape[0];
@@ -48,7 +48,7 @@ class Leaves {
   at::Tensor place(const std::string& name, at::Tensor storage) {
     Result<std::vector<float>> values = to_float(tensors_.at(name));
     if (values.ok()) {
-      std::memcpy(storage.mutable_data_ptr<float>(), values->data(), values->size() * sizeof(float));
+      storage.copy_(at::from_blob(values->data(), storage.sizes(), at::kFloat));
     } else if (status_.ok()) {
       status_ = values.status().with_context("tensor " + in_quotes(name));
     }
@@ -58,6 +58,7 @@ class Leaves {
   }
 
   const TensorMap& tensors_;
+  at::TensorOptions options_;  // fp32
   std::map<std::string, at::Tensor> leaves_;
   Status status_;
 };
@@ -86,8 +87,8 @@ class Llama final : public Policy {
   at::Tensor score_weight() const override { return score_.use(); }
 
   at::Tensor hidden(const TrainBatch& batch) override {
-    const at::Tensor ids_T = at::tensor(at::ArrayRef<TokenId>(batch.tokens), at::kInt);
-    const auto attention = std::make_shared<AttentionContext>(spec_, batch);
+    const at::Tensor ids_T = at::tensor(at::ArrayRef<TokenId>(batch.tokens), at::kInt).to(options_.device);
+    const auto attention = attention_context(spec_, batch, options_.device, options_.dtype);
     const LayerOptions options{spec_.rms_norm_eps,
                                options_.gradient_checkpointing && at::GradMode::is_enabled()};
     at::Tensor x_TD = at::embedding(embedding_.use(), ids_T);
@@ -141,13 +142,12 @@ class Llama final : public Policy {
 }  // namespace
 
 Result<std::unique_ptr<Policy>> Policy::create(const Model& model, const PolicyOptions& options) {
-  if (!options.device.is_cpu()) return invalid_argument("the model can only learn on the CPU in this build");
   if (options.dtype != at::kFloat && options.dtype != at::kBFloat16) {
     return invalid_argument("the model can learn in float32 or bfloat16 only");
   }
   TRY_DO(check_tensors(model.spec, model.tensors));
   return catch_torch("cannot build the model", [&]() -> Result<std::unique_ptr<Policy>> {
-    Leaves leaves(model.tensors);
+    Leaves leaves(model.tensors, options.device);
     std::unique_ptr<Policy> policy = std::make_unique<Llama>(model.spec, options, leaves);
     TRY_DO(leaves.status());
     return policy;

@@ -4,7 +4,7 @@
 
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/empty.h>
-#include <ATen/ops/zeros_like.h>
+#include <ATen/ops/zeros.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <algorithm>
@@ -21,9 +21,17 @@ struct Head {
 };
 
 // What a head computes with, both in `dtype`: products are rounded to bf16 where the hidden states are in it.
+// Off the CPU those stay in bf16, which is what its products read.
 inline Head computed_in(at::ScalarType dtype, const at::Tensor& hidden_ND, const at::Tensor& weight_VD) {
-  return {hidden_ND.to(dtype), weight_VD.to(dtype),
-          hidden_ND.scalar_type() == at::kBFloat16 ? Rounding::kBf16 : Rounding::kNone};
+  const bool bf16 = hidden_ND.scalar_type() == at::kBFloat16;
+  if (bf16 && !hidden_ND.is_cpu()) dtype = at::kBFloat16;
+  return {hidden_ND.to(dtype), weight_VD.to(dtype), bf16 ? Rounding::kBf16 : Rounding::kNone};
+}
+
+// Of logits, log-probs and gradients: fp32, or double where the head is.
+inline at::TensorOptions sums_of(const Head& head) {
+  const bool is_double = head.hidden_ND.scalar_type() == at::kDouble;
+  return head.hidden_ND.options().dtype(is_double ? at::kDouble : at::kFloat).requires_grad(false);
 }
 
 // The logits of targets [begin, begin + n), head over temperature, in the first rows of `buffer`.
@@ -39,17 +47,16 @@ inline at::Tensor chunk_logits(const Head& head, double temperature, int64_t beg
 inline at::Tensor chunk_buffer(const Head& head, int64_t chunk, at::Tensor* kept = nullptr) {
   const int64_t rows = std::min(chunk, head.hidden_ND.size(0));
   if (kept != nullptr && kept->defined() && kept->size(0) >= rows) return *kept;
-  const at::Tensor out =
-      at::empty({rows, head.weight_VD.size(0)}, head.hidden_ND.options().requires_grad(false));
+  const at::Tensor out = at::empty({rows, head.weight_VD.size(0)}, sums_of(head));
   if (kept != nullptr) *kept = out;
   return out;
 }
 
 // Where a backward pass adds the weight's gradient: to the sum that parts share, which autograd is not given,
 // or into a tensor of its own. Undefined where nobody wants it.
-inline at::Tensor weight_gradient(const at::Tensor& weight_VD, bool wanted, const at::Tensor& shared_VD) {
+inline at::Tensor weight_gradient(const Head& head, bool wanted, const at::Tensor& shared_VD) {
   if (!wanted) return {};
-  return shared_VD.defined() ? shared_VD : at::zeros_like(weight_VD);
+  return shared_VD.defined() ? shared_VD : at::zeros(head.weight_VD.sizes(), sums_of(head));
 }
 
 // Calls body(begin, n) for each chunk of `targets`.

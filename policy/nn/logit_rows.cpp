@@ -1,6 +1,7 @@
 #include "policy/nn/logit_rows.h"
 
 #include "engine/kernels/token_loss/op.h"
+#include "policy/nn/device_logits.h"
 #include "policy/nn/parallel.h"
 
 namespace fulcrum {
@@ -24,6 +25,7 @@ void for_each_row(const LogitRows& rows, Work work) {
 }  // namespace
 
 void row_losses(const LogitRows& rows, const RowLosses& out) {
+  if (!rows.logits_nV.is_cpu()) return device::row_losses(rows, out);
   float* logps = out.logps_n.mutable_data_ptr<float>();
   double* lse = out.lse_n.mutable_data_ptr<double>();
   float* entropy = out.entropy_n.defined() ? out.entropy_n.mutable_data_ptr<float>() : nullptr;
@@ -36,6 +38,7 @@ void row_losses(const LogitRows& rows, const RowLosses& out) {
 }
 
 void row_loss_gradients(const LogitRows& rows, const at::Tensor& lse_n, const at::Tensor& coefficient_n) {
+  if (!rows.logits_nV.is_cpu()) return device::row_loss_gradients(rows, lse_n, coefficient_n);
   const double* lse = lse_n.const_data_ptr<double>();
   const float* coefficient = coefficient_n.const_data_ptr<float>();
   for_each_row(rows, [=](int64_t i, const kernels::LogitsRow& row) {

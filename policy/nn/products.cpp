@@ -57,15 +57,22 @@ void fp32_product(const at::Tensor& out_MN, const at::Tensor& a_MK, const at::Te
 
 void product_into(const at::Tensor& out_MN, const at::Tensor& a_MK, const at::Tensor& b_KN, bool add,
                   Rounding rounding) {
+  at::Tensor out = out_MN;
   if (out_MN.scalar_type() == at::kFloat && out_MN.is_cpu()) {
     fp32_product(out_MN, with_unit_stride(a_MK), with_unit_stride(b_KN), add, rounding);
+  } else if (rounding == Rounding::kBf16 && !out_MN.is_cpu()) {
+    const at::Tensor a = a_MK.to(at::kBFloat16), b = b_KN.to(at::kBFloat16);
+    if (add) {
+      at::addmm_out(out, out_MN, a, b, at::kFloat);
+    } else {
+      at::mm_out(out, a, b, at::kFloat);
+    }
   } else if (rounding == Rounding::kBf16) {
     const auto rounded = [](const at::Tensor& x) { return x.to(at::kBFloat16).to(x.scalar_type()); };
     product_into(out_MN, rounded(a_MK), rounded(b_KN), add);
   } else if (add) {
-    out_MN.addmm_(a_MK, b_KN);
+    out.addmm_(a_MK, b_KN);
   } else {
-    at::Tensor out = out_MN;
     at::mm_out(out, a_MK, b_KN);
   }
 }
@@ -74,6 +81,23 @@ at::Tensor product(const at::Tensor& a_MK, const at::Tensor& b_KN) {
   at::Tensor out_MN = at::empty({a_MK.size(0), b_KN.size(1)}, a_MK.options().requires_grad(false));
   product_into(out_MN, a_MK, b_KN, false);
   return out_MN;
+}
+
+// A device's product rounds its sums once, from fp32; on the CPU LibTorch has none that does not round to
+// bf16 on the way.
+at::Tensor float_product(const at::Tensor& a_MK, const at::Tensor& b_KN) {
+  if (!a_MK.is_cpu() && a_MK.scalar_type() != at::kFloat) return at::mm(a_MK, b_KN, at::kFloat);
+  return product(a_MK, b_KN).to(at::kFloat);
+}
+
+at::Tensor float_sum(const at::Tensor& x_MN, const at::Tensor& a_MK, const at::Tensor& b_KN) {
+  if (a_MK.scalar_type() == at::kFloat) {
+    at::Tensor out_MN = x_MN.clone();
+    product_into(out_MN, a_MK, b_KN, true);
+    return out_MN;
+  }
+  if (!a_MK.is_cpu()) return at::addmm(x_MN, a_MK, b_KN, at::kFloat);
+  return float_product(a_MK, b_KN).add_(x_MN);
 }
 
 }  // namespace fulcrum

@@ -35,7 +35,8 @@ Status check_vocabulary(const TrainBatch& batch, const ModelSpec& spec) {
 }
 
 at::Tensor target_states(const at::Tensor& hidden_TD, const TrainBatch& slice) {
-  return hidden_TD.index_select(0, at::tensor(at::ArrayRef<int64_t>(slice.target_source), at::kLong));
+  return hidden_TD.index_select(
+      0, at::tensor(at::ArrayRef<int64_t>(slice.target_source), at::kLong).to(hidden_TD.device()));
 }
 
 at::Tensor target_ids(const TrainBatch& slice) {
@@ -48,12 +49,13 @@ at::Tensor last_states(const at::Tensor& hidden_TD, const TrainBatch& slice) {
     const bool empty = row.token_begin == row.token_end;
     last.push_back((empty ? slice.groups[static_cast<size_t>(row.group)].prompt_end : row.token_end) - 1);
   }
-  return hidden_TD.index_select(0, at::tensor(at::ArrayRef<int64_t>(last), at::kLong));
+  return hidden_TD.index_select(0, at::tensor(at::ArrayRef<int64_t>(last), at::kLong).to(hidden_TD.device()));
 }
 
 at::Tensor state_logps(const Policy& policy, const at::Tensor& states_ND, const TrainBatch& slice,
                        double temperature, int64_t chunk, at::Tensor* entropy_N) {
-  return token_logps(states_ND, policy.output_weight(), target_ids(slice), temperature, chunk, entropy_N);
+  return token_logps(states_ND, policy.output_weight(), target_ids(slice).to(states_ND.device()), temperature,
+                     chunk, entropy_N);
 }
 
 at::Tensor target_logps(Policy& policy, const TrainBatch& slice, double temperature, int64_t chunk) {
@@ -77,7 +79,7 @@ Result<std::vector<float>> batch_logps(Policy& policy, const TrainBatch& batch, 
       if (stop.stop_requested()) return cancelled();
       const TrainBatch part = slice(batch, range);
       if (part.num_targets() == 0) continue;
-      const at::Tensor logps_N = target_logps(policy, part, temperature, chunk);
+      const at::Tensor logps_N = target_logps(policy, part, temperature, chunk).to(at::kCPU);
       const float* values = logps_N.const_data_ptr<float>();
       out.insert(out.end(), values, values + logps_N.numel());
     }

@@ -31,7 +31,7 @@ class ChunkedDivergences : public torch::autograd::Function<ChunkedDivergences> 
                                const at::Tensor& ids_N, const c10::intrusive_ptr<Setting>& setting) {
     const Head policy{hidden_ND, weight_VD, setting->policy_rounding};
     const Head reference{reference_hidden_NE, reference_weight_VE, setting->reference_rounding};
-    const at::Tensor logps_N = at::empty({hidden_ND.size(0)}, hidden_ND.options());
+    const at::Tensor logps_N = at::empty({hidden_ND.size(0)}, sums_of(policy));
     const at::Tensor divergence_N = at::empty_like(logps_N), reference_logps_N = at::empty_like(logps_N);
     const at::Tensor lse_N = at::empty_like(logps_N, at::kDouble);
     const at::Tensor reference_lse_N = at::empty_like(lse_N);
@@ -71,9 +71,9 @@ class ChunkedDivergences : public torch::autograd::Function<ChunkedDivergences> 
     // Without a gradient into the divergence this is token_logps()'s backward pass, to the bit.
     const bool divergence_counts = (h_N != 0).any().item<bool>();
     const at::Tensor shared_VD = ctx->saved_data["weight_gradient"].toTensor();
-    const at::Tensor d_weight_VD = weight_gradient(policy.weight_VD, ctx->needs_input_grad(1), shared_VD);
+    const at::Tensor d_weight_VD = weight_gradient(policy, ctx->needs_input_grad(1), shared_VD);
     variable_list out(6);
-    if (ctx->needs_input_grad(0)) out[0] = at::empty_like(policy.hidden_ND);
+    if (ctx->needs_input_grad(0)) out[0] = at::empty(policy.hidden_ND.sizes(), sums_of(policy));
     if (!shared_VD.defined()) out[1] = d_weight_VD;
     at::Tensor buffer = take_kept(*ctx, "logits"), reference_buffer = take_kept(*ctx, "reference_logits");
     const bool has_last = buffer.defined();

@@ -22,10 +22,10 @@ class TokenLogps : public torch::autograd::Function<TokenLogps> {
   static at::Tensor forward(AutogradContext* ctx, const at::Tensor& hidden_ND, const at::Tensor& weight_VD,
                             bool bf16, const at::Tensor& ids_N, double temperature, int64_t chunk,
                             at::Tensor* entropy_N, HeadMemory* memory) {
-    const at::Tensor logps_N = at::empty({hidden_ND.size(0)}, hidden_ND.options());
+    const Head head{hidden_ND, weight_VD, bf16 ? Rounding::kBf16 : Rounding::kNone};
+    const at::Tensor logps_N = at::empty({hidden_ND.size(0)}, sums_of(head));
     const at::Tensor lse_N = at::empty_like(logps_N, at::kDouble);
     if (entropy_N != nullptr) *entropy_N = at::empty_like(logps_N);
-    const Head head{hidden_ND, weight_VD, bf16 ? Rounding::kBf16 : Rounding::kNone};
     at::Tensor buffer = chunk_buffer(head, chunk, memory != nullptr ? &memory->logits : nullptr);
     for_each_chunk(hidden_ND.size(0), chunk, [&](int64_t begin, int64_t n) {
       const auto part = [&](const at::Tensor& x_N) { return x_N.narrow(0, begin, n); };
@@ -49,12 +49,12 @@ class TokenLogps : public torch::autograd::Function<TokenLogps> {
     const int64_t chunk = ctx->saved_data["chunk"].toInt();
     const at::Tensor d_logps_N = grads[0].contiguous();
     const at::Tensor shared_VD = ctx->saved_data["weight_gradient"].toTensor();
-    const at::Tensor d_weight_VD = weight_gradient(weight_VD, ctx->needs_input_grad(1), shared_VD);
-    variable_list out(8);
-    if (ctx->needs_input_grad(0)) out[0] = at::empty_like(hidden_ND);
-    if (!shared_VD.defined()) out[1] = d_weight_VD;
     const Rounding rounding = ctx->saved_data["bf16"].toBool() ? Rounding::kBf16 : Rounding::kNone;
     const Head head{hidden_ND, weight_VD, rounding};
+    const at::Tensor d_weight_VD = weight_gradient(head, ctx->needs_input_grad(1), shared_VD);
+    variable_list out(8);
+    if (ctx->needs_input_grad(0)) out[0] = at::empty(hidden_ND.sizes(), sums_of(head));
+    if (!shared_VD.defined()) out[1] = d_weight_VD;
     at::Tensor buffer = take_kept(*ctx, "logits");
     const bool has_last = buffer.defined();
     if (!has_last) buffer = chunk_buffer(head, chunk);

@@ -7,17 +7,6 @@
 namespace fulcrum::testing {
 namespace {
 
-void expect_near_metrics(const std::vector<Json>& want, const std::vector<Json>& got) {
-  ASSERT_EQ(want.size(), got.size());
-  for (size_t i = 0; i < want.size(); ++i) {
-    ASSERT_EQ(want[i].size(), got[i].size());
-    for (const auto& [name, value] : want[i].items()) {
-      const double x = value.get<double>(), y = got[i].at(name).get<double>();
-      EXPECT_NEAR(x, y, 1e-5 * std::max(1.0, std::abs(x))) << name << " of step " << i + 1;
-    }
-  }
-}
-
 struct Method {
   std::string trainer;
   Json keys;

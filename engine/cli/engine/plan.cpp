@@ -8,9 +8,11 @@
 #include "engine/core/cores.h"
 #include "engine/core/memory.h"
 #include "engine/core/text.h"
+#include "engine/kernels/device/driver.h"
 #include "engine/pipeline/job.h"
 #include "engine/pipeline/plan/memory.h"
 #include "engine/pipeline/plan/time.h"
+#include "policy/nn/device.h"
 #include "policy/text/model_tokenizer.h"
 
 namespace fulcrum::cli {
@@ -20,12 +22,14 @@ struct Options {
   std::string job, format = "table";
   std::vector<std::string> set;
   int64_t completion_length = 0, threads = 0;
+  std::string device;
 };
 
 struct Plan {
   MemoryPlan memory;
   TimePlan time;
   FreeMemory free;
+  int64_t gpu_memory = 0;
 };
 
 // The step to measure is the first; the one to hold in memory is the largest.
@@ -33,6 +37,7 @@ Result<Plan> make_plan(const Options& o) {
   const ProcessMemory start = process_memory();
   TRY(config, load_job(o.job, o.set));
   use_threads(config, o.threads);
+  use_device(config, o.device);
   config.learner.threads = within_cores(config.learner.threads, "'threads'");
   config.sampling.rollout_threads = within_cores(config.sampling.rollout_threads, "'rollout_threads'");
   TRY(objective, make_objective(config.objective));
@@ -44,12 +49,19 @@ Result<Plan> make_plan(const Options& o) {
   if (needs.scores) model = as_score_model(std::move(model));
   const int64_t length =
       o.completion_length > 0 ? o.completion_length : config.sampling.max_completion_length;
+  TRY(device, open_device(config.learner.device));
   const auto work_of = [&](const std::vector<const DataRow*>& rows, int64_t completion) {
-    return workload_of(config, model.spec, needs, rows, completion);
+    Workload work = workload_of(config, model.spec, needs, rows, completion);
+    work.on_device = !device.is_cpu();
+    return work;
   };
   const Workload first = work_of(data.step_rows(0, config.data.prompts_per_step), length);
   TRY(speeds, calibrate(first, *objective));
   Plan out{.time = plan_time(first, speeds), .free = free_memory()};
+  if (device.is_cuda()) {
+    TRY(gpus, kernels::usable_gpus());
+    out.gpu_memory = gpus[static_cast<size_t>(device.index())].memory;
+  }
   // Pages of the program and its libraries are those that the calibration has touched.
   const MemoryBase base{
       .process = start.anonymous + process_memory().files,
@@ -61,13 +73,6 @@ Result<Plan> make_plan(const Options& o) {
 
 double mib(int64_t bytes) { return static_cast<double>(bytes) / (1 << 20); }
 
-std::string size_text(int64_t bytes) {
-  char text[32];
-  const bool large = bytes >= int64_t{1} << 30;
-  std::snprintf(text, sizeof text, large ? "%.2f GiB" : "%.0f MiB", large ? mib(bytes) / 1024 : mib(bytes));
-  return text;
-}
-
 std::string time_text(double seconds) {
   char text[32];
   std::snprintf(text, sizeof text, seconds < 1 ? "%.0f ms" : "%.3g s",
@@ -76,40 +81,45 @@ std::string time_text(double seconds) {
 }
 
 Table table_of(const Plan& plan) {
-  Table table{{"part", "MiB", "at_peak", "seconds", "what"}, {}};
+  Table table{{"part", "MiB", "at_peak", "on", "seconds", "what"}, {}};
+  const auto place_name = [](Place place) { return place == Place::kHost ? "host" : "gpu"; };
   for (const MemoryPart& part : plan.memory.parts) {
     table.rows.push_back({{"part", part.name},
                           {"MiB", mib(part.bytes)},
                           {"at_peak", at_peak(plan.memory, part) ? "yes" : "no"},
+                          {"on", place_name(part.place)},
                           {"what", part.keys}});
   }
-  table.rows.push_back({{"part", "peak memory"},
-                        {"MiB", mib(plan.memory.peak)},
-                        {"what", phase_name(plan.memory.peak_phase)}});
+  for (const Place place : {Place::kHost, Place::kDevice}) {
+    const MemoryPeak& peak = plan.memory.peak(place);
+    if (peak.bytes == 0) continue;
+    table.rows.push_back({{"part", place == Place::kHost ? "peak memory" : "peak memory of the gpu"},
+                          {"MiB", mib(peak.bytes)},
+                          {"on", place_name(place)},
+                          {"what", phase_name(peak.phase)}});
+  }
   for (const TimePart& part : plan.time.parts)
     table.rows.push_back({{"part", part.stage}, {"seconds", part.seconds}, {"what", part.what}});
   table.rows.push_back({{"part", "step"}, {"seconds", plan.time.step}});
   return table;
 }
 
-std::string advice(const MemoryPlan& plan) {
-  std::vector<std::string> out;
-  for (const MemoryPart& part : reducible(plan))
-    out.push_back(part.keys + " (" + part.name + ", " + size_text(part.bytes) + ")");
-  return out.empty() ? "nothing in the job makes it smaller: take a smaller model"
-                     : "change " + join(out, "; ");
+// Says where a place's peak is above what it has.
+void complain(const MemoryPlan& plan, Place place, int64_t has, const std::string& where) {
+  if (plan.peak(place).bytes <= has) return;
+  std::fprintf(stderr, "fulcrum: it does not fit the %s %s: %s\n", size_text(has).c_str(), where.c_str(),
+               memory_advice(plan, place).c_str());
 }
 
 Status plan(const Options& o) {
   TRY(made, make_plan(o));
   std::fputs(render(table_of(made), o.format).c_str(), stdout);
-  const bool fits = made.memory.peak <= made.free.bytes;
-  if (!fits) {
-    std::fprintf(stderr, "fulcrum: it does not fit the %s free %s: %s\n", size_text(made.free.bytes).c_str(),
-                 made.free.because.c_str(), advice(made.memory).c_str());
-  }
+  complain(made.memory, Place::kHost, made.free.bytes, "free " + made.free.because);
+  const bool on_gpu = made.memory.device.bytes > 0;
+  if (on_gpu) complain(made.memory, Place::kDevice, made.gpu_memory, "of the GPU");
   if (o.format != "table") return ok_status();
-  std::printf("\npeak memory about %s, a step about %s\n", size_text(made.memory.peak).c_str(),
+  std::printf("\npeak memory about %s%s, a step about %s\n", size_text(made.memory.host.bytes).c_str(),
+              on_gpu ? (" and " + size_text(made.memory.device.bytes) + " of the GPU").c_str() : "",
               time_text(made.time.step).c_str());
   return ok_status();
 }
@@ -127,6 +137,7 @@ void add_plan(CLI::App& app, Action& action) {
                      "tokens a completion will have on average (default: max_completion_length)")
             ->check(CLI::Range(1, 1 << 30));
         add_threads_option(v, o.threads, "as `run` takes it");
+        add_device_option(v, o.device);
         add_output_option(v, o.format);
       });
 }

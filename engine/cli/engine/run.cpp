@@ -16,12 +16,14 @@ struct Options {
   std::vector<std::string> set;
   RankOptions ranks;
   int64_t threads = 0;  // 0: as the job says
+  std::string device;
 };
 
 int run_here(const Options& o, const SignalStop& signals, const std::shared_ptr<Leader>& leader) {
   Result<JobConfig> config = load_job(o.job, o.set);
   if (!config.ok()) return report(config.status());
   use_threads(*config, o.threads);
+  use_device(*config, o.device);
   const std::string folder = !o.output_dir.empty()         ? o.output_dir
                              : !config->output_dir.empty() ? config->output_dir
                                                            : "runs/" + Path(o.job).stem().string();
@@ -56,6 +58,7 @@ void add_run(CLI::App& app, Action& action) {
                           v, o.threads,
                           "for both 'threads' and 'rollout_threads' (default: as the job says, "
                           "else 1)");
+                      add_device_option(v, o.device);
                     });
 }
 

@@ -167,9 +167,9 @@ namespace {
 // The keys that decide the numbers of a run.
 Json deciding_keys(const JobConfig& config) {
   Json j = write_config(config);
-  for (const char* key :
-       {"output_dir", "save_steps", "save_total_limit", "resume", "log_completions", "reward_threads",
-        "reward_timeout_s", "max_steps", "rollout_max_batch", "rollout_threads", "ref_log_probs_cache"}) {
+  for (const char* key : {"output_dir", "save_steps", "save_total_limit", "resume", "log_completions",
+                          "reward_threads", "reward_timeout_s", "max_steps", "rollout_max_batch",
+                          "rollout_threads", "ref_log_probs_cache", "device"}) {
     j.erase(key);
   }
   // The horizon matters where the schedule looks at it.

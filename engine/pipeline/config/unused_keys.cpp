@@ -157,6 +157,7 @@ const std::vector<std::string>& common_keys() {
                              "logits_chunk",
                              "gradient_checkpointing",
                              "dtype",
+                             "device",
                              "threads",
                              "max_skipped_steps",
                              "eval_steps",

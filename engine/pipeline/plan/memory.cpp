@@ -1,8 +1,10 @@
 #include "engine/pipeline/plan/memory.h"
 
 #include <algorithm>
+#include <cstdio>
 #include <utility>
 
+#include "engine/core/text.h"
 #include "engine/kernels/attention/op.h"
 #include "engine/kernels/matmul/op.h"
 #include "policy/decode/decoder.h"
@@ -154,9 +156,12 @@ class Planner {
     MemoryPlan out{.parts = std::move(parts_)};
     for (const Phase phase : {Phase::kStart, Phase::kPublish, Phase::kGenerate, Phase::kBackward,
                               Phase::kUpdate, Phase::kCheckpoint}) {
-      int64_t sum = 0;
-      for (const MemoryPart& part : out.parts) sum += (part.phases & at(phase)) != 0 ? part.bytes : 0;
-      if (sum > out.peak) out.peak = sum, out.peak_phase = phase;
+      for (const auto& [place, peak] : {std::pair(Place::kHost, &out.host), {Place::kDevice, &out.device}}) {
+        int64_t sum = 0;
+        for (const MemoryPart& part : out.parts)
+          sum += (part.phases & at(phase)) != 0 && part.place == place ? part.bytes : 0;
+        if (sum > peak->bytes) *peak = {phase, sum};
+      }
     }
     return out;
   }
@@ -165,19 +170,25 @@ class Planner {
   void add(std::string name, int64_t bytes, unsigned phases, std::string keys = {}) {
     if (bytes > 0) parts_.push_back({std::move(name), bytes, phases, std::move(keys)});
   }
+  // What lies where the learner's models do.
+  void add_there(std::string name, int64_t bytes, unsigned phases, std::string keys = {}) {
+    const size_t before = parts_.size();
+    add(std::move(name), bytes, phases, std::move(keys));
+    if (w_.on_device && parts_.size() > before) parts_.back().place = Place::kDevice;
+  }
   int64_t trained() const { return w_.separate_critic ? 2 : 1; }  // models
 
   void add_held() {
     add("process", base_.process, kAlways);
     add("data", base_.data, kAlways);
     add("model file", base_.model_file, at(Phase::kStart));
-    add("weights", learner_model_bytes(w_.spec, bf16_), kAlways);
-    if (w_.separate_critic) add("critic", learner_model_bytes(w_.spec, bf16_), kAlways, "value_head");
-    add("optimizer moments", 2 * weights_ * trained(), kAlways);
+    add_there("weights", learner_model_bytes(w_.spec, bf16_), kAlways);
+    if (w_.separate_critic) add_there("critic", learner_model_bytes(w_.spec, bf16_), kAlways, "value_head");
+    add_there("optimizer moments", 2 * weights_ * trained(), kAlways);
     if (!w_.reference_model) return;
     const bool average = w_.config.reference.bema.update_ref_model;
-    add("reference", learner_model_bytes(w_.spec, bf16_) + (average ? 2 * weights_ : 0), kAlways,
-        w_.config.objective.trainer == "dpo" ? "precompute_ref_log_probs" : "");
+    add_there("reference", learner_model_bytes(w_.spec, bf16_) + (average ? 2 * weights_ : 0), kAlways,
+              w_.config.objective.trainer == "dpo" ? "precompute_ref_log_probs" : "");
   }
 
   // Versions of the weights that generation may ask for, as tensors and packed; one more of each while the
@@ -204,21 +215,23 @@ class Planner {
     // In the first micro-batch gradients come as activations go, if not into the same heap; later ones begin
     // with all of them.
     const bool beside = w_.micro_batches.size() > 1 || heap_share(w_) > 0.5;
-    add("gradients", gradients, at(Phase::kUpdate) | (beside ? at(Phase::kBackward) : 0));
+    add_there("gradients", gradients, at(Phase::kUpdate) | (beside ? at(Phase::kBackward) : 0));
     const int64_t head = kFloat * w_.spec.vocab_size * w_.spec.hidden_size;
-    add("gradient of the head", w_.needs.scores ? 0 : head, at(Phase::kBackward));
+    add_there("gradient of the head", w_.needs.scores ? 0 : head, at(Phase::kBackward));
     const std::string smaller = w_.config.learner.gradient_checkpointing
                                     ? "max_tokens_per_micro_batch"
                                     : "max_tokens_per_micro_batch, gradient_checkpointing";
-    add("activations", a.saved, at(Phase::kBackward), smaller);
-    add("logits", std::max(a.logits, a.temporary), at(Phase::kBackward),
-        a.logits > a.temporary ? "logits_chunk" : "max_tokens_per_micro_batch");
-    add("heap between tensors",
-        static_cast<int64_t>(heap_waste(w_) * static_cast<double>(a.largest() + gradients)),
-        at(Phase::kBackward), "max_tokens_per_micro_batch");
+    add_there("activations", a.saved, at(Phase::kBackward), smaller);
+    add_there("logits", std::max(a.logits, a.temporary), at(Phase::kBackward),
+              a.logits > a.temporary ? "logits_chunk" : "max_tokens_per_micro_batch");
+    if (!w_.on_device) {
+      add("heap between tensors",
+          static_cast<int64_t>(heap_waste(w_) * static_cast<double>(a.largest() + gradients)),
+          at(Phase::kBackward), "max_tokens_per_micro_batch");
+    }
     if (w_.config.objective.several_updates()) {
-      add("weights to go back to", 3 * weights_ * trained(), at(Phase::kBackward) | at(Phase::kUpdate),
-          "num_iterations, num_mini_batches");
+      add_there("weights to go back to", 3 * weights_ * trained(), at(Phase::kBackward) | at(Phase::kUpdate),
+                "num_iterations, num_mini_batches");
     }
     add("rollouts and batch", kHostBytesPerToken * w_.batch.num_tokens(),
         at(Phase::kGenerate) | at(Phase::kBackward) | at(Phase::kUpdate), "prompts_per_step");
@@ -238,16 +251,32 @@ class Planner {
 MemoryPlan plan_memory(const Workload& work, const MemoryBase& base) { return Planner(work, base).plan(); }
 
 bool at_peak(const MemoryPlan& plan, const MemoryPart& part) {
-  return (part.phases & at(plan.peak_phase)) != 0;
+  return (part.phases & at(plan.peak(part.place).phase)) != 0;
 }
 
-std::vector<MemoryPart> reducible(const MemoryPlan& plan) {
+std::vector<MemoryPart> reducible(const MemoryPlan& plan, Place place) {
   std::vector<MemoryPart> out;
   for (const MemoryPart& part : plan.parts) {
-    if (at_peak(plan, part) && !part.keys.empty()) out.push_back(part);
+    if (part.place == place && at_peak(plan, part) && !part.keys.empty()) out.push_back(part);
   }
   std::sort(out.begin(), out.end(), [](const auto& a, const auto& b) { return a.bytes > b.bytes; });
   return out;
+}
+
+std::string memory_advice(const MemoryPlan& plan, Place place) {
+  std::vector<std::string> out;
+  for (const MemoryPart& part : reducible(plan, place))
+    out.push_back(part.keys + " (" + part.name + ", " + size_text(part.bytes) + ")");
+  return out.empty() ? "nothing in the job makes it smaller: take a smaller model"
+                     : "change " + join(out, "; ");
+}
+
+std::string size_text(int64_t bytes) {
+  char text[32];
+  const double mib = static_cast<double>(bytes) / (1 << 20);
+  const bool large = bytes >= int64_t{1} << 30;
+  std::snprintf(text, sizeof text, large ? "%.2f GiB" : "%.0f MiB", large ? mib / 1024 : mib);
+  return text;
 }
 
 std::string phase_name(Phase phase) {

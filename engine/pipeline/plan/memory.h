@@ -20,17 +20,26 @@ enum class Phase : unsigned {
   kCheckpoint = 32  // weights and moments are copied to be written
 };
 
+enum class Place { kHost, kDevice };
+
 struct MemoryPart {
   std::string name;
   int64_t bytes = 0;
   unsigned phases = 0;  // of Phase; all of them: always
   std::string keys;     // those of the job that make it smaller; empty: none
+  Place place = Place::kHost;
 };
 
+struct MemoryPeak {
+  Phase phase = Phase::kStart;
+  int64_t bytes = 0;  // 0: nothing lies there
+};
+
+// What CUDA itself and LibTorch's allocator keep on a device besides is not counted.
 struct MemoryPlan {
   std::vector<MemoryPart> parts;
-  Phase peak_phase = Phase::kStart;
-  int64_t peak = 0;  // bytes
+  MemoryPeak host, device;
+  const MemoryPeak& peak(Place place) const { return place == Place::kHost ? host : device; }
 };
 
 struct MemoryBase {
@@ -41,10 +50,13 @@ struct MemoryBase {
 
 MemoryPlan plan_memory(const Workload& work, const MemoryBase& base);
 
-// The parts of the peak that keys of the job make smaller, the largest first.
-std::vector<MemoryPart> reducible(const MemoryPlan& plan);
-// Whether a part is there at the peak.
+// The parts of a place's peak that keys of the job make smaller, the largest first.
+std::vector<MemoryPart> reducible(const MemoryPlan& plan, Place place);
+// Whether a part is there at the peak of its place.
 bool at_peak(const MemoryPlan& plan, const MemoryPart& part);
+// "change max_tokens_per_micro_batch (activations, 1.20 GiB); ..."
+std::string memory_advice(const MemoryPlan& plan, Place place);
+std::string size_text(int64_t bytes);  // "1.20 GiB"
 
 std::string phase_name(Phase phase);  // "while a checkpoint is written"
 

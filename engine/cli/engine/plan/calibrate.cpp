@@ -13,10 +13,11 @@
 
 #include "engine/data/slice.h"
 #include "engine/learner/adamw.h"
-#include "engine/pipeline/make_learner.h"
+#include "engine/learner/learner.h"
 #include "engine/pipeline/timing.h"
 #include "engine/reference/parameters.h"
 #include "policy/decode/decoder.h"
+#include "policy/nn/device.h"
 #include "policy/nn/policy.h"
 #include "policy/nn/token_divergences.h"
 #include "policy/nn/torch_errors.h"
@@ -32,9 +33,13 @@ constexpr int64_t kLayerWeights = 8'000'000, kDecodeWeights = 24'000'000, kEmbed
 constexpr double kSeconds = 0.1;  // of repetitions, where one is short
 
 // Seconds of one run, the least of several after one that warms up: what it takes when nothing gets in its
-// way.
-template <class Run>
-double least_of(int at_least, double enough_seconds, Run run) {
+// way. Of work on a device, until it is done.
+template <class Work>
+double least_of(int at_least, double enough_seconds, Work work, at::Device device = at::kCPU) {
+  const auto run = [&] {
+    work();
+    wait_for(device);
+  };
   run();
   double total = 0, least = std::numeric_limits<double>::max();
   Stopwatch watch;
@@ -89,35 +94,38 @@ TrainBatch sample_of(const Workload& w, const ModelSpec& part) {
 }
 
 // The learner's layers and the optimizer, on a part of the layers.
-Status measure_learner(const Workload& w, Speeds& out) {
+Status measure_learner(const Workload& w, const PolicyOptions& options, Speeds& out) {
   const ModelSpec spec = part_of(w.spec, kLayerWeights, kEmbeddingRows);
-  PolicyOptions options = reference_options(w.config.learner);
-  options.gradient_checkpointing = w.config.learner.gradient_checkpointing;
   TRY(policy, Policy::create({.spec = spec, .tensors = filled(spec), .folder = {}}, options));
   const TrainBatch sample = sample_of(w, spec);
   const auto backward = [&] {
     const at::Tensor hidden = policy->hidden(sample);
-    torch::autograd::backward({hidden}, {at::full(hidden.sizes(), 1e-3)});
+    torch::autograd::backward({hidden},
+                              {at::full(hidden.sizes(), 1e-3, hidden.options().requires_grad(false))});
   };
   const double scale = ratio(w.spec.num_hidden_layers, spec.num_hidden_layers) / number(sample.num_tokens());
-  out.layers_train = scale * least_of(2, kSeconds, backward);
+  out.layers_train = scale * least_of(2, kSeconds, backward, options.device);
   {
     const at::NoGradGuard no_gradients;
-    out.layers_forward = scale * least_of(2, kSeconds, [&] { policy->hidden(sample); });
+    out.layers_forward = scale * least_of(
+                                     2, kSeconds, [&] { policy->hidden(sample); }, options.device);
   }
 
   AdamW optimizer(policy->parameters(), w.config.learner);
   const double weights = ratio(parameter_count(w.spec), parameter_count(spec));
-  out.update = weights * least_of(2, kSeconds, [&] {
-                 optimizer.step(0, clip_factor(gradient_norm(policy->parameters()), 1));
-                 policy->parameters_changed();
-               });
+  out.update = weights * least_of(
+                             2, kSeconds,
+                             [&] {
+                               optimizer.step(0, clip_factor(gradient_norm(policy->parameters()), 1));
+                               policy->parameters_changed();
+                             },
+                             options.device);
   if (w.config.online()) out.publish = weights * least_of(2, kSeconds, [&] { copy_parameters(*policy); });
   return ok_status();
 }
 
 // The output head, on a part of the targets and of the vocabulary.
-void measure_head(const Workload& w, const Objective& objective, Speeds& out) {
+void measure_head(const Workload& w, const PolicyOptions& options, const Objective& objective, Speeds& out) {
   if (w.needs.scores) return;
   const int64_t width = w.spec.hidden_size;
   const int64_t n =
@@ -125,10 +133,10 @@ void measure_head(const Workload& w, const Objective& objective, Speeds& out) {
   const auto fitting = static_cast<int64_t>(kHeadWork / (8 * number(n * width)));
   const int64_t rows =
       std::clamp<int64_t>(fitting, std::min<int64_t>(kEmbeddingRows, w.spec.vocab_size), w.spec.vocab_size);
-  const at::ScalarType dtype = reference_options(w.config.learner).dtype;
-  const at::Tensor hidden = at::full({n, width}, 0.01).to(dtype).set_requires_grad(true);
-  const at::Tensor weight = at::full({rows, width}, 0.01).set_requires_grad(true);
-  const at::Tensor ids = at::zeros({n}, at::kLong);
+  const at::TensorOptions there(options.device);
+  const at::Tensor hidden = at::full({n, width}, 0.01, there.dtype(options.dtype)).set_requires_grad(true);
+  const at::Tensor weight = at::full({rows, width}, 0.01, there).set_requires_grad(true);
+  const at::Tensor ids = at::zeros({n}, there.dtype(at::kLong));
   const auto run = [&] {
     if (!w.needs.divergence) {
       at::Tensor entropy;
@@ -145,11 +153,12 @@ void measure_head(const Workload& w, const Objective& objective, Speeds& out) {
     torch::autograd::backward({values}, {at::ones_like(values)});
   };
   const double scale = ratio(w.spec.vocab_size, rows) / number(n);
-  out.head_train = scale * least_of(2, kSeconds, backward);
+  out.head_train = scale * least_of(2, kSeconds, backward, options.device);
   const at::NoGradGuard no_gradients;
-  out.head_forward = scale * least_of(2, kSeconds, [&] {
-                       token_logps(hidden, weight, ids, 1, w.config.learner.logits_chunk);
-                     });
+  out.head_forward =
+      scale * least_of(
+                  2, kSeconds, [&] { token_logps(hidden, weight, ids, 1, w.config.learner.logits_chunk); },
+                  options.device);
 }
 
 // The decoder on a part of the layers and of the vocabulary: whole prompts, then steps in the middle of a
@@ -211,8 +220,9 @@ Result<Speeds> calibrate(const Workload& w, const Objective& objective) {
   return catch_torch("calibration", [&]() -> Result<Speeds> {
     Speeds out;
     if (w.batch.num_rows() == 0) return invalid_argument("the data has no row to plan with");
-    TRY_DO(measure_learner(w, out));
-    measure_head(w, objective, out);
+    TRY(options, policy_options(w.config.learner));
+    TRY_DO(measure_learner(w, options, out));
+    measure_head(w, options, objective, out);
     if (w.config.online()) TRY_DO(measure_decoder(w, w.config.sampling.rollout_threads, out));
     return out;
   });

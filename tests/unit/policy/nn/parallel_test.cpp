@@ -73,7 +73,7 @@ TEST(RowBlocks, CoverEveryRowWithBlocksThatDoNotDependOnThreads) {
 TEST(LayerKernels, GiveTheSameBitsWithAnyNumberOfThreads) {
   const ModelSpec spec = tiny_spec();
   const TrainBatch batch = random_batch(spec, {{30, {50, 1, 90}}, {12, {30}}});
-  const AttentionContext attention(spec, batch);
+  const auto attention = attention_context(spec, batch, at::kCPU, at::kFloat);
   const int64_t tokens = batch.num_tokens(), dim = spec.head_dim;
   const at::Tensor qkv = at::randn({tokens, (spec.num_attention_heads + 2 * spec.num_key_value_heads) * dim});
   const at::Tensor d_out = at::randn({tokens, spec.num_attention_heads * dim});
@@ -81,10 +81,10 @@ TEST(LayerKernels, GiveTheSameBitsWithAnyNumberOfThreads) {
   std::vector<std::vector<at::Tensor>> results;
   for (const int threads : {1, 2}) {
     with_threads(threads, [&] {
-      const AttentionContext::Output out = attention.forward(qkv);
+      const AttentionContext::Output out = attention->forward(qkv);
       at::Tensor dx = at::zeros_like(x);
-      const RmsNormGradient norm = rms_norm_rows_backward(x, weight, 1e-5, x, dx);
-      results.push_back({out.out_TC, out.lse_TH, attention.backward(qkv, out, d_out), dx, norm.d_weight_D});
+      const RmsNormGradient norm = rms_norm_rows_backward(x, weight, 1e-5, x, dx, at::kFloat);
+      results.push_back({out.out_TC, out.lse_TH, attention->backward(qkv, out, d_out), dx, norm.d_weight_D});
     });
   }
   for (size_t i = 0; i < results[0].size(); ++i) EXPECT_TRUE(results[0][i].equal(results[1][i])) << i;

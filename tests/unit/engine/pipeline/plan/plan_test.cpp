@@ -1,3 +1,4 @@
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -44,7 +45,7 @@ class Plan : public ::testing::Test {
     return at == plan.parts.end() ? 0 : at->bytes;
   }
   int64_t bytes(const std::string& name) const { return bytes(plan_memory(work(), {}), name); }
-  int64_t peak() const { return plan_memory(work(), {}).peak; }
+  int64_t peak() const { return plan_memory(work(), {}).host.bytes; }
 
   ModelSpec spec_ = small_spec();
   JobConfig config_;
@@ -142,19 +143,19 @@ TEST_F(Plan, ThePeakIsTheHeaviestPhaseAndHoldsWhatIsAlwaysThere) {
   const MemoryPlan plan = plan_memory(work(), {.process = 1000, .data = 100, .model_file = 10});
   int64_t sum = 0;
   for (const MemoryPart& part : plan.parts) {
-    if ((part.phases & static_cast<unsigned>(plan.peak_phase)) != 0) sum += part.bytes;
+    if ((part.phases & static_cast<unsigned>(plan.host.phase)) != 0) sum += part.bytes;
   }
-  EXPECT_EQ(plan.peak, sum);
-  EXPECT_EQ(plan.peak, peak() + 1100);
-  EXPECT_EQ(plan.peak_phase, Phase::kBackward) << "1,640 tokens outweigh a tiny model";
+  EXPECT_EQ(plan.host.bytes, sum);
+  EXPECT_EQ(plan.host.bytes, peak() + 1100);
+  EXPECT_EQ(plan.host.phase, Phase::kBackward) << "1,640 tokens outweigh a tiny model";
   rows_.resize(1);
   config_.sampling.max_completion_length = 2;
-  EXPECT_EQ(plan_memory(work(), {}).peak_phase, Phase::kCheckpoint);
+  EXPECT_EQ(plan_memory(work(), {}).host.phase, Phase::kCheckpoint);
 }
 
 TEST_F(Plan, WhatCanBeMadeSmallerIsNamedLargestFirst) {
   const MemoryPlan plan = plan_memory(work(), {.process = 1 << 30, .data = 0, .model_file = 0});
-  const std::vector<MemoryPart> parts = reducible(plan);
+  const std::vector<MemoryPart> parts = reducible(plan, Place::kHost);
   ASSERT_GE(parts.size(), 2u);
   EXPECT_EQ(parts[0].name, "activations");
   EXPECT_EQ(parts[0].keys, "max_tokens_per_micro_batch, gradient_checkpointing");
@@ -196,6 +197,26 @@ TEST_F(Plan, ASeparateCriticIsASecondModel) {
   EXPECT_EQ(bytes("optimizer moments"), 2 * moments);
   EXPECT_EQ(bytes("critic"), bytes("weights"));
   EXPECT_DOUBLE_EQ(plan_time(work(), {.layers_train = 1}).step, 2 * before);
+}
+
+// What lies where is counted apart: a GPU holds the learner, the host the rollouts and the checkpoint.
+TEST_F(Plan, OnAGpuTheLearnersMemoryIsTheGpus) {
+  Workload w = work();
+  const MemoryPlan here = plan_memory(w, {.process = 1000});
+  w.on_device = true;
+  const MemoryPlan there = plan_memory(w, {.process = 1000});
+  EXPECT_EQ(here.device.bytes, 0);
+  EXPECT_GT(there.device.bytes, 0);
+  EXPECT_EQ(there.device.phase, Phase::kBackward);
+  EXPECT_LT(there.host.bytes, here.host.bytes);
+  int64_t moved = 0;
+  for (const MemoryPart& part : there.parts) {
+    if (part.place == Place::kDevice && at_peak(there, part)) moved += part.bytes;
+    EXPECT_NE(part.name, "heap between tensors");
+  }
+  EXPECT_EQ(moved, there.device.bytes);
+  EXPECT_THAT(memory_advice(there, Place::kDevice), ::testing::HasSubstr("max_tokens_per_micro_batch"));
+  EXPECT_THAT(memory_advice(there, Place::kHost), ::testing::Not(::testing::HasSubstr("logits_chunk")));
 }
 
 }  // namespace

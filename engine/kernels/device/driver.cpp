@@ -1,0 +1,88 @@
+#include "engine/kernels/device/driver.h"
+
+#include <dlfcn.h>
+
+#include <array>
+
+#include "engine/core/text.h"
+
+namespace fulcrum::kernels {
+namespace {
+
+// NVIDIA's driver API, of which these names and numbers are part of the binary interface.
+constexpr int kCapabilityMajor = 75, kCapabilityMinor = 76;
+
+void* library() {
+  static void* const opened = ::dlopen("libcuda.so.1", RTLD_NOW | RTLD_LOCAL);
+  return opened;
+}
+
+// function(arguments...) of the driver. kFailedPrecondition with the driver's own word for its error.
+template <class... Arguments>
+Status call(const char* name, Arguments... arguments) {
+  const auto function = reinterpret_cast<int (*)(Arguments...)>(::dlsym(library(), name));
+  if (function == nullptr) return failed_precondition(std::string("NVIDIA's driver has no ") + name);
+  const int error = function(arguments...);
+  if (error == 0) return ok_status();
+  const char* text = nullptr;
+  const auto explain = reinterpret_cast<int (*)(int, const char**)>(::dlsym(library(), "cuGetErrorName"));
+  if (explain != nullptr) explain(error, &text);
+  return failed_precondition(std::string("NVIDIA's driver: ") + name + " gives error " +
+                             std::to_string(error) +
+                             (text != nullptr ? " (" + printable(text) + ")" : std::string()));
+}
+
+Result<Gpu> read_gpu(int index) {
+  int handle = 0, major = 0, minor = 0;
+  std::array<char, 256> name{};
+  size_t memory = 0;
+  TRY_DO(call("cuDeviceGet", &handle, index));
+  TRY_DO(call("cuDeviceGetName", name.data(), static_cast<int>(name.size()) - 1, handle));
+  TRY_DO(call("cuDeviceTotalMem_v2", &memory, handle));
+  TRY_DO(call("cuDeviceGetAttribute", &major, kCapabilityMajor, handle));
+  TRY_DO(call("cuDeviceGetAttribute", &minor, kCapabilityMinor, handle));
+  return Gpu{printable(name.data()), static_cast<int64_t>(memory), 10 * major + minor};
+}
+
+}  // namespace
+
+bool has_driver() { return library() != nullptr; }
+
+Result<Driver> read_driver() {
+  if (!has_driver()) return failed_precondition("there is no NVIDIA driver (libcuda.so.1) on this machine");
+  Driver out;
+  int count = 0;
+  TRY_DO(call("cuInit", 0U));
+  TRY_DO(call("cuDriverGetVersion", &out.version));
+  TRY_DO(call("cuDeviceGetCount", &count));
+  for (int i = 0; i < count; ++i) {
+    TRY(gpu, read_gpu(i));
+    out.gpus.push_back(std::move(gpu));
+  }
+  return out;
+}
+
+Result<std::vector<Gpu>> usable_gpus() {
+  TRY(driver, read_driver());
+  if (driver.gpus.empty()) return failed_precondition("NVIDIA's driver shows no GPU to this process");
+  if (driver.version < kLeastDriver) {
+    return failed_precondition("NVIDIA's driver supports CUDA " + version_text(driver.version) +
+                               ", this build needs " + version_text(kLeastDriver) + ": update the driver");
+  }
+  const Gpu& first = driver.gpus[0];
+  if (!first.usable()) {
+    return failed_precondition("the GPU " + in_quotes(first.name) + " has compute capability " +
+                               capability_text(first.capability) + ", this build needs " +
+                               capability_text(kLeastCapability));
+  }
+  return driver.gpus;
+}
+
+std::string version_text(int version) {
+  return std::to_string(version / 1000) + "." + std::to_string(version % 1000 / 10);
+}
+std::string capability_text(int capability) {
+  return std::to_string(capability / 10) + "." + std::to_string(capability % 10);
+}
+
+}  // namespace fulcrum::kernels

@@ -1,0 +1,47 @@
+#include "tests/device/emulated_kernels.h"
+
+#include <atomic>
+
+#include "engine/kernels/device/cuda_ops.h"
+#include "tests/support/far_device.h"
+
+namespace fulcrum::testing {
+namespace {
+
+using kernels::DeviceKernels;
+
+std::atomic<int64_t> called = 0;
+
+// The kernel of the table, with the far memory open.
+template <auto kKernel>
+struct Open;
+template <class... Arguments, int (*DeviceKernels::*kKernel)(Arguments...)>
+struct Open<kKernel> {
+  static int call(Arguments... arguments) {
+    ++called;
+    const FarAccess access;
+    return (kernels::cuda_kernels().*kKernel)(arguments...);
+  }
+};
+#define OPEN(kernel) &Open<&DeviceKernels::kernel>::call
+
+const DeviceKernels kOpened = {kernels::cuda_kernels().error_text,
+                               OPEN(rmsnorm),
+                               OPEN(rmsnorm_backward),
+                               OPEN(swiglu),
+                               OPEN(swiglu_backward),
+                               OPEN(rope),
+                               OPEN(token_losses),
+                               OPEN(token_loss_gradients),
+                               OPEN(divergences),
+                               OPEN(divergence_gradients),
+                               OPEN(adamw),
+                               OPEN(add_squares)};
+
+}  // namespace
+
+EmulatedKernels::EmulatedKernels() { kernels::use_device_kernels(&kOpened); }
+
+int64_t EmulatedKernels::calls() { return called; }
+
+}  // namespace fulcrum::testing
