@@ -130,9 +130,9 @@ float number(const void* numbers, int64_t i, ActivationType type) {
 }
 
 // In the open order, which is cuBLAS's on a device: one after the other.
-int product(DeviceProducts, const Product& in, DeviceStream stream) {
-  ++device.products;
+int product(DeviceProducts products, const Product& in, DeviceStream stream) {
   if (in.fixed_order) return kernels::cuda::product_rows(in, stream);
+  if (products == nullptr) return kWrongUse;
   for (int64_t r = 0; r < in.rows; ++r) {
     for (int64_t o = 0; o < in.outputs; ++o) {
       float sum = 0;

@@ -16,7 +16,7 @@ struct HostDevice {
   // What happened.
   int64_t allocated = 0;  // bytes, now
   int64_t synchronisations = 0, graphs = 0, launches = 0, copies = 0;
-  int64_t products = 0, tokens_embedded = 0;
+  int64_t tokens_embedded = 0;
 };
 
 // The device, as new: nothing counted. Memory that is still held stays counted.

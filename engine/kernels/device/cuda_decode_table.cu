@@ -115,8 +115,9 @@ void destroy_products(DeviceProducts products) { delete static_cast<Products*>(p
 
 // cuBLAS counts columns first: y^T = W x^T, where W's rows are its columns.
 int product(DeviceProducts products, const Product& in, DeviceStream stream) {
+  if (in.fixed_order || in.rows <= kOwnRows || products == nullptr) return cuda::product_rows(in, stream);
   const Cublas::Handle handle = static_cast<Products*>(products)->handle;
-  if (in.fixed_order || in.rows <= kOwnRows || handle == nullptr) return cuda::product_rows(in, stream);
+  if (handle == nullptr) return cuda::product_rows(in, stream);
   const int type = in.type == ActivationType::kBf16 ? Cublas::kBf16 : Cublas::kFp32;
   const int compute = in.type == ActivationType::kBf16 ? Cublas::kComputeFp32 : Cublas::kComputeFp32Strictly;
   const float one = 1, kept = in.add ? 1.0f : 0.0f;

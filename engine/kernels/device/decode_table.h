@@ -21,7 +21,7 @@
 namespace fulcrum::kernels {
 
 using DeviceGraph = void*;
-using DeviceProducts = void*;  // what products need beside a stream
+using DeviceProducts = void*;  // what products in an open order need beside a stream
 
 inline constexpr int kDeviceOutOfMemory = 2;  // the error for it
 
@@ -81,8 +81,8 @@ struct Product {
   int64_t rows = 0, inputs = 0, outputs = 0;
   float* y = nullptr;  // [rows, outputs]
   bool add = false;    // to what y holds
-  // A row's sums are added in one order whatever rows are beside it. Off: faster from some rows on, and the
-  // last bits of a row may hang on how many there are.
+  // A row's sums are added in one order whatever rows are beside it. Off: a library may be faster from some
+  // rows on, and the last bits of a row may hang on how many there are.
   bool fixed_order = true;
 };
 
@@ -161,6 +161,7 @@ struct DecodeKernels {
 
   int (*make_products)(DeviceStream stream, DeviceProducts* products);
   void (*destroy_products)(DeviceProducts products);
+  // `products`: of this stream; may be null if Product::fixed_order.
   int (*product)(DeviceProducts products, const Product& in, DeviceStream stream);
 
   int (*embed)(const EmbedRows& in, DeviceStream stream);

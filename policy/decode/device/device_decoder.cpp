@@ -73,7 +73,8 @@ DeviceDecoder::~DeviceDecoder() = default;
 Result<std::unique_ptr<DeviceDecoder>> DeviceDecoder::create(std::shared_ptr<const DeviceModel> model,
                                                              const DeviceOptions& options, const Size& size) {
   std::unique_ptr<DeviceDecoder> decoder(new DeviceDecoder(std::move(model), options, size));
-  TRY(work, DeviceWork::make(decoder->model_->kernels(), decoder->model_->device(), true));
+  TRY(work, DeviceWork::make(decoder->model_->kernels(), decoder->model_->device(),
+                             !decoder->options_.fixed_order));
   decoder->work_ = std::move(work);
   TRY_DO(decoder->allocate());
   TRY_DO(decoder->upload_angles());

@@ -13,7 +13,8 @@ namespace fulcrum {
 
 class DeviceWork {
  public:
-  // On `device`, which this thread uses from now on. `products`: whether it multiplies.
+  // On `device`, which this thread uses from now on. `products`: whether it multiplies in an
+  // order that is left open.
   static Result<std::unique_ptr<DeviceWork>> make(const kernels::DecodeKernels& kernels, int32_t device,
                                                   bool products) {
     std::unique_ptr<DeviceWork> work(new DeviceWork(kernels));

@@ -127,6 +127,23 @@ TEST_F(DeviceGeneratorTest, GivesTheSameBitsWithAnyBatchSizeAndStepsALaunch) {
   for (const size_t i : {2, 3}) EXPECT_TRUE(same_bits(on_the_device({&requests[i], 1}), {expected[i]})) << i;
 }
 
+TEST_F(DeviceGeneratorTest, GivesInBfloat16TheSameBitsWithAnyBatchSize) {
+  const ModelSpec spec = testing::small_spec();
+  const auto model =
+      DeviceModel::create(spec, testing::small_weights(spec, 1), DType::kBF16, host_decode_kernels()).value();
+  std::vector<RolloutRequest> requests{request(0, 18, 9), request(1, 3, 2)};
+  for (RolloutRequest& r : requests) r.sampling.max_completion_length = 12;
+  std::vector<RolloutGroup> expected;
+  for (const int64_t max_batch : {20, 1, 9}) {
+    DeviceGenerator generator(model, std::make_shared<PairTokenizer>(), {.max_batch = max_batch});
+    const auto groups = generator.generate(requests, kVersion, {});
+    ASSERT_TRUE(groups.ok()) << groups.status().message();
+    if (expected.empty()) expected = *groups;
+    EXPECT_TRUE(same_bits(*groups, expected)) << "max_batch " << max_batch;
+  }
+  EXPECT_FALSE(same_bits(expected, on_the_device(requests))) << "log-probs of rounded weights are others";
+}
+
 TEST_F(DeviceGeneratorTest, GivesTheSameBitsInEveryOrderOfThreads) {
   const std::vector<RolloutRequest> requests{request(0, 18, 3)};
   const std::vector<RolloutGroup> expected = on_the_device(requests);
