@@ -23,7 +23,7 @@ fulcrum_library(engine/jobs LAYER 1 DEPENDS engine/core LINK SQLite::SQLite3)
 
 # Higher layers that need no torch.
 fulcrum_library(rollout/dispatch LAYER 3 DEPENDS engine/types)
-fulcrum_library(policy/decode LAYER 2 DEPENDS policy/weights engine/kernels)
+fulcrum_library(policy/decode LAYER 2 SUBDIRS DEPENDS policy/weights engine/kernels)
 fulcrum_library(engine/publish LAYER 3 DEPENDS policy/weights engine/kernels)
 fulcrum_library(rollout LAYER 3 DEPENDS policy/decode policy/text engine/publish)
 

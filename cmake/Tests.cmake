@@ -4,6 +4,11 @@ fulcrum_test(laws_generators SOURCES ${PROJECT_SOURCE_DIR}/tests/laws/generator_
 if(NOT FULCRUM_SANITIZE STREQUAL "thread")  # they have one thread
   include(cmake/Fuzz.cmake)
   include(cmake/CudaOnHost.cmake)
+  # Generation on an accelerator, its kernels run on the CPU.
+  add_library(decode_on_host STATIC EXCLUDE_FROM_ALL ${PROJECT_SOURCE_DIR}/tests/support/decode_on_host.cpp)
+  target_link_libraries(decode_on_host PUBLIC engine_kernels_on_host PRIVATE fulcrum_warnings)
+  file(GLOB decode_tests CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/tests/unit/decode_on_host/*_test.cpp)
+  fulcrum_test(unit_decode_on_host SOURCES ${decode_tests} LINK rollout decode_on_host LABEL unit TIMEOUT 300)
 endif()
 
 # Instructions of the hot paths under valgrind, against tests/instructions/baseline.json. Only the release build has

@@ -66,7 +66,11 @@ TEST(CudaPlugin, TheOneOfThisBuildOpensAndHasEveryKernel) {
   std::vector<void*> members(sizeof(DeviceKernels) / sizeof(void*));
   std::memcpy(members.data(), (*opened)->kernels, sizeof(DeviceKernels));
   for (const void* member : members) EXPECT_NE(member, nullptr);
+  members.resize(sizeof(DecodeKernels) / sizeof(void*));
+  std::memcpy(members.data(), (*opened)->decode, sizeof(DecodeKernels));
+  for (const void* member : members) EXPECT_NE(member, nullptr);
   EXPECT_STREQ((*opened)->kernels->error_text(0), "no error");
+  EXPECT_STREQ((*opened)->decode->error_text(0), "no error");
   EXPECT_EQ(open_plugin(path).value(), *opened);
 }
 
