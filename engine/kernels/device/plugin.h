@@ -7,6 +7,7 @@
 
 #include "engine/core/files.h"
 #include "engine/core/status.h"
+#include "engine/kernels/device/group_table.h"
 #include "engine/kernels/device/table.h"
 
 namespace fulcrum::kernels {
@@ -15,6 +16,7 @@ namespace fulcrum::kernels {
 struct CudaPlugin {
   const char* build = nullptr;  // that of plugin_build(): anything else is refused, and nothing else read
   const DeviceKernels* kernels = nullptr;
+  const DeviceGroup* group = nullptr;
 };
 
 // The build this program belongs to: version, and a hash of what the two have in common.
