@@ -98,7 +98,7 @@ TEST(DeviceRanks, HaveTheBitsThatSumsOverTheHostsGive) {
   EXPECT_EQ(far_group_counts().sums, 0);
   for (size_t r = 0; r < 2; ++r) {
     EXPECT_EQ(content_hash(by_device[r].state.tensors), content_hash(by_hosts[r].state.tensors));
-    expect_same_metrics(by_device[r].metrics, by_hosts[r].metrics);
+    EXPECT_EQ(by_device[r].metrics.at("loss").sum, by_hosts[r].metrics.at("loss").sum);
   }
 }
 
