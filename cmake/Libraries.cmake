@@ -49,7 +49,7 @@ if(NOT FULCRUM_TORCH)
 endif()
 
 # Layer 2: tensors.
-fulcrum_library(engine/collective LAYER 2 DEPENDS engine/core LINK fulcrum_torch)
+fulcrum_library(engine/collective LAYER 2 DEPENDS engine/core engine/kernels LINK fulcrum_torch TEST_LINK tests_far_device)
 set_source_files_properties(engine/collective/connect.cpp PROPERTIES COMPILE_DEFINITIONS USE_C10D_GLOO)
 fulcrum_library(engine/divergence LAYER 2 DEPENDS engine/divergence/generators LINK fulcrum_torch)
 fulcrum_library(policy/nn LAYER 2 DEPENDS policy/weights engine/data engine/kernels engine/divergence LINK fulcrum_torch)

@@ -25,7 +25,8 @@ endif()
 
 if(FULCRUM_TORCH)
   # A device that is not the CPU. An object library: nothing refers to what it registers.
-  add_library(tests_far_device OBJECT EXCLUDE_FROM_ALL ${PROJECT_SOURCE_DIR}/tests/support/far_device.cpp)
+  add_library(tests_far_device OBJECT EXCLUDE_FROM_ALL ${PROJECT_SOURCE_DIR}/tests/support/far_device.cpp
+              ${PROJECT_SOURCE_DIR}/tests/support/far_group.cpp)
   target_include_directories(tests_far_device PUBLIC ${PROJECT_SOURCE_DIR})
   target_link_libraries(tests_far_device PUBLIC fulcrum_torch fulcrum_flags)
   fulcrum_test(unit_far_device SOURCES ${PROJECT_SOURCE_DIR}/tests/support/far_device_test.cpp
@@ -93,4 +94,11 @@ if(FULCRUM_TORCH)
                  TIMEOUT 300 SERIAL)
     add_dependencies(e2e_${name} fulcrum fulcrum-engine)
   endforeach()
+  # Skips where there are not two GPUs.
+  fulcrum_test(e2e_data_parallel_gpu SOURCES ${PROJECT_SOURCE_DIR}/tests/e2e/data_parallel_gpu_test.cpp
+               LINK policy_weights engine_kernels LABEL e2e TIMEOUT 900 SERIAL)
+  add_dependencies(e2e_data_parallel_gpu fulcrum fulcrum-engine)
+  if(TARGET fulcrum_cuda)
+    add_dependencies(e2e_data_parallel_gpu fulcrum_cuda)
+  endif()
 endif()

@@ -41,6 +41,7 @@ Result<at::Device> open_cuda() {
     ask_for_determinism();
     if (const auto plugin = kernels::open_plugin(kernels::plugin_path()); plugin.ok()) {
       kernels::use_device_kernels((*plugin)->kernels);
+      kernels::use_device_group((*plugin)->group);
     } else {
       log_warn("the GPU is used without Fulcrum's kernels, several times slower: " +
                plugin.status().message());

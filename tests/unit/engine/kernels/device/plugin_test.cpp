@@ -74,6 +74,21 @@ TEST(CudaPlugin, TheOneOfThisBuildOpensAndHasEveryKernel) {
   EXPECT_EQ(open_plugin(path).value(), *opened);
 }
 
+// NCCL is opened at the first use: without it the plugin says so.
+TEST(CudaPlugin, HasTheSumsOfAGroupOrSaysWhyNot) {
+  const auto opened = open_plugin(testing::build_folder() / "bin" / "libfulcrum_cuda.so");
+  ASSERT_TRUE(opened.ok()) << opened.status().message();
+  std::vector<void*> members(sizeof(DeviceGroup) / sizeof(void*));
+  std::memcpy(members.data(), (*opened)->group, sizeof(DeviceGroup));
+  for (const void* member : members) EXPECT_NE(member, nullptr);
+  GroupText why{};
+  if ((*opened)->group->usable(&why) == GroupState::kDone) {
+    EXPECT_STREQ(why.text, "");
+  } else {
+    EXPECT_THAT(why.text, HasSubstr("NCCL"));
+  }
+}
+
 // Empty work reaches no device.
 TEST(CudaPlugin, TakesEmptyWorkWithoutADevice) {
   const auto opened = open_plugin(testing::build_folder() / "bin" / "libfulcrum_cuda.so");
