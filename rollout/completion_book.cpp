@@ -48,6 +48,11 @@ Status check_requests(std::span<const RolloutRequest> requests, const ModelSpec&
   return ok_status();
 }
 
+Status out_of_memory(int64_t sequences) {
+  return resource_exhausted("not enough memory for " + std::to_string(sequences) +
+                            " sequences at a time; lower rollout_max_batch or max_completion_length");
+}
+
 CompletionBook::CompletionBook(std::span<const RolloutRequest> requests, PolicyVersion version,
                                const Tokenizer& tokenizer, const ModelSpec& spec, const GenerateCalls& calls)
     : tokenizer_(tokenizer), spec_(spec), calls_(calls) {

@@ -21,6 +21,9 @@ namespace fulcrum {
 // kInvalidArgument: a prompt that does not fit the model, or parameters out of range.
 Status check_requests(std::span<const RolloutRequest> requests, const ModelSpec& spec);
 
+// kResourceExhausted, naming the keys to lower.
+Status out_of_memory(int64_t sequences);
+
 // A completion that is being drawn.
 struct OpenCompletion {
   size_t group;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <functional>
+#include <new>
 #include <numeric>
 #include <optional>
 #include <string>
@@ -108,9 +109,7 @@ Status DeviceGenerator::Batch::make_decoder() {
   auto decoder = DeviceDecoder::create(owner_.model_, owner_.options_.device, size);
   if (!decoder.ok()) {
     if (decoder.status().code() != Code::kResourceExhausted) return decoder.status();
-    return resource_exhausted("not enough memory for " + std::to_string(size.places) +
-                              " sequences at a time; lower rollout_max_batch or max_completion_length: " +
-                              decoder.status().message());
+    return decoder.status().with_context(out_of_memory(size.places).message());
   }
   decoder_ = std::move(decoder).value();
   prompt_pages_ = PageList(decoder_->pages());
@@ -263,7 +262,11 @@ Result<std::vector<RolloutGroup>> DeviceGenerator::generate(std::span<const Roll
                                                             PolicyVersion version, std::stop_token stop,
                                                             const GenerateCalls& calls) {
   TRY_DO(check_requests(requests, model_->spec()));
-  return Batch(*this, requests, version, std::move(stop), calls).run();
+  try {
+    return Batch(*this, requests, version, std::move(stop), calls).run();
+  } catch (const std::bad_alloc&) {  // the host's
+    return out_of_memory(options_.max_batch);
+  }
 }
 
 }  // namespace fulcrum

@@ -170,8 +170,7 @@ Result<std::vector<RolloutGroup>> Generator::generate(std::span<const RolloutReq
   try {
     return Batch(*this, requests, version, std::move(stop), calls).run();
   } catch (const std::bad_alloc&) {
-    return resource_exhausted("not enough memory for " + std::to_string(options_.max_batch) +
-                              " sequences at a time; lower rollout_max_batch or max_completion_length");
+    return out_of_memory(options_.max_batch);
   }
 }
 
