@@ -1,6 +1,6 @@
 // Sums by NCCL. Its library, which LibTorch brings, is opened at the first use and called by pointers of its
 // own header's types, so that the plugin links and loads without it. A communicator is one that does not
-// block (docs/decisions/0008-nccl-by-its-own-interface.md).
+// block (docs/decisions/0010-nccl-by-its-own-interface.md).
 #include "engine/kernels/device/cuda_group.h"
 
 #include <dlfcn.h>
