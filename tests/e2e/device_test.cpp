@@ -45,6 +45,29 @@ TEST_F(Device, WithoutADriverEverythingLearnsOnTheCpu) {
   EXPECT_FALSE(std::filesystem::exists(path("runcuda"))) << "a job that cannot start leaves no run folder";
 }
 
+// Verbs that only generate, which need no LibTorch, say the same.
+TEST_F(Device, WithoutADriverCompletionsComeFromTheCpu) {
+  if (has_gpu()) GTEST_SKIP() << "this machine has a GPU";
+  const std::string model = small_model();
+  const std::vector<std::string> greedy = {"generate",         "1+1=", "-m", model, "--greedy",
+                                           "--max-new-tokens", "4"};
+  const auto with = [&](const std::string& device) {
+    std::vector<std::string> command = greedy;
+    command.insert(command.end(), {"--device", device});
+    return fulcrum(command);
+  };
+  EXPECT_EQ(with("auto").out, out(greedy));
+  EXPECT_EQ(with("cpu").out, out(greedy));
+  EXPECT_EQ(with("cuda").code, 4);
+  EXPECT_THAT(with("cuda").err, HasSubstr("there is no NVIDIA driver"));
+  EXPECT_THAT(fulcrum({"rollout", "--learner", "127.0.0.1:1", "--device", "cuda"}).err,
+              HasSubstr("there is no NVIDIA driver"));
+  with_driver({{"FAKE_CAPABILITY", "75"}});
+  const Finished old = with("auto");
+  EXPECT_EQ(old.code, 0);
+  EXPECT_THAT(old.err, HasSubstr("completions are generated on the CPU, not on the GPU"));
+}
+
 TEST_F(Device, AnUnknownDeviceIsRefusedBeforeAnythingRuns) {
   const Finished wrong = learn("gpu");
   EXPECT_EQ(wrong.code, 2);
