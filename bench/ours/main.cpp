@@ -30,15 +30,17 @@ Status serve(const Once& once) {
 
 Status run(const std::string& op, const std::string& text) {
   TRY(options, parse_json(text));
+  if (op == "average") return average(options, serve);
   if (op == "ceiling") return ceiling(options, serve);
   if (op == "decode") return decode(options, serve);
   if (op == "head") return head(options, serve);
   if (op == "job") return job_steps(options, serve);
   if (op == "optimizer") return optimizer(options, serve);
   if (op == "publish") return publish(options, serve);
+  if (op == "train") return train(options, serve);
   return invalid_argument("no operation '" + op +
-                          "'; there are ceiling, decode, head, job, optimizer "
-                          "and publish");
+                          "'; there are average, ceiling, decode, head, job, "
+                          "optimizer, publish and train");
 }
 
 }  // namespace
@@ -47,8 +49,8 @@ Status run(const std::string& op, const std::string& text) {
 int main(int argc, char** argv) {
   if (argc != 3) {
     std::fprintf(stderr,
-                 "usage: fulcrum-bench ceiling|decode|head|job|optimizer|publish OPTIONS, called by ./dev "
-                 "bench\n");
+                 "usage: fulcrum-bench average|ceiling|decode|head|job|optimizer|publish|train OPTIONS, called "
+                 "by ./dev bench and tools/gpu_check\n");
     return 2;
   }
   const fulcrum::Status status = fulcrum::bench::run(argv[1], argv[2]);

@@ -22,13 +22,21 @@ Status job_steps(const Json& options, const Serve& serve);
 // {inputs, kind: encode or apply}: what has changed of bf16 weights, found, or applied and checked.
 Status publish(const Json& options, const Serve& serve);
 
-// {inputs, kind: loss or divergence, dtype, divergence, threads, chunk, targets: all without}: forward and
-// backward of the output head.
+// {inputs, or made: {tokens, hidden, vocabulary, weight_scale} and device; kind: loss or divergence, dtype,
+// divergence, threads, chunk, targets: all without, forward_only}: forward and backward of the output head.
 Status head(const Json& options, const Serve& serve);
 
-// {weights, gradients, threads, learning_rate, weight_decay}: the norm of all gradients, clipped to 1, and
+// {weights, gradients, or made: [shape, ...] and device; threads, learning_rate, weight_decay}: the norm of all gradients, clipped to 1, and
 // one update of AdamW.
 Status optimizer(const Json& options, const Serve& serve);
+
+// {model, device, dtype, threads, trainer: sft or dpo, rows: [[prompt, completion...]], max_tokens, chunk,
+// recompute}: one step of the learner on packed rows of ids; of dpo a row is a prompt, chosen and rejected.
+Status train(const Json& options, const Serve& serve);
+
+// {model, device, threads}: the mean of two models in memory, as a moving reference takes up half of the
+// policy. The second is the model times two.
+Status average(const Json& options, const Serve& serve);
 
 // {threads}: the peaks of this machine, operations and bytes a second.
 Status ceiling(const Json& options, const Serve& serve);
