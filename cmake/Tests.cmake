@@ -68,6 +68,17 @@ if(FULCRUM_TORCH)
   add_dependencies(e2e_bad_input fulcrum fulcrum-engine)
 endif()
 
+# Made and run as on a machine that has nothing but torch; a sanitizer's programs are not what is carried there.
+if(FULCRUM_TORCH AND NOT FULCRUM_SANITIZE)
+  set(pack_test ${PROJECT_SOURCE_DIR}/tests/e2e/gpu_pack_test.cpp)
+  set_source_files_properties(${pack_test} PROPERTIES COMPILE_DEFINITIONS "FULCRUM_TORCH_ROOT=\"${FULCRUM_TORCH_ROOT}\"")
+  fulcrum_test(e2e_gpu_pack SOURCES ${pack_test} LINK engine_core LABEL e2e TIMEOUT 300 SERIAL)
+  add_dependencies(e2e_gpu_pack fulcrum fulcrum-engine fulcrum-bench fulcrum-gpu-check)
+  if(TARGET fulcrum_cuda)
+    add_dependencies(e2e_gpu_pack fulcrum_cuda)
+  endif()
+endif()
+
 fulcrum_test(e2e_bench SOURCES ${PROJECT_SOURCE_DIR}/tests/e2e/bench_test.cpp LINK engine_core LABEL e2e)
 
 # One run against another that must give the same numbers: stopped and resumed, cut otherwise into micro-batches.

@@ -19,7 +19,8 @@ struct Case {
 };
 
 std::vector<Case> cases(const CheckOptions& options) {
-  std::vector<Case> out = {{{3, 1}, 1, 0}, {{3, 250}, 0.01, 0}, {{2, 333}, 1.5, 0}, {{2, 40}, 1, 25}, {{2, 40}, 1, -60}};
+  std::vector<Case> out = {
+      {{3, 1}, 1, 0}, {{3, 250}, 0.01, 0}, {{2, 333}, 1.5, 0}, {{2, 40}, 1, 25}, {{2, 40}, 1, -60}};
   if (!options.small) {
     for (const Case& c : {Case{{9, 151936}, 0.5, 0}, {{7, 151937}, 1, 0}, {{2, 151936}, 0.3, 30}})
       out.push_back(c);
@@ -63,14 +64,9 @@ struct Run {
       const Guarded ids(in.ids, k.device, 0), d_logps(in.d_logps, k.device, 0);
       const Guarded d_divergences(in.d_divergences, k.device, 0), policy_lse(in.policy_lse, k.device, 0);
       const Guarded reference_lse(in.reference_lse, k.device, 0), out(at::zeros({c.shape.rows}), k.device, 0);
-      const kernels::DivergenceRows rows{entry,
-                                         options,
-                                         policy.data<float>(),
-                                         reference.data<float>(),
-                                         c.shape.rows,
-                                         c.shape.n,
-                                         policy_lse.data<double>(),
-                                         reference_lse.data<double>()};
+      const kernels::DivergenceRows rows{
+          entry,        options,   policy.data<float>(),      reference.data<float>(),
+          c.shape.rows, c.shape.n, policy_lse.data<double>(), reference_lse.data<double>()};
       k.require(k.table.divergences(rows, out.data<float>(), k.stream));
       const at::Tensor value = out.values();
       k.require(k.table.divergence_gradients(rows, d_logps.data<float>(), d_divergences.data<float>(),

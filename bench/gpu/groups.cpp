@@ -8,10 +8,14 @@ namespace {
 // A group runs in a process of its own where time and faults must not reach the next one. What is new for a
 // device (a decoder, a collective) gets its line here.
 constexpr std::array kGroups = {
-    CheckGroup{"layer_kernels", check_layer_kernels}, CheckGroup{"token_losses", check_token_losses},
-    CheckGroup{"divergences", check_divergences},     CheckGroup{"optimizer_kernels", check_optimizer_kernels},
-    CheckGroup{"attention", check_attention},         CheckGroup{"heads", check_heads},
-    CheckGroup{"policies", check_policies},           CheckGroup{"updates", check_updates},
+    CheckGroup{"layer_kernels", check_layer_kernels},
+    CheckGroup{"token_losses", check_token_losses},
+    CheckGroup{"divergences", check_divergences},
+    CheckGroup{"optimizer_kernels", check_optimizer_kernels},
+    CheckGroup{"attention", check_attention},
+    CheckGroup{"heads", check_heads},
+    CheckGroup{"policies", check_policies},
+    CheckGroup{"updates", check_updates},
 };
 
 }  // namespace

@@ -15,7 +15,10 @@ struct Inputs {
   at::Tensor hidden, weight, theirs, their_weight, ids;
 
   explicit Inputs(bool small)
-      : targets(small ? 9 : 259), width(small ? 6 : 96), vocabulary(small ? 31 : 10007), chunk(small ? 4 : 100) {
+      : targets(small ? 9 : 259),
+        width(small ? 6 : 96),
+        vocabulary(small ? 31 : 10007),
+        chunk(small ? 4 : 100) {
     const auto matrix = [](int64_t rows, int64_t columns, uint64_t seed, double scale) {
       return numbers(rows * columns, seed, scale).view({rows, columns});
     };
@@ -28,7 +31,8 @@ struct Inputs {
   }
 };
 
-std::vector<at::Tensor> say(const Inputs& in, const std::string& name, at::Device device, at::ScalarType dtype) {
+std::vector<at::Tensor> say(const Inputs& in, const std::string& name, at::Device device,
+                            at::ScalarType dtype) {
   const at::Tensor h = in.hidden.to(device, dtype, false, true).set_requires_grad(true);
   const at::Tensor w = in.weight.to(device, at::kFloat, false, true).set_requires_grad(true);
   const TokenDivergences out =
@@ -50,8 +54,8 @@ void check_heads(const CheckOptions& options, Checks& checks) {
       for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16}) {
         const bool exact = dtype == at::kFloat;
         if (!exact && name != "forward_kl" && name != "js_divergence") continue;
-        checks.check("head with " + name + (exact ? " in fp32, " : " in bf16, ") + way.name, exact ? 1e-4 : 2e-2,
-                     [&](Worst& worst) {
+        checks.check("head with " + name + (exact ? " in fp32, " : " in bf16, ") + way.name,
+                     exact ? 1e-4 : 2e-2, [&](Worst& worst) {
                        const auto want = say(in, name, at::kCPU, dtype);
                        const Computing computing(way);
                        const kernels::FallbackCounts before = kernels::fallback_counts();

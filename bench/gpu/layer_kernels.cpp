@@ -181,11 +181,13 @@ void check_rope(const CheckOptions& options, const Kernels& k, Checks& checks) {
         const at::Tensor turn = inverse ? -sines : sines;
         for (int64_t r = 0; r < h.rows; ++r) {
           kernels::reference::rope_row(want.data_ptr<float>() + r * stride, h.heads, h.head_dim,
-                                       cosines.data_ptr<float>() + r * half, turn.data_ptr<float>() + r * half);
+                                       cosines.data_ptr<float>() + r * half,
+                                       turn.data_ptr<float>() + r * half);
         }
         for (const int64_t offset : kOffsets) {
           const Tensors got = twice([&] {
-            const Guarded x(before, k.device, offset), c(cosines, k.device, offset), s(sines, k.device, offset);
+            const Guarded x(before, k.device, offset), c(cosines, k.device, offset),
+                s(sines, k.device, offset);
             k.require(k.table.rope({x.data<float>(), h.rows, stride, h.heads, h.head_dim, c.data<float>(),
                                     s.data<float>(), inverse},
                                    k.stream));

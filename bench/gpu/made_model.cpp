@@ -64,7 +64,7 @@ TrainBatch mixed_batch(const ModelSpec& spec, const CheckOptions& options) {
     std::vector<int> completions;
   };
   const std::vector<Group> small = {{3, {5, 1, 9}}, {12, {30}}, {1, {2, 0}}, {7, {}}, {12, {4, 17, 3}}};
-  const std::vector<Group> large = {{37, {129, 1, 64}}, {300, {200}}, {1, {2, 0}}, {7, {}},
+  const std::vector<Group> large = {{37, {129, 1, 64}},        {300, {200}},   {1, {2, 0}}, {7, {}},
                                     {128, {128, 63, 65, 256}}, {511, {17, 33}}};
   Rng rng(5, Purpose::kTest);
   const auto tokens = [&](int n) {

@@ -29,8 +29,8 @@ void print(const Line& line) {
   if (line.state == State::kLeftOut) {
     std::printf("%-8s  %s: %s\n", word(line.state), line.name.c_str(), line.note.c_str());
   } else {
-    std::printf("%-8s  %s: error %.2g, tolerance %.2g (%s)\n", word(line.state), line.name.c_str(), line.error,
-                line.tolerance, line.note.c_str());
+    std::printf("%-8s  %s: error %.2g, tolerance %.2g (%s)\n", word(line.state), line.name.c_str(),
+                line.error, line.tolerance, line.note.c_str());
   }
   std::fflush(stdout);  // a device that hangs or a fault leaves what was said before
 }
@@ -89,7 +89,8 @@ int main(int argc, char** argv) {
   CLI::App* groups = app.add_subcommand("groups", "the names of the groups");
   CLI::App* parity = app.add_subcommand("parity", "the checks; 1: one of them failed");
   Options options;
-  parity->add_option("--device", options.device, "cuda, cpu, or LibTorch's name of a device")->capture_default_str();
+  parity->add_option("--device", options.device, "cuda, cpu, or LibTorch's name of a device")
+      ->capture_default_str();
   parity->add_option("--group", options.group, "one group alone");
   parity->add_option("--json", options.json, "write a line of JSON for each check to this file");
   parity->add_option("--threads", options.threads, "of the CPU's side; 0: every core")->capture_default_str();

@@ -21,7 +21,8 @@ void check_adamw(const CheckOptions& options, const Kernels& k, Checks& checks) 
   const kernels::AdamwStep step{0.9F, 0.99F, 1e-8F, 1.3e-3F, 0.9995F, 0.4F, 0.37F};
   checks.check("adamw", 1e-6, [&](Worst& worst) {
     for (const int64_t n : sizes(options)) {
-      const at::Tensor gradient = numbers(n, 1), w = numbers(n, 2), m = numbers(n, 3), v = numbers(n, 4).square();
+      const at::Tensor gradient = numbers(n, 1), w = numbers(n, 2), m = numbers(n, 3),
+                       v = numbers(n, 4).square();
       if (n > 3) v[2] = 0;
       const at::Tensor weights = w.clone(), first = m.clone(), second = v.clone();
       kernels::reference::adamw(step, gradient.data_ptr<float>(), n, weights.data_ptr<float>(),

@@ -62,6 +62,7 @@ Inputs make_inputs(const Json& shape, at::Device device) {
   out.reference_hidden = made_normal(device, {tokens, hidden}, 2).mul_(0.1).add_(out.hidden);
   out.ids = made_below(device, vocabulary, {tokens}, 3);
   out.coefficient = made_normal(device, {tokens}, 4);
+  if (shape.contains("coefficient")) out.coefficient.fill_(shape.at("coefficient").get<double>());
   out.hidden_probe = made_normal(device, {tokens, hidden}, 5);
   out.weight_probe = made_normal(device, {vocabulary, hidden}, 6);
   return out;

@@ -48,9 +48,10 @@ Status run(const std::string& op, const std::string& text) {
 
 int main(int argc, char** argv) {
   if (argc != 3) {
-    std::fprintf(stderr,
-                 "usage: fulcrum-bench average|ceiling|decode|head|job|optimizer|publish|train OPTIONS, called "
-                 "by ./dev bench and tools/gpu_check\n");
+    std::fprintf(
+        stderr,
+        "usage: fulcrum-bench average|ceiling|decode|head|job|optimizer|publish|train OPTIONS, called "
+        "by ./dev bench and tools/gpu_check\n");
     return 2;
   }
   const fulcrum::Status status = fulcrum::bench::run(argv[1], argv[2]);

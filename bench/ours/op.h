@@ -22,16 +22,18 @@ Status job_steps(const Json& options, const Serve& serve);
 // {inputs, kind: encode or apply}: what has changed of bf16 weights, found, or applied and checked.
 Status publish(const Json& options, const Serve& serve);
 
-// {inputs, or made: {tokens, hidden, vocabulary, weight_scale} and device; kind: loss or divergence, dtype,
-// divergence, threads, chunk, targets: all without, forward_only}: forward and backward of the output head.
+// {inputs, or made: {tokens, hidden, vocabulary, weight_scale, coefficient: random without}
+// and device; kind: loss or divergence, dtype, divergence, threads, chunk, targets: all without,
+// forward_only}: forward and backward of the output head.
 Status head(const Json& options, const Serve& serve);
 
-// {weights, gradients, or made: [shape, ...] and device; threads, learning_rate, weight_decay}: the norm of all gradients, clipped to 1, and
-// one update of AdamW.
+// {weights, gradients, or made: [shape, ...] and device; threads, learning_rate, weight_decay}: the norm of
+// all gradients, clipped to 1, and one update of AdamW.
 Status optimizer(const Json& options, const Serve& serve);
 
-// {model, device, dtype, threads, trainer: sft or dpo, rows: [[prompt, completion...]], max_tokens, chunk,
-// recompute}: one step of the learner on packed rows of ids; of dpo a row is a prompt, chosen and rejected.
+// {model, device, dtype, threads, trainer: sft or dpo, rows: {count, prompt, completion}, max_tokens, chunk,
+// learning_rate, recompute}: one step of the learner on packed rows of these many tokens; of dpo a row has
+// two completions.
 Status train(const Json& options, const Serve& serve);
 
 // {model, device, threads}: the mean of two models in memory, as a moving reference takes up half of the

@@ -1,5 +1,3 @@
-#include <span>
-
 #include "bench/ours/device.h"
 #include "bench/ours/op.h"
 #include "engine/data/pack.h"
@@ -9,17 +7,23 @@
 namespace fulcrum::bench {
 namespace {
 
-TrainBatch pack(const std::vector<std::vector<std::vector<TokenId>>>& rows) {
+// Row r's part p (0: the prompt), token j, as bench/peers/train_step.py has it.
+std::vector<TokenId> tokens(int64_t r, int64_t p, int64_t n, int64_t vocabulary) {
+  std::vector<TokenId> out;
+  for (int64_t j = 0; j < n; ++j)
+    out.push_back(static_cast<TokenId>((r * 1'000'003 + p * 10'007 + j * j * 31 + j * 7'919) % vocabulary));
+  return out;
+}
+
+TrainBatch pack(const Json& rows, int64_t completions, int64_t vocabulary) {
   BatchBuilder builder;
-  int64_t index = 0;
-  for (const auto& row : rows) {
-    builder.begin_group(row.front());
-    for (const auto& completion : std::span(row).subspan(1)) {
+  for (int64_t r = 0; r < rows.at("count").get<int64_t>(); ++r) {
+    builder.begin_group(tokens(r, 0, rows.at("prompt").get<int64_t>(), vocabulary));
+    for (int64_t p = 1; p <= completions; ++p) {
       BatchRow facts;
-      facts.prompt_row = index;
-      builder.add_row(completion, facts);
+      facts.prompt_row = r;
+      builder.add_row(tokens(r, p, rows.at("completion").get<int64_t>(), vocabulary), facts);
     }
-    ++index;
   }
   return builder.take();
 }
@@ -49,8 +53,9 @@ Status train(const Json& options, const Serve& serve) {
     reference = std::move(made);
   }
   TRY(learner, Learner::create(model, how, std::move(objective), std::move(reference)));
+  const TrainBatch batch =
+      pack(options.at("rows"), objective_config.trainer == "dpo" ? 2 : 1, model.spec.vocab_size);
   model = {};
-  const TrainBatch batch = pack(options.at("rows").get<std::vector<std::vector<std::vector<TokenId>>>>());
   watch_memory(device);
   return serve([&]() -> Result<Json> {
     TRY(metrics, learner->step(batch, {}));

@@ -1,11 +1,10 @@
 """A model of random weights in a folder, in bf16, by torch alone: made_model.py FOLDER CONFIG, where CONFIG is the JSON of
-its config.json. Both sides of a bench read it."""
+its config.json. Both sides of a bench read it. torch is imported where it is needed: who only asks for shapes may have none."""
 import json
 import struct
 import sys
+from math import prod
 from pathlib import Path
-
-import torch
 
 ALIGNMENT = 64
 
@@ -28,11 +27,12 @@ def shapes(config: dict) -> dict[str, list[int]]:
 
 
 def write(folder: Path, config: dict, device: str = "cpu") -> None:
+    import torch
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text(json.dumps(config))
     header, place = {}, 0
     for name, shape in shapes(config).items():
-        size = 2 * torch.Size(shape).numel()
+        size = 2 * prod(shape)
         header[name] = {"dtype": "BF16", "shape": shape, "data_offsets": [place, place + size]}
         place += size
     text = json.dumps(header).encode()
@@ -46,7 +46,8 @@ def write(folder: Path, config: dict, device: str = "cpu") -> None:
             out.write(tensor.cpu().view(torch.uint8).numpy().tobytes())
 
 
-def tensors_of(folder: str) -> dict[str, torch.Tensor]:
+def tensors_of(folder: str) -> dict:
+    import torch
     with open(Path(folder) / "model.safetensors", "rb") as file:
         length = struct.unpack("<Q", file.read(8))[0]
         header = json.loads(file.read(length))
@@ -59,4 +60,5 @@ def tensors_of(folder: str) -> dict[str, torch.Tensor]:
 
 
 if __name__ == "__main__":
+    import torch
     write(Path(sys.argv[1]), json.loads(sys.argv[2]), "cuda" if torch.cuda.is_available() else "cpu")

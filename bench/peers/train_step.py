@@ -23,6 +23,11 @@ def load(options: dict) -> LlamaForCausalLM:
     return model
 
 
+def tokens(r: int, p: int, n: int, vocabulary: int) -> list[int]:
+    """As bench/ours/train.cpp has them."""
+    return [(r * 1_000_003 + p * 10_007 + j * j * 31 + j * 7_919) % vocabulary for j in range(n)]
+
+
 def logps(model, ids: torch.Tensor, prompt: int) -> torch.Tensor:
     """Of the tokens after the prompt, by row."""
     logits = model(ids, logits_to_keep=ids.shape[1] - prompt + 1, use_cache=False).logits[:, :-1]
@@ -40,10 +45,11 @@ def main(options: dict) -> None:
     model.train()
     forward = torch.compile(model) if options.get("compile") else model
     adamw = torch.optim.AdamW(model.parameters(), lr=options["learning_rate"], weight_decay=0.0, fused=device != "cpu")
-    rows = options["rows"]
-    prompt = len(rows[0][0])
-    parts = range(1, len(rows[0]))  # chosen rows first, then the rejected ones
-    ids = torch.tensor([row[0] + row[i] for i in parts for row in rows], device=device)
+    count, prompt, completion = (options["rows"][key] for key in ("count", "prompt", "completion"))
+    vocabulary = model.config.vocab_size
+    # Of dpo the chosen rows first, then the rejected ones.
+    ids = torch.tensor([tokens(r, 0, prompt, vocabulary) + tokens(r, p, completion, vocabulary)
+                        for p in ((1, 2) if dpo else (1,)) for r in range(count)], device=device)
     each = max(1, options["max_tokens"] // ids.shape[1])  # rows of a micro-batch
     watch_memory(device)
 
@@ -54,7 +60,7 @@ def main(options: dict) -> None:
         with torch.no_grad():
             theirs = logps(reference, part, prompt)
         chosen, rejected = (own - theirs).sum(1).chunk(2)
-        return -torch.nn.functional.logsigmoid(0.1 * (chosen - rejected)).sum() / len(rows)
+        return -torch.nn.functional.logsigmoid(0.1 * (chosen - rejected)).sum() / count
 
     def micro_batches():
         if not dpo:

@@ -60,8 +60,8 @@ TEST_P(EveryGroup, FindsNothingWrongWithTheKernelsOwnSource) {
   const std::vector<Line> lines = lines_of(GetParam(), far_device());
   EXPECT_FALSE(lines.empty());
   for (const Line& line : lines) {
-    EXPECT_EQ(line.state, State::kOk) << line.name << ": " << line.error << " > " << line.tolerance << ", "
-                                      << line.note;
+    EXPECT_EQ(line.state, State::kOk)
+        << line.name << ": " << line.error << " > " << line.tolerance << ", " << line.note;
   }
 }
 
@@ -123,7 +123,9 @@ TEST(GpuCheck, NamesTheKernelsThatAreWrong) {
   table.adamw = long_adamw;
   table.token_losses = restless_losses;
   const Replaced replaced(table);
-  const auto failures = [](const std::string& group) { return failed(lines_of(group_named(group), far_device())); };
+  const auto failures = [](const std::string& group) {
+    return failed(lines_of(group_named(group), far_device()));
+  };
   EXPECT_EQ(failures("layer_kernels"), (std::set<std::string>{"swiglu", "rope"}));
   EXPECT_EQ(failures("optimizer_kernels"), std::set<std::string>{"adamw"});
   EXPECT_TRUE(failures("token_losses").contains("token_losses: log-probs and log sums"));
