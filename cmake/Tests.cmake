@@ -59,6 +59,12 @@ if(FULCRUM_TORCH)
   fulcrum_test(e2e_bad_input SOURCES ${PROJECT_SOURCE_DIR}/tests/e2e/bad_input_test.cpp LINK engine_rpc LABEL e2e)
   fulcrum_test(e2e_threads SOURCES ${PROJECT_SOURCE_DIR}/tests/e2e/threads_test.cpp LINK engine_core LABEL e2e)
   add_dependencies(e2e_threads fulcrum fulcrum-engine)
+  fulcrum_test(e2e_device SOURCES ${PROJECT_SOURCE_DIR}/tests/e2e/device_test.cpp LINK engine_core LABEL e2e)
+  add_library(fake_driver SHARED EXCLUDE_FROM_ALL ${PROJECT_SOURCE_DIR}/tests/e2e/fake_driver/cuda.cpp)
+  set_target_properties(fake_driver PROPERTIES LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests/fake_driver
+                        OUTPUT_NAME cuda SOVERSION 1)
+  target_compile_definitions(e2e_device PRIVATE FULCRUM_FAKE_DRIVER="${CMAKE_BINARY_DIR}/tests/fake_driver")
+  add_dependencies(e2e_device fulcrum fulcrum-engine fake_driver)
   # Not under a sanitizer, whose own memory is most of what a process has.
   if(NOT FULCRUM_SANITIZE)
     fulcrum_test(e2e_plan SOURCES ${PROJECT_SOURCE_DIR}/tests/e2e/plan_test.cpp LINK engine_core LABEL e2e)

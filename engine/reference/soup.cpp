@@ -8,6 +8,7 @@
 
 #include "engine/core/log.h"
 #include "engine/core/text.h"
+#include "engine/kernels/weighted_sum/op.h"
 #include "engine/reference/compare_models.h"
 #include "engine/reference/soup_rules.h"
 
@@ -48,6 +49,7 @@ class Mixer {
   Result<Values> weighted_sum(const Stretch& part) const;
   Result<Values> on_the_sphere(const Stretch& whole);
   Result<Values> towards_base(Values soup, const Stretch& part) const;
+  bool mixed_at_once(const std::string& name, DType dtype, float* out) const;
   Result<TensorView> mixed(const std::string& name, DType dtype);
 
   std::span<const Ingredient> models_;
@@ -164,6 +166,20 @@ Result<Values> Mixer::towards_base(Values soup, const Stretch& part) const {
   return soup;
 }
 
+// The usual soup, of fp32 models in fp32, in one pass. False: it is another, or a number is not finite, which
+// the longer way gives a name.
+bool Mixer::mixed_at_once(const std::string& name, DType dtype, float* out) const {
+  if (plan_.recipe == SoupRecipe::kSlerp || plan_.interpolation != 1 || dtype != DType::kF32) return false;
+  const std::span<const double> weights = weights_of(name);
+  std::vector<kernels::WeightedInput> inputs;
+  for (size_t m = 0; m < models_.size(); ++m) {
+    const TensorView& theta = models_[m].model.tensors.at(name);
+    if (theta.dtype != DType::kF32 || weights[m] == 0) return false;
+    inputs.push_back({reinterpret_cast<const float*>(theta.bytes.data()), weights[m]});
+  }
+  return kernels::weighted_sum(inputs, models_[0].model.tensors.at(name).numel(), out);
+}
+
 // Block by block; a slerp needs the tensor whole.
 Result<TensorView> Mixer::mixed(const std::string& name, DType dtype) {
   const TensorView& first = models_[0].model.tensors.at(name);
@@ -172,6 +188,8 @@ Result<TensorView> Mixer::mixed(const std::string& name, DType dtype) {
   const size_t size = static_cast<size_t>(n) * dtype_size(dtype);
   const auto bytes = std::make_shared_for_overwrite<std::byte[]>(size);
   std::byte* at = bytes.get();
+  if (mixed_at_once(name, dtype, reinterpret_cast<float*>(at)))
+    return TensorView{dtype, first.shape, {bytes.get(), size}, bytes};
   for (int64_t begin = 0; begin < n; begin += block) {
     const Stretch part{name, begin, std::min(block, n - begin)};
     TRY(soup, slerp ? on_the_sphere(part) : weighted_sum(part));

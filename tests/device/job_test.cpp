@@ -1,11 +1,15 @@
 // Whole jobs whose learner lies on another device than the CPU, with our kernels and without: every
 // trainer runs there, and its numbers are those of the CPU within rounding.
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <optional>
 #include <tuple>
 
 #include "engine/objective/config/trainers.h"
+#include "engine/pipeline/job.h"
+#include "engine/pipeline/plan/memory.h"
+#include "policy/text/model_tokenizer.h"
 #include "tests/device/emulated_kernels.h"
 #include "tests/parity/parity_testing.h"
 #include "tests/support/far_device.h"
@@ -27,6 +31,18 @@ Json keys_of(const std::string& trainer) {
   if (trainer_rows(trainer) == RowFormat::kPrompt)
     return {{"reward_funcs", {{{"name", "length"}, {"target", 4}}}}};
   return Json::object();
+}
+
+// Of the device's memory, in bytes.
+int64_t planned(const JobConfig& job) {
+  const Model model = load_model(job.model_name_or_path).value();
+  const auto tokenizer = load_tokenizer_of(model, job.tokenizer, {.splitter = job.splitter}).value();
+  const Dataset data = Dataset::open(train_data(job), *tokenizer, model.spec.vocab_size).value();
+  const Needs needs = make_objective(job.objective).value()->needs();
+  Workload work =
+      workload_of(job, model.spec, needs, largest_step(job, data), job.sampling.max_completion_length);
+  work.on_device = true;
+  return plan_memory(work, {}).device.bytes;
 }
 
 class EveryTrainer : public ::testing::TestWithParam<std::tuple<std::string, bool>> {
@@ -51,12 +67,49 @@ TEST_P(EveryTrainer, LearnsOffTheCpuWhatItLearnsOnIt) {
   expect_near_metrics(lab.metrics("here"), lab.metrics("there"));
 }
 
-INSTANTIATE_TEST_SUITE_P(Table, EveryTrainer,
-                         ::testing::Combine(::testing::ValuesIn(trainer_names()), ::testing::Bool()),
-                         [](const auto& test) {
-                           return std::get<0>(test.param) +
-                                  (std::get<1>(test.param) ? "_by_kernels" : "_plainly");
-                         });
+// The message says what was planned and which keys to change; the run folder keeps what was done.
+TEST(DeviceJob, MemoryThatIsNotEnoughIsSaidWithThePlan) {
+  const Lab lab;
+  JobConfig job = lab.job("sft", {{"max_steps", 2}});
+  job.learner.device = far_device().str();
+  take_far_peak();
+  lab.run_whole(job, "whole");
+  const int64_t peak = take_far_peak();
+  const FarLimit limit(peak - peak / 20);
+  const Status status = lab.run(job, "short");
+  EXPECT_EQ(status.code(), Code::kResourceExhausted);
+  EXPECT_THAT(status.message(),
+              ::testing::AllOf(::testing::HasSubstr("the device's memory is not enough: far out of memory"),
+                               ::testing::HasSubstr("the plan of this job has"),
+                               ::testing::HasSubstr("change max_tokens_per_micro_batch"),
+                               ::testing::Not(::testing::HasSubstr("reserved"))));
+}
+
+// What the plan counts on the device is what is there; nothing else keeps memory in a tiny model.
+TEST(DeviceJob, ThePlanKnowsTheDevicesMemory) {
+  const Lab lab;
+  const EmulatedKernels kernels;
+  for (const std::string dtype : {"float32", "bfloat16"})
+    for (const std::string trainer : {"dpo", "tdpo"}) {
+      JobConfig job = lab.job(trainer, {{"max_steps", 1}, {"prompts_per_step", 32}, {"dtype", dtype}});
+      job.learner.device = far_device().str();
+      take_far_peak();
+      lab.run_whole(job, trainer + dtype);
+      const double real = static_cast<double>(take_far_peak()),
+                   planned = static_cast<double>(fulcrum::planned(job));
+      EXPECT_NEAR(planned / real, 1, 0.2)
+          << trainer << " " << dtype << ": " << planned << " planned, " << real << " in truth";
+    }
+}
+
+INSTANTIATE_TEST_SUITE_P(Plainly, EveryTrainer,
+                         ::testing::Combine(::testing::ValuesIn(trainer_names()), ::testing::Values(false)),
+                         [](const auto& test) { return std::get<0>(test.param); });
+// Those that between them call every kernel: the emulation takes its time.
+INSTANTIATE_TEST_SUITE_P(ByKernels, EveryTrainer,
+                         ::testing::Combine(::testing::Values("grpo", "tdpo", "ppo", "reward"),
+                                            ::testing::Values(true)),
+                         [](const auto& test) { return std::get<0>(test.param); });
 
 }  // namespace
 }  // namespace fulcrum

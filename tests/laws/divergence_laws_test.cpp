@@ -164,6 +164,29 @@ TEST(DivergenceLaws, ProbabilityZeroOnEitherSideGivesTheFacts) {
   }
 }
 
+// u = pi / p overflows before p becomes 0: what is finite must stay so.
+TEST(DivergenceLaws, AProbabilityNearTheSmallestNumberIsAsGoodAsNone) {
+  const double inf = std::numeric_limits<double>::infinity();
+  const at::Tensor pi = at::tensor({std::log(0.3), std::log(0.7)}, at::kDouble).requires_grad_(true);
+  for (const auto& d : every_divergence()) {
+    if (d->facts().slope_at_infinity == inf) continue;
+    SCOPED_TRACE(d->name());
+    const at::Tensor none = d->exact(pi, at::tensor({-inf, 0.0}, at::kDouble));
+    const at::Tensor nearly = d->exact(pi, at::tensor({-730.0, 0.0}, at::kDouble));
+    EXPECT_NEAR(nearly.item<double>(), none.item<double>(), 1e-12 * (1 + none.item<double>()));
+    EXPECT_TRUE(gradient_of(nearly, pi).isfinite().all().item<bool>());
+  }
+}
+
+TEST(DivergenceLaws, ANumberThatIsNoneIsNotHidden) {
+  const at::Tensor nan = at::tensor({std::nan(""), -1.0}, at::kDouble),
+                   fine = at::tensor({-0.5, -1.0}, at::kDouble);
+  for (const auto& d : every_divergence()) {
+    EXPECT_TRUE(std::isnan(d->exact(fine, nan).item<double>())) << d->name();
+    EXPECT_TRUE(std::isnan(d->exact(nan, fine).item<double>())) << d->name();
+  }
+}
+
 TEST(DivergenceLaws, JensenShannonIsBoundedByLogTwo) {
   const auto d = *make_divergence("js_divergence", {.js_scale = 0.5});
   const double inf = std::numeric_limits<double>::infinity();

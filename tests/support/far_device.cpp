@@ -14,10 +14,13 @@
 #include <sys/mman.h>
 #include <torch/library.h>
 
+#include <algorithm>
 #include <atomic>
+#include <limits>
 #include <map>
 #include <mutex>
 #include <stdexcept>
+#include <utility>
 
 namespace fulcrum::testing {
 namespace {
@@ -35,9 +38,14 @@ class FarMemory final : public c10::Allocator {
   c10::DataPtr allocate(size_t bytes) override {
     const c10::Device device(kFar, 0);
     if (bytes == 0) return {nullptr, nullptr, &free_block, device};
+    const std::lock_guard lock(mutex_);
+    TORCH_CHECK_WITH(OutOfMemoryError, in_use_ + static_cast<int64_t>(bytes) <= limit_,
+                     "far out of memory. Tried to allocate ", bytes,
+                     " bytes. If reserved memory is large, wait");
     void* block = ::mmap(nullptr, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (block == MAP_FAILED) throw std::bad_alloc();
-    const std::lock_guard lock(mutex_);
+    in_use_ += static_cast<int64_t>(bytes);
+    peak_ = std::max(peak_, in_use_);
     const auto at = blocks_.emplace(block, Block{bytes, open_}).first;
     if (open_ > 0) protect(*at, PROT_READ | PROT_WRITE);
     return {block, block, &free_block, device};
@@ -46,6 +54,16 @@ class FarMemory final : public c10::Allocator {
   void copy_data(void* to, const void* from, size_t bytes) const override {
     const FarAccess access;
     std::memcpy(to, from, bytes);
+  }
+
+  static constexpr int64_t kNoLimit = std::numeric_limits<int64_t>::max();
+  void set_limit(int64_t bytes) {
+    const std::lock_guard lock(mutex_);
+    limit_ = bytes;
+  }
+  int64_t take_peak() {
+    const std::lock_guard lock(mutex_);
+    return std::exchange(peak_, in_use_);
   }
 
   void open_all() {
@@ -81,6 +99,7 @@ class FarMemory final : public c10::Allocator {
     const std::lock_guard lock(self.mutex_);
     const auto at = self.blocks_.find(block);
     ::munmap(block, at->second.bytes);
+    self.in_use_ -= static_cast<int64_t>(at->second.bytes);
     self.blocks_.erase(at);
   }
   static void protect(const Entry& e, int mode) { ::mprotect(e.first, e.second.bytes, mode); }
@@ -94,6 +113,7 @@ class FarMemory final : public c10::Allocator {
   std::mutex mutex_;
   std::map<void*, Block> blocks_;
   int open_ = 0;
+  int64_t in_use_ = 0, peak_ = 0, limit_ = kNoLimit;
 };
 
 // One tensor's memory, for a copy.
@@ -266,5 +286,9 @@ FarAccess::FarAccess() { FarMemory::instance().open_all(); }
 FarAccess::~FarAccess() { FarMemory::instance().close_all(); }
 
 int64_t far_operations() { return operations; }
+
+int64_t take_far_peak() { return FarMemory::instance().take_peak(); }
+FarLimit::FarLimit(int64_t bytes) { FarMemory::instance().set_limit(bytes); }
+FarLimit::~FarLimit() { FarMemory::instance().set_limit(FarMemory::kNoLimit); }
 
 }  // namespace fulcrum::testing

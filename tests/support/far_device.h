@@ -22,4 +22,15 @@ class FarAccess {
 // Operations on far tensors so far, in this process.
 int64_t far_operations();
 
+// Bytes of all tensors there at their peak, since the last call.
+int64_t take_far_peak();
+// What is more than that is refused as a GPU refuses it.
+class FarLimit {
+ public:
+  explicit FarLimit(int64_t bytes);
+  ~FarLimit();
+  FarLimit(const FarLimit&) = delete;
+  FarLimit& operator=(const FarLimit&) = delete;
+};
+
 }  // namespace fulcrum::testing
