@@ -55,7 +55,7 @@ void check_attention(const CheckOptions& options, Checks& checks) {
         const Computing computing(way);
         c.compare(worst, options, at::kFloat);
       });
-      if (!flash_takes(family.spec, options.device)) {
+      if (options.device.is_cpu() || !flash_takes(family.spec, options.device)) {
         checks.leave_out("flash attention, " + title, "there is none on " + options.device.str());
         continue;
       }

@@ -39,12 +39,12 @@ def _line(target: Target, work: Path, device: str, trainer: str, dtype: str, unt
         runs.append([json.loads(text) for text in (folder / "metrics.jsonl").read_text().splitlines()])
     here, there = runs
     error, where = _worst(here, there)
-    steps = [step.get("timing_s/step", math.nan) for step in there]
     fallbacks = {key.split("/", 2)[2]: value for key, value in there[-1].items() if key.startswith("perf/fallback/")}
     return _told(line | {"error": error if math.isfinite(error) else None, "where": where,
                          "state": "ok" if error <= TOLERANCE[dtype] else "FAIL", "fallbacks": fallbacks,
                          "loss": [step.get("loss") for step in there], "steps": len(there),
-                         "last_step_s": steps[-1], "last_step_cpu_s": here[-1].get("timing_s/step", math.nan)})
+                         "last_update_s": there[-1].get("timing_s/update_actor"),
+                         "last_update_cpu_s": here[-1].get("timing_s/update_actor")})
 
 
 def _worst(here: list[dict], there: list[dict]) -> tuple[float, str]:
@@ -80,12 +80,13 @@ def _told(line: dict) -> dict:
 
 
 def markdown(result: dict) -> str:
-    rows = ["| trainer | dtype | | largest error of a metric | tolerance | last step, device / CPU | done without a kernel |",
+    rows = ["| trainer | dtype | | largest error of a metric | tolerance | last update, device / CPU | done without a kernel |",
             "|---|---|---|---|---|---|---|"]
     for line in result["jobs"]:
         error = "-" if line["error"] is None else f"{line['error']:.1e}"
         fallbacks = ", ".join(f"{name} {count:g}" for name, count in line.get("fallbacks", {}).items() if count) or "nothing"
-        times = (f"{line['last_step_s'] * 1e3:.0f} / {line['last_step_cpu_s'] * 1e3:.0f} ms" if "last_step_s" in line else "-")
+        both = [line.get("last_update_s"), line.get("last_update_cpu_s")]
+        times = " / ".join("-" if x is None else f"{x * 1e3:.1f} ms" for x in both)
         rows.append(f"| {line['trainer']} | {line['dtype']} | {line['state']} | {error} ({line['where']}) | "
                     f"{line['tolerance']:g} | {times} | {fallbacks} |")
     rows.append(f"\n{AT_A_TIME} jobs ran at a time: their times are no measurement.")

@@ -161,4 +161,4 @@ def _means(small: bool) -> Iterator[Line]:
     count = sum(map(prod, made_model.shapes(MODELS[model]).values()))
     yield Line("G7", f"mean of two {model}", "average", {}, f"{count / 1e6:.0f}M fp32 weights in memory, as a moving reference "
                "takes up half of the policy", "average.py", {}, "torch lerp_", model=model, goal=2.0,
-               bytes=4.0 * 3 * count, keys=("probe",), tolerance=1e-4)
+               bytes=4.0 * 3 * count, keys=("probe",), compared=1, tolerance=1e-4)

@@ -29,7 +29,7 @@ std::vector<Case> cases(const CheckOptions& options) {
     for (const Case& c : {Case{{67, 151936}, 2, 1, 0},
                           {{65, 151937}, 20, 0.7F, 0},
                           {{130, 128256}, 4, 1, 200},
-                          {{1025, 49152}, 2, 1, 0}})
+                          {{259, 49152}, 2, 1, 0}})
       out.push_back(c);
   }
   return out;

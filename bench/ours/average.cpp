@@ -1,5 +1,6 @@
 #include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
+#include <ATen/core/grad_mode.h>
 
 #include "bench/ours/device.h"
 #include "bench/ours/op.h"

@@ -3,7 +3,6 @@
 #include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
-#include <ATen/ops/dot.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/from_blob.h>
 #include <ATen/ops/zeros.h>
@@ -29,8 +28,10 @@ Result<at::Tensor> floats(const Safetensors& file, const std::string& name) {
   return at::from_blob(values.data(), found->second.shape, at::kFloat).clone();
 }
 
-double probe(const at::Tensor& gradient, const at::Tensor& direction) {
-  return gradient.flatten().to(at::kDouble).dot(direction.flatten().to(at::kDouble)).item<double>();
+// A gradient along a random direction, and how long it is: errors of the one are seen beside the other.
+void add_probe(Json& said, const std::string& name, const at::Tensor& gradient, const at::Tensor& direction) {
+  said[name] = (gradient * direction).sum(at::kDouble).item<double>();
+  said[name + "_scale"] = gradient.to(at::kFloat).norm().item<double>();
 }
 
 struct Inputs {
@@ -59,9 +60,9 @@ Inputs make_inputs(const Json& shape, at::Device device) {
   Inputs out;
   out.hidden = made_normal(device, {tokens, hidden}, 0);
   out.weight = made_normal(device, {vocabulary, hidden}, 1).mul_(shape.at("weight_scale").get<double>());
-  out.reference_hidden = made_normal(device, {tokens, hidden}, 2).mul_(0.1).add_(out.hidden);
+  out.reference_hidden = made_normal(device, {tokens, hidden}, 2).mul_(0.5).add_(out.hidden);
   out.ids = made_below(device, vocabulary, {tokens}, 3);
-  out.coefficient = made_normal(device, {tokens}, 4);
+  out.coefficient = made_normal(device, {tokens}, 4).abs_();  // no sum that is nearly 0
   if (shape.contains("coefficient")) out.coefficient.fill_(shape.at("coefficient").get<double>());
   out.hidden_probe = made_normal(device, {tokens, hidden}, 5);
   out.weight_probe = made_normal(device, {vocabulary, hidden}, 6);
@@ -119,8 +120,8 @@ Status head(const Json& options, const Serve& serve) {
     }
     Json said = {{"value", total.item<double>()}, {"peak_mib", peak_mib(device)}};
     if (std::exchange(first, false) && !forward_only) {
-      said["hidden_probe"] = probe(d_hidden, in.hidden_probe.to(device));
-      said["weight_probe"] = probe(memory.weight_gradient_VD, in.weight_probe.to(device));
+      add_probe(said, "hidden_probe", d_hidden, in.hidden_probe.to(device));
+      add_probe(said, "weight_probe", memory.weight_gradient_VD, in.weight_probe.to(device));
     }
     return said;
   });

@@ -23,11 +23,11 @@ def make_inputs(path: str, tokens: int, hidden: int, vocabulary: int) -> None:
 def made_inputs(shape: dict, device: str) -> dict:
     """As bench/ours/head.cpp makes them."""
     tokens, hidden, vocabulary = shape["tokens"], shape["hidden"], shape["vocabulary"]
-    states, coefficient = normal(device, 0, tokens, hidden), normal(device, 4, tokens)
+    states, coefficient = normal(device, 0, tokens, hidden), normal(device, 4, tokens).abs()
     if "coefficient" in shape:
         coefficient.fill_(shape["coefficient"])
     return {"hidden": states, "weight": normal(device, 1, vocabulary, hidden) * shape["weight_scale"],
-            "reference_hidden": normal(device, 2, tokens, hidden) * 0.1 + states,
+            "reference_hidden": normal(device, 2, tokens, hidden) * 0.5 + states,
             "ids": below(device, 3, vocabulary, tokens), "coefficient": coefficient,
             "hidden_probe": normal(device, 5, tokens, hidden), "weight_probe": normal(device, 6, vocabulary, hidden)}
 
