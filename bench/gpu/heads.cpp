@@ -54,8 +54,10 @@ void check_heads(const CheckOptions& options, Checks& checks) {
       for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16}) {
         const bool exact = dtype == at::kFloat;
         if (!exact && name != "forward_kl" && name != "js_divergence") continue;
-        checks.check("head with " + name + (exact ? " in fp32, " : " in bf16, ") + way.name,
-                     exact ? 1e-4 : 2e-2, [&](Worst& worst) {
+        // The slope of the total variation jumps: rounding decides on which side a token is.
+        const double tolerance = !exact ? 2e-2 : name == "total_variation" ? 2e-3 : 1e-4;
+        checks.check("head with " + name + (exact ? " in fp32, " : " in bf16, ") + way.name, tolerance,
+                     [&](Worst& worst) {
                        const auto want = say(in, name, at::kCPU, dtype);
                        const Computing computing(way);
                        const kernels::FallbackCounts before = kernels::fallback_counts();

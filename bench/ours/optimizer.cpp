@@ -68,11 +68,14 @@ Status optimizer(const Json& options, const Serve& serve) {
     wait_for(device);
     Json said = {{"norm", norm}, {"peak_mib", peak_mib(device)}};
     if (std::exchange(first, false)) {
-      said["probe"] = 0.0;
+      // Each weight has gone by the learning rate against the sign of its gradient, however the signs fall.
+      double along = 0, count = 0;
       for (const auto& [name, leaf] : parameters) {
-        const at::Tensor w = leaf.detach();
-        said["probe"] = said["probe"].get<double>() + (w * w.abs()).sum(at::kDouble).item<double>();
+        along += (leaf.detach() * leaf.grad().sign()).sum(at::kDouble).item<double>();
+        count += static_cast<double>(leaf.numel());
       }
+      said["probe"] = along;
+      said["probe_scale"] = learning_rate * count;
     }
     return said;
   });

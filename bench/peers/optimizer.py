@@ -47,7 +47,7 @@ def main(options: dict) -> None:
         said["peak_mib"] = peak_mib(device)
         if first:
             with torch.no_grad():
-                said["probe"] = sum((w * w.abs()).sum(dtype=torch.float64).item() for w in leaves)
+                said["probe"] = sum((w * w.grad.sign()).sum(dtype=torch.float64).item() for w in leaves)
         first = False
         return said
 
