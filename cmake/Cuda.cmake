@@ -2,11 +2,13 @@
 # linked with the CUDA runtime alone. It needs no GPU to build. CMake's own CUDA language would want a compiler that can
 # link a program before the project says where its libraries are, so the commands stand here.
 option(FULCRUM_CUDA "build the CUDA plugin where nvcc is (./dev setup fetches it; no GPU is needed)" ON)
+set(FULCRUM_NCCL_INCLUDE "${FULCRUM_DEPS}/nccl-2.28.9/nvidia/nccl/include" CACHE PATH "where nccl.h is; nothing of NCCL is linked")
 set(FULCRUM_CUDA_ROOT "${FULCRUM_DEPS}/cuda-13.0/nvidia/cu13" CACHE PATH "CUDA 13.0: bin/nvcc, include, lib")
 
 # What program and plugin have in common; another hash of it is another build (engine/kernels/device/plugin.h).
 set(plugin_interface
-    engine/kernels/device/table.h engine/kernels/device/plugin.h engine/kernels/adamw/op.h
+    engine/kernels/device/table.h engine/kernels/device/decode_table.h engine/kernels/device/group_table.h
+    engine/kernels/device/plugin.h engine/kernels/adamw/op.h engine/kernels/attention/op.h engine/kernels/softmax/op.h
     engine/divergence/generators/options.h engine/divergence/generators/divergences.def)
 set(interface_hashes)
 foreach(header IN LISTS plugin_interface)
@@ -30,6 +32,9 @@ elseif(FULCRUM_SANITIZE)
 elseif(NOT EXISTS ${FULCRUM_NVCC})
   message(STATUS "CUDA plugin: left out, ${FULCRUM_NVCC} is not there; ./dev setup fetches it")
   return()
+elseif(NOT EXISTS ${FULCRUM_NCCL_INCLUDE}/nccl.h)
+  message(STATUS "CUDA plugin: left out, ${FULCRUM_NCCL_INCLUDE}/nccl.h is not there; ./dev setup fetches it")
+  return()
 endif()
 
 # Ampere, Hopper and Blackwell servers, and PTX for what comes between and after.
@@ -38,7 +43,7 @@ set(nvcc_flags
     -ccbin ${CMAKE_CXX_COMPILER} -Xcompiler -fPIC,-fvisibility=hidden,-Wall,-Wextra
     -gencode arch=compute_80,code=sm_80 -gencode arch=compute_90a,code=sm_90a -gencode arch=compute_100,code=sm_100
     -gencode arch=compute_80,code=compute_80
-    "-DFULCRUM_PLUGIN_BUILD=\"${FULCRUM_PLUGIN_BUILD}\"" -I ${PROJECT_SOURCE_DIR})
+    "-DFULCRUM_PLUGIN_BUILD=\"${FULCRUM_PLUGIN_BUILD}\"" -I ${PROJECT_SOURCE_DIR} -isystem ${FULCRUM_NCCL_INCLUDE})
 file(GLOB kernel_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/engine/kernels/*/*.cu)
 set(objects)
 foreach(source IN LISTS kernel_sources)

@@ -11,7 +11,7 @@ function(fulcrum_cuda_on_host)
 endfunction()
 
 file(GLOB kernel_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/engine/kernels/*/*.cu)
-list(FILTER kernel_sources EXCLUDE REGEX "/cuda_plugin\\.cu$")
+list(FILTER kernel_sources EXCLUDE REGEX "/cuda_(plugin|group)\\.cu$")
 if(kernel_sources)
   fulcrum_cuda_on_host(${kernel_sources})
   add_library(engine_kernels_on_host STATIC EXCLUDE_FROM_ALL ${kernel_sources})

@@ -23,7 +23,7 @@ fulcrum_library(engine/jobs LAYER 1 DEPENDS engine/core LINK SQLite::SQLite3)
 
 # Higher layers that need no torch.
 fulcrum_library(rollout/dispatch LAYER 3 DEPENDS engine/types)
-fulcrum_library(policy/decode LAYER 2 DEPENDS policy/weights engine/kernels)
+fulcrum_library(policy/decode LAYER 2 SUBDIRS DEPENDS policy/weights engine/kernels)
 fulcrum_library(engine/publish LAYER 3 DEPENDS policy/weights engine/kernels)
 fulcrum_library(rollout LAYER 3 DEPENDS policy/decode policy/text engine/publish)
 
@@ -49,7 +49,7 @@ if(NOT FULCRUM_TORCH)
 endif()
 
 # Layer 2: tensors.
-fulcrum_library(engine/collective LAYER 2 DEPENDS engine/core LINK fulcrum_torch)
+fulcrum_library(engine/collective LAYER 2 DEPENDS engine/core engine/kernels LINK fulcrum_torch TEST_LINK tests_far_device)
 set_source_files_properties(engine/collective/connect.cpp PROPERTIES COMPILE_DEFINITIONS USE_C10D_GLOO)
 fulcrum_library(engine/divergence LAYER 2 DEPENDS engine/divergence/generators LINK fulcrum_torch)
 fulcrum_library(policy/nn LAYER 2 DEPENDS policy/weights engine/data engine/kernels engine/divergence LINK fulcrum_torch)

@@ -4,6 +4,11 @@ fulcrum_test(laws_generators SOURCES ${PROJECT_SOURCE_DIR}/tests/laws/generator_
 if(NOT FULCRUM_SANITIZE STREQUAL "thread")  # they have one thread
   include(cmake/Fuzz.cmake)
   include(cmake/CudaOnHost.cmake)
+  # Generation on an accelerator, its kernels run on the CPU.
+  add_library(decode_on_host STATIC EXCLUDE_FROM_ALL ${PROJECT_SOURCE_DIR}/tests/support/decode_on_host.cpp)
+  target_link_libraries(decode_on_host PUBLIC engine_kernels_on_host PRIVATE fulcrum_warnings)
+  file(GLOB decode_tests CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/tests/unit/decode_on_host/*_test.cpp)
+  fulcrum_test(unit_decode_on_host SOURCES ${decode_tests} LINK rollout decode_on_host LABEL unit TIMEOUT 300)
 endif()
 
 # Instructions of the hot paths under valgrind, against tests/instructions/baseline.json. Only the release build has
@@ -20,7 +25,8 @@ endif()
 
 if(FULCRUM_TORCH)
   # A device that is not the CPU. An object library: nothing refers to what it registers.
-  add_library(tests_far_device OBJECT EXCLUDE_FROM_ALL ${PROJECT_SOURCE_DIR}/tests/support/far_device.cpp)
+  add_library(tests_far_device OBJECT EXCLUDE_FROM_ALL ${PROJECT_SOURCE_DIR}/tests/support/far_device.cpp
+              ${PROJECT_SOURCE_DIR}/tests/support/far_group.cpp)
   target_include_directories(tests_far_device PUBLIC ${PROJECT_SOURCE_DIR})
   target_link_libraries(tests_far_device PUBLIC fulcrum_torch fulcrum_flags)
   fulcrum_test(unit_far_device SOURCES ${PROJECT_SOURCE_DIR}/tests/support/far_device_test.cpp
@@ -99,4 +105,11 @@ if(FULCRUM_TORCH)
                  TIMEOUT 300 SERIAL)
     add_dependencies(e2e_${name} fulcrum fulcrum-engine)
   endforeach()
+  # Skips where there are not two GPUs.
+  fulcrum_test(e2e_data_parallel_gpu SOURCES ${PROJECT_SOURCE_DIR}/tests/e2e/data_parallel_gpu_test.cpp
+               LINK policy_weights engine_kernels LABEL e2e TIMEOUT 900 SERIAL)
+  add_dependencies(e2e_data_parallel_gpu fulcrum fulcrum-engine)
+  if(TARGET fulcrum_cuda)
+    add_dependencies(e2e_data_parallel_gpu fulcrum_cuda)
+  endif()
 endif()

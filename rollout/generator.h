@@ -1,58 +1,30 @@
-// Generates completions with one version of the weights. A prompt runs through the model once for its whole
-// group; finished sequences leave the batch and waiting ones take their place. A completion depends on its
-// request and the weights alone: not on max_batch, not on threads, not on the other requests. Called by
-// LocalRollout, the gRPC worker and the `generate` verb. One call at a time.
+// Generates completions on this machine's cores. A completion depends on its request and the weights alone:
+// not on max_batch, not on threads, not on the other requests. Called as completion_generator.h says.
 #pragma once
 
-#include <functional>
 #include <memory>
 #include <span>
 #include <stop_token>
-#include <string>
 #include <vector>
 
 #include "engine/core/status.h"
-#include "engine/types/rollout.h"
 #include "policy/decode/decode_model.h"
 #include "policy/decode/decoder.h"
 #include "policy/decode/workers.h"
 #include "policy/text/tokenizer.h"
+#include "rollout/completion_generator.h"
 #include "rollout/sampler.h"
 
 namespace fulcrum {
 
-struct GeneratorOptions {
-  int64_t max_batch = 64;  // sequences at a time
-  int64_t threads = 1;
-};
-
-// A token as it is drawn, for streaming.
-struct TokenEvent {
-  size_t request = 0;      // which of the requests
-  int64_t generation = 0;  // which completion of it
-  TokenId id = 0;
-  float logp = 0;
-  std::string text;  // what this token makes certain; all of a completion's joined are its text
-};
-
-// Called on the caller's thread; either may be empty.
-struct GenerateCalls {
-  std::function<void(const TokenEvent&)> on_token;
-  // A group as soon as it is whole; groups finish in any order.
-  std::function<void(size_t request, const RolloutGroup&)> on_group;
-};
-
-class Generator {
+class Generator final : public CompletionGenerator {
  public:
   Generator(std::shared_ptr<const DecodeModel> model, std::shared_ptr<const Tokenizer> tokenizer,
             const GeneratorOptions& options);
 
-  // All groups, in the order of the requests; they carry `version`. kInvalidArgument names the row of the
-  // data (from 0; none if it is negative) whose prompt does not fit the model; kCancelled when stopped
-  // (checked at every layer of every step); kDataLoss when logits are not finite; kResourceExhausted when
-  // memory runs out.
+  // A stop request is looked for at every layer of every step.
   Result<std::vector<RolloutGroup>> generate(std::span<const RolloutRequest> requests, PolicyVersion version,
-                                             std::stop_token stop, const GenerateCalls& calls = {});
+                                             std::stop_token stop, const GenerateCalls& calls = {}) override;
 
  private:
   class Batch;  // one call of generate

@@ -1,6 +1,7 @@
 #include "rollout/local_rollout.h"
 
 #include <algorithm>
+#include <optional>
 #include <string>
 
 namespace fulcrum {
@@ -18,7 +19,7 @@ LocalRollout::LocalRollout(std::shared_ptr<const Tokenizer> tokenizer, const Gen
       dtype_(dtype) {}
 
 Status LocalRollout::publish(std::shared_ptr<const WeightSet> weights) {
-  auto model = DecodeModel::create(weights->spec, weights->tensors, dtype_);
+  auto model = make_generating_model(weights->spec, weights->tensors, dtype_, options_);
   if (!model.ok()) return model.status().with_context("version " + name_of(weights->version));
   const std::lock_guard lock(mutex_);
   std::erase_if(models_, [&](const auto& m) { return m.first == weights->version; });
@@ -29,18 +30,18 @@ Status LocalRollout::publish(std::shared_ptr<const WeightSet> weights) {
 
 Result<std::vector<RolloutGroup>> LocalRollout::generate(std::span<const RolloutRequest> requests,
                                                          PolicyVersion version, std::stop_token stop) {
-  std::shared_ptr<const DecodeModel> model;
+  std::optional<GeneratingModel> model;
   {
     const std::lock_guard lock(mutex_);
     for (const auto& [published, m] : models_) {
       if (published == version) model = m;
     }
   }
-  if (model == nullptr) {
+  if (!model) {
     return failed_precondition("weights of version " + name_of(version) +
                                " are not here: never published, or older than the versions kept");
   }
-  return Generator(std::move(model), tokenizer_, options_).generate(requests, version, std::move(stop));
+  return make_generator(*model, tokenizer_, options_)->generate(requests, version, std::move(stop));
 }
 
 }  // namespace fulcrum

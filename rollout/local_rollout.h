@@ -8,9 +8,8 @@
 #include <utility>
 
 #include "engine/publish/publisher.h"
-#include "policy/decode/decode_model.h"
 #include "policy/text/tokenizer.h"
-#include "rollout/generator.h"
+#include "rollout/make_generator.h"
 #include "rollout/rollout.h"
 
 namespace fulcrum {
@@ -18,7 +17,7 @@ namespace fulcrum {
 class LocalRollout final : public RolloutClient, public WeightPublisher {
  public:
   // Keeps the last `kept_versions` published versions: max_staleness + 1, at least 1. `dtype`: that of
-  // DecodeModel.
+  // DecodeModel. With options.device.kernels an accelerator generates, and holds the versions.
   LocalRollout(std::shared_ptr<const Tokenizer> tokenizer, const GeneratorOptions& options,
                int64_t kept_versions = 2, DType dtype = DType::kF32);
 
@@ -32,7 +31,7 @@ class LocalRollout final : public RolloutClient, public WeightPublisher {
   size_t kept_versions_;
   DType dtype_;
   std::mutex mutex_;
-  std::deque<std::pair<PolicyVersion, std::shared_ptr<const DecodeModel>>> models_;  // oldest first
+  std::deque<std::pair<PolicyVersion, GeneratingModel>> models_;  // oldest first
 };
 
 }  // namespace fulcrum

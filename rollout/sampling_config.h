@@ -27,6 +27,7 @@ struct SamplingConfig {
   int64_t rollout_max_batch = 64;
   int64_t rollout_threads = 1;
   std::string rollout_dtype = "float32";
+  std::string rollout_device = "auto";
 
   void visit(ConfigVisitor& v) {
     v.field("num_generations", num_generations, at_least(1),
@@ -44,6 +45,9 @@ struct SamplingConfig {
             "sequences generated at a time; changes speed and memory, never a result");
     v.field("rollout_threads", rollout_threads, between(1, 1024),
             "threads that generate; changes speed, never a result");
+    v.field("rollout_device", rollout_device, Choices{{"auto", "cpu", "cuda"}},
+            "where this process generates; auto: on a GPU where there is one that can be used. Workers have "
+            "--device");
     v.field(
         "rollout_dtype", rollout_dtype, Choices{decode_dtype_names()},
         "type that generates; bfloat16 is faster and draws by weights rounded to it: with 'dtype' bfloat16 "

@@ -7,15 +7,15 @@
 #include "engine/cli/threads.h"
 #include "engine/cli/verbs.h"
 #include "engine/core/signals.h"
-#include "policy/decode/decode_model.h"
 #include "policy/text/model_tokenizer.h"
-#include "rollout/generator.h"
+#include "rollout/generation_device.h"
+#include "rollout/make_generator.h"
 
 namespace fulcrum::cli {
 namespace {
 
 struct Options {
-  std::string model, tokenizer, splitter, prompt, dtype = "float32";
+  std::string model, tokenizer, splitter, prompt, dtype = "float32", device = "auto";
   bool has_prompt = false, greedy = false;
   SamplingParams sampling;
   int64_t num_generations = 1, max_batch = 32, threads = 1;
@@ -24,15 +24,17 @@ struct Options {
 };
 
 struct Loaded {
-  std::shared_ptr<const DecodeModel> model;
   std::shared_ptr<const Tokenizer> tokenizer;
+  std::unique_ptr<CompletionGenerator> generator;
 };
 
 Result<Loaded> load(const Options& o) {
   TRY(model, load_model(o.model));
   TRY(tokenizer, load_tokenizer_of(model, o.tokenizer, {.splitter = o.splitter}));
-  TRY(decode, DecodeModel::create(model.spec, model.tensors, decode_dtype(o.dtype)));
-  return Loaded{std::move(decode), std::move(tokenizer)};
+  TRY(device, generation_device(o.device));
+  const GeneratorOptions options{.max_batch = o.max_batch, .threads = o.threads, .device = device};
+  TRY(generating, make_generating_model(model.spec, model.tensors, decode_dtype(o.dtype), options));
+  return Loaded{tokenizer, make_generator(generating, tokenizer, options)};
 }
 
 Result<RolloutRequest> request_for(const Options& o, const Tokenizer& tokenizer, const std::string& text,
@@ -55,7 +57,6 @@ Result<RolloutRequest> request_for(const Options& o, const Tokenizer& tokenizer,
 int stream(const Options& o, const Loaded& loaded, std::stop_token stop) {
   const auto request = request_for(o, *loaded.tokenizer, o.prompt, 0);
   if (!request.ok()) return report(request.status());
-  Generator generator(loaded.model, loaded.tokenizer, {.max_batch = o.max_batch, .threads = o.threads});
   const bool live = o.num_generations == 1;
   GenerateCalls calls;
   if (live) {
@@ -64,7 +65,7 @@ int stream(const Options& o, const Loaded& loaded, std::stop_token stop) {
       std::fflush(stdout);
     };
   }
-  const auto groups = generator.generate(std::span(&*request, 1), {}, stop, calls);
+  const auto groups = loaded.generator->generate(std::span(&*request, 1), {}, stop, calls);
   if (!groups.ok()) return report(groups.status());
   if (live) {
     std::printf("\n");
@@ -95,7 +96,6 @@ void add_completions(const Options& o, const RolloutGroup& group, Json& added) {
 
 // Writes rows: those of the input, or the one whose prompt is on the command line.
 int rows(const Options& o, const Loaded& loaded, std::stop_token stop) {
-  Generator generator(loaded.model, loaded.tokenizer, {.max_batch = o.max_batch, .threads = o.threads});
   int64_t next = 0;
   const AddFields complete = [&](std::span<Row> batch) {
     std::vector<Status> status(batch.size());
@@ -111,10 +111,10 @@ int rows(const Options& o, const Loaded& loaded, std::stop_token stop) {
       place.push_back(i);
     }
     // Together; if one prompt does not fit the model, one by one, so that only its own row fails.
-    const auto groups = generator.generate(requests, {}, stop);
+    const auto groups = loaded.generator->generate(requests, {}, stop);
     const bool apart = groups.status().code() == Code::kInvalidArgument;
     for (size_t j = 0; j < place.size(); ++j) {
-      const auto alone = apart ? generator.generate(std::span(&requests[j], 1), {}, stop)
+      const auto alone = apart ? loaded.generator->generate(std::span(&requests[j], 1), {}, stop)
                                : Result<std::vector<RolloutGroup>>(groups.status());
       const auto& made = apart ? alone : groups;
       if (made.ok())
@@ -176,6 +176,7 @@ void add_generate(CLI::App& app, Action& action) {
             ->capture_default_str();
         add_threads_option(v, o.threads, "threads that generate (default 1); changes no result");
         add_dtype_option(v, o.dtype);
+        add_generation_device_option(v, o.device);
         add_row_options(v, o.files, prompt);
       });
 }

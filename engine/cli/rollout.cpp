@@ -8,6 +8,7 @@
 #include "engine/cli/verbs.h"
 #include "engine/core/signals.h"
 #include "rollout/fingerprint.h"
+#include "rollout/generation_device.h"
 #include "rollout/rpc/worker.h"
 
 namespace fulcrum::cli {
@@ -16,6 +17,7 @@ namespace {
 struct Options {
   RolloutWorkerOptions worker;
   GeneratorOptions generator;
+  std::string device = "auto";
 };
 
 std::string default_name() {
@@ -26,12 +28,20 @@ std::string default_name() {
 }
 
 int run(const Options& o) {
+  GeneratorOptions generator = o.generator;
+  const Result<DeviceOptions> device = generation_device(o.device);
+  if (!device.ok()) return report(device.status());
+  generator.device = *device;
   const SignalStop signals;
   RolloutWorkerOptions worker = o.worker;
   if (worker.name.empty()) worker.name = default_name();
   worker.fingerprint = numeric_fingerprint();
   worker.bf16_fingerprint = numeric_fingerprint(DType::kBF16);
-  RolloutWorker service(worker, generator_models(o.generator));
+  if (generator.device.kernels != nullptr) {
+    worker.fingerprint = device_fingerprint(generator.device, "float32");
+    worker.bf16_fingerprint = device_fingerprint(generator.device, "bfloat16");
+  }
+  RolloutWorker service(worker, generator_models(generator));
   return report(service.run(signals.token()));
 }
 
@@ -50,6 +60,7 @@ void add_rollout(CLI::App& app, Action& action) {
                           ->capture_default_str();
                       add_threads_option(v, o.generator.threads,
                                          "threads that generate (default 1); changes no result");
+                      add_generation_device_option(v, o.device);
                     });
 }
 

@@ -19,12 +19,20 @@ void use_threads(JobConfig& config, int64_t threads) {
 
 void add_device_option(CLI::App& verb, std::string& device) {
   verb.add_option("--device", device,
-                  "where the models learn: auto, cpu or cuda (default: the job's `device`, else auto)")
+                  "where models learn and generate: auto, cpu or cuda (default: as the job says, else auto)")
       ->check(CLI::IsMember({"auto", "cpu", "cuda"}));
 }
 
+void add_generation_device_option(CLI::App& verb, std::string& device) {
+  verb.add_option("--device", device, "what generates: auto (a GPU where one can be used), cpu or cuda")
+      ->check(CLI::IsMember({"auto", "cpu", "cuda"}))
+      ->capture_default_str();
+}
+
 void use_device(JobConfig& config, const std::string& device) {
-  if (!device.empty()) config.learner.device = device;
+  if (device.empty()) return;
+  config.learner.device = device;
+  if (config.online()) config.sampling.rollout_device = device;
 }
 
 }  // namespace fulcrum::cli

@@ -1,62 +1,23 @@
 #include "engine/collective/c10d_collective.h"
 
 #include <ATen/core/grad_mode.h>
-#include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/from_blob.h>
+#include <ATen/ops/full.h>
 #include <ATen/ops/scalar_tensor.h>
 #include <ATen/ops/zeros.h>
 #include <c10/util/Exception.h>
 
 #include <algorithm>
+#include <array>
 #include <cstring>
+
+#include "engine/core/text.h"
 
 namespace fulcrum {
 namespace {
 
-// Small tensors travel together, in the order they are given in, so that the sums have one order.
-constexpr int64_t kBucketBytes = 32 << 20;
-
-using Bucket = std::vector<at::Tensor>;
-
-std::vector<Bucket> buckets_of(std::span<const at::Tensor> tensors) {
-  std::vector<Bucket> out;
-  int64_t bytes = 0;
-  for (const at::Tensor& t : tensors) {
-    const auto more = static_cast<int64_t>(t.nbytes());
-    const bool fits =
-        !out.empty() && bytes + more <= kBucketBytes && out.back().back().scalar_type() == t.scalar_type();
-    if (!fits) {
-      out.emplace_back();
-      bytes = 0;
-    }
-    out.back().push_back(t);
-    bytes += more;
-  }
-  return out;
-}
-
-// Whether the sum is taken in the one tensor itself.
-bool in_place(const Bucket& bucket) {
-  return bucket.size() == 1 && bucket[0].is_cpu() && bucket[0].is_contiguous();
-}
-
-// On the CPU, where the group's connections are.
-at::Tensor flat(const Bucket& bucket) {
-  if (in_place(bucket)) return bucket[0].view({-1});
-  std::vector<at::Tensor> parts;
-  for (const at::Tensor& t : bucket) parts.push_back(t.reshape({-1}));
-  return at::cat(parts).to(at::kCPU);
-}
-
-void copy_back(const at::Tensor& sums, const Bucket& bucket) {
-  if (in_place(bucket)) return;
-  int64_t begin = 0;
-  for (const at::Tensor& t : bucket) {
-    t.copy_(sums.narrow(0, begin, t.numel()).view(t.sizes()));
-    begin += t.numel();
-  }
-}
+constexpr size_t kErrorBytes = 500;
 
 at::Tensor bytes_tensor(std::span<std::byte> bytes) {
   return at::from_blob(bytes.data(), {std::ssize(bytes)}, at::kByte);
@@ -64,40 +25,88 @@ at::Tensor bytes_tensor(std::span<std::byte> bytes) {
 
 }  // namespace
 
-// The seam to c10d: what it throws becomes the group's Status, once and for all.
-Status C10dCollective::call(std::string_view purpose, const Start& start) {
+Status C10dCollective::my_fault(std::string_view purpose, const std::string& error) const {
+  return unavailable("rank " + std::to_string(rank()) + " of " + std::to_string(size()) + " cannot sum " +
+                     in_quotes(purpose) + " where they lie: " + printable(error, kErrorBytes));
+}
+
+// What fails becomes the group's Status, once and for all.
+Status C10dCollective::attempt(std::string_view purpose, const Work& work) {
   if (!status_.ok()) return status_;
   presence_.arrived(++calls_, purpose);
   const auto begin = std::chrono::steady_clock::now();
-  std::string error;
-  try {
-    start(*backend_)->wait();
-    return ok_status();
-  } catch (const c10::Error& e) {
-    error = e.what_without_backtrace();
-  } catch (const std::exception& e) {
-    error = e.what();
-  }
+  const GroupOutcome outcome = work();
+  if (outcome.end == GroupOutcome::End::kDone) return ok_status();
   const auto waited =
       std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now() - begin);
+  devices_.abort();
   backend_.reset();  // closes the connections, so that the others notice at once
-  status_ = presence_.explain(calls_, purpose, waited, error);
+  status_ = outcome.end == GroupOutcome::End::kMine
+                ? my_fault(purpose, outcome.error)
+                : presence_.explain(calls_, purpose, waited, outcome.error);
+  const std::string words = printable(outcome.error, kErrorBytes);
+  if (outcome.quoted && status_.message().find(words) == std::string::npos)
+    status_ = Status(status_.code(), status_.message() + " (" + words + ")");
   return status_;
+}
+
+// The seam to c10d, which throws.
+Status C10dCollective::call(std::string_view purpose, const Start& start) {
+  return attempt(purpose, [&]() -> GroupOutcome {
+    try {
+      start(*backend_)->wait();
+      return {};
+    } catch (const c10::Error& e) {
+      return {GroupOutcome::End::kPeer, e.what_without_backtrace()};
+    } catch (const std::exception& e) {
+      return {GroupOutcome::End::kPeer, e.what()};
+    }
+  });
 }
 
 void C10dCollective::leave(Status why) {
   if (status_.ok()) status_ = std::move(why);
+  devices_.abort();
   backend_.reset();
 }
 
 Status C10dCollective::sum(std::span<const at::Tensor> tensors, std::string_view purpose) {
   const at::NoGradGuard no_gradients;
   for (const Bucket& bucket : buckets_of(tensors)) {
-    std::vector<at::Tensor> sums = {flat(bucket)};
+    std::vector<at::Tensor> sums = {flat(bucket, at::kCPU)};
     TRY_DO(call(purpose, [&](c10d::Backend& backend) { return backend.allreduce(sums); }));
     copy_back(sums[0], bucket);
   }
   return ok_status();
+}
+
+Status C10dCollective::sum_on_devices(std::span<const at::Tensor> tensors, std::string_view purpose) {
+  const at::NoGradGuard no_gradients;
+  // All ranks must take the same way, and a rank that has ended is seen here at once.
+  const bool ready = devices_.ready(tensors);
+  const std::array ranks = {at::full({1}, ready ? 1 : 0, at::kLong)};
+  TRY_DO(sum(ranks, purpose));
+  const auto ready_ranks = ranks[0].item<int64_t>();
+  if (ready_ranks < size()) {
+    if (ready) devices_.warn_of_others(ready_ranks);
+    return sum(tensors, purpose);
+  }
+  if (!devices_.joined()) TRY_DO(join_devices(tensors[0].device(), purpose));
+  for (const Bucket& bucket : buckets_of(tensors)) {
+    if (DeviceSums::takes(bucket)) {
+      TRY_DO(attempt(purpose, [&] { return devices_.sum(bucket); }));
+    } else {
+      TRY_DO(sum(bucket, purpose));
+    }
+  }
+  return ok_status();
+}
+
+Status C10dCollective::join_devices(at::Device device, std::string_view purpose) {
+  DeviceInvitation invitation;
+  if (rank() == 0) invitation = devices_.invite();
+  TRY_DO(broadcast(std::as_writable_bytes(std::span(&invitation, 1)), purpose));
+  return attempt(purpose, [&] { return devices_.join(invitation, device); });
 }
 
 Status C10dCollective::broadcast(std::span<std::byte> bytes, std::string_view purpose) {

@@ -33,6 +33,8 @@ class Collective {
   // `purpose` is what messages call the call: "step 3: gradients".
   // Each tensor becomes the sum of the ranks' tensors, with the same bits on every rank.
   virtual Status sum(std::span<const at::Tensor> tensors, std::string_view purpose) = 0;
+  // The same, from one GPU to the other where the tensors of every rank lie on its GPU.
+  virtual Status sum_on_devices(std::span<const at::Tensor> tensors, std::string_view purpose) = 0;
   // Rank 0's bytes into everyone's, which are as many.
   virtual Status broadcast(std::span<std::byte> bytes, std::string_view purpose) = 0;
   // Everyone's bytes, by rank. They may differ in length.

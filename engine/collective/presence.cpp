@@ -88,8 +88,7 @@ class Inquiry {
   // slow: it comes, fails too and says so.
   bool settled(const Missing& missing) const {
     if (failure_.timed_out && some_late_) return true;
-    return missing.ranks.empty() || (missing.ranks.size() == 1 && group_.size == 2) ||
-           (missing.ranks.size() == 1 && !failure_.timed_out);
+    return missing.ranks.empty() || (missing.ranks.size() == 1 && !failure_.timed_out);
   }
 
   // The store's keeper stays until the others have read what they need.

@@ -31,7 +31,7 @@ Status TrainedModels::sum_gradients(Collective& group) const {
   std::vector<at::Tensor> gradients;
   add_gradients(trained_.leaves(), gradients);
   if (critic_ != nullptr) add_gradients(critic_->trained().leaves(), gradients);
-  return group.sum(gradients, "the gradients");
+  return group.sum_on_devices(gradients, "the gradients");
 }
 
 TrainedModels::Norms TrainedModels::gradient_norms() const {

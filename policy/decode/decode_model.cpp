@@ -44,15 +44,19 @@ void round_to_bf16(std::span<float> values) {
 
 }  // namespace
 
-Result<std::shared_ptr<const DecodeModel>> DecodeModel::create(const ModelSpec& spec,
-                                                               const TensorMap& tensors, DType dtype) {
+Status check_decodable(const ModelSpec& spec, const TensorMap& tensors, DType dtype) {
   TRY_DO(check_spec(spec));
   if (dtype != DType::kF32 && dtype != DType::kBF16)
     return invalid_argument("a model generates in float32 or bfloat16, not in " +
                             std::string(dtype_name(dtype)));
   if (spec.score_head)
     return invalid_argument("the model is a reward model: it scores texts and cannot generate them");
-  TRY_DO(check_tensors(spec, tensors).with_context("weights"));
+  return check_tensors(spec, tensors).with_context("weights");
+}
+
+Result<std::shared_ptr<const DecodeModel>> DecodeModel::create(const ModelSpec& spec,
+                                                               const TensorMap& tensors, DType dtype) {
+  TRY_DO(check_decodable(spec, tensors, dtype));
   std::shared_ptr<DecodeModel> model(new DecodeModel());
   model->spec_ = spec;
   model->dtype_ = dtype;

@@ -17,6 +17,10 @@
 
 namespace fulcrum {
 
+// kInvalidArgument: the model cannot generate, or the tensors are not expected_tensors(spec). For those who
+// make a model of them.
+Status check_decodable(const ModelSpec& spec, const TensorMap& tensors, DType dtype);
+
 // Norm weights have room to kernels::kRowAlign, zeros past the end.
 struct DecodeLayer {
   kernels::AlignedFloats attention_norm, mlp_norm;

@@ -1,12 +1,11 @@
 #include "policy/nn/device.h"
 
 #include <ATen/Context.h>
+#include <c10/core/CachingDeviceAllocator.h>
 #include <c10/core/impl/VirtualGuardImpl.h>
 #include <dlfcn.h>
 
-#include <charconv>
-#include <cstdlib>
-#include <string_view>
+#include <atomic>
 
 #include "engine/core/log.h"
 #include "engine/core/text.h"
@@ -24,21 +23,6 @@ Status load_torch_cuda() {
                              "; ./dev setup-cuda installs what it needs");
 }
 
-// Which of the GPUs belongs to this rank.
-Result<int64_t> own_index(size_t gpus) {
-  const char* variable = std::getenv("LOCAL_RANK");
-  if (variable == nullptr) return int64_t{0};
-  const std::string_view text = variable;
-  int64_t index = -1;
-  const auto [end, error] = std::from_chars(text.begin(), text.end(), index);
-  if (error != std::errc() || end != text.end() || index < 0)
-    return invalid_argument("LOCAL_RANK is " + in_quotes(variable) + ", it must be a whole number");
-  if (static_cast<size_t>(index) < gpus) return index;
-  return failed_precondition("LOCAL_RANK is " + std::to_string(index) + ", but this machine has " +
-                             std::to_string(gpus) + (gpus == 1 ? " GPU" : " GPUs") +
-                             ": start fewer ranks, or give --device cpu");
-}
-
 // The same numbers again from the same run, where LibTorch can choose.
 void ask_for_determinism() {
   at::globalContext().setDeterministicAlgorithms(true, /*warn_only=*/true);
@@ -47,7 +31,7 @@ void ask_for_determinism() {
 
 Result<at::Device> open_cuda() {
   TRY(gpus, kernels::usable_gpus());
-  TRY(index, own_index(gpus.size()));
+  TRY(index, kernels::own_gpu(gpus.size()));
   TRY_DO(load_torch_cuda());
   const at::Device device(at::kCUDA, static_cast<c10::DeviceIndex>(index));
   return catch_torch("the GPU cannot be used", [&]() -> Result<at::Device> {
@@ -57,6 +41,7 @@ Result<at::Device> open_cuda() {
     ask_for_determinism();
     if (const auto plugin = kernels::open_plugin(kernels::plugin_path()); plugin.ok()) {
       kernels::use_device_kernels((*plugin)->kernels);
+      kernels::use_device_group((*plugin)->group);
     } else {
       log_warn("the GPU is used without Fulcrum's kernels, several times slower: " +
                plugin.status().message());
@@ -67,8 +52,14 @@ Result<at::Device> open_cuda() {
   });
 }
 
+std::atomic<bool> cuda_in_use = false;
+
 const Result<at::Device>& cuda() {
-  static const Result<at::Device> opened = open_cuda();
+  static const Result<at::Device> opened = [] {
+    Result<at::Device> device = open_cuda();
+    cuda_in_use = device.ok();
+    return device;
+  }();
   return opened;
 }
 
@@ -88,6 +79,10 @@ Result<at::Device> open_device(const std::string& name) {
     return at::Device(at::kCPU);
   }
   return catch_torch("device " + in_quotes(name), [&]() -> Result<at::Device> { return at::Device(name); });
+}
+
+void give_back_reserve() {
+  if (cuda_in_use) at::getDeviceAllocator(at::kCUDA)->emptyCache();
 }
 
 void wait_for(at::Device device) {

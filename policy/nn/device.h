@@ -16,6 +16,9 @@ namespace fulcrum {
 // kFailedPrecondition: there is no GPU, or what it needs is missing.
 Result<at::Device> open_device(const std::string& name);
 
+// Hands memory that LibTorch's allocator keeps for later back to a GPU; waits for it.
+void give_back_reserve();
+
 // Until what was asked of it is done. Nothing to do on the CPU.
 void wait_for(at::Device device);
 

@@ -7,6 +7,7 @@
 
 #include "engine/core/text.h"
 #include "policy/text/tokenizer.h"
+#include "rollout/make_generator.h"
 
 namespace fulcrum {
 namespace {
@@ -61,17 +62,16 @@ DType dtype_of(const TensorMap& tensors) {
 
 class GeneratorModel final : public WorkerModel {
  public:
-  GeneratorModel(std::shared_ptr<const DecodeModel> model, std::shared_ptr<const Tokenizer> tokenizer,
-                 const GeneratorOptions& options)
-      : generator_(std::move(model), std::move(tokenizer), options) {}
+  explicit GeneratorModel(std::unique_ptr<CompletionGenerator> generator)
+      : generator_(std::move(generator)) {}
 
   Status generate(std::span<const RolloutRequest> requests, PolicyVersion version, std::stop_token stop,
                   const OnGroup& on_group) override {
-    return generator_.generate(requests, version, std::move(stop), {.on_group = on_group}).status();
+    return generator_->generate(requests, version, std::move(stop), {.on_group = on_group}).status();
   }
 
  private:
-  Generator generator_;
+  std::unique_ptr<CompletionGenerator> generator_;
 };
 
 }  // namespace
@@ -88,9 +88,9 @@ WorkerModelFactory generator_models(GeneratorOptions options) {
       TRY(tokenizer, load(files));
       *last = {files.hash, tokenizer};
     }
-    TRY(model, DecodeModel::create(weights->spec, weights->tensors, dtype_of(weights->tensors)));
+    TRY(model, make_generating_model(weights->spec, weights->tensors, dtype_of(weights->tensors), options));
     return std::shared_ptr<WorkerModel>(
-        std::make_shared<GeneratorModel>(std::move(model), last->tokenizer, options));
+        std::make_shared<GeneratorModel>(make_generator(model, last->tokenizer, options)));
   };
 }
 

@@ -11,7 +11,7 @@
 #include "engine/rpc/weight_image.h"
 #include "engine/types/rollout.h"
 #include "policy/weights/model_spec.h"
-#include "rollout/generator.h"
+#include "rollout/completion_generator.h"
 
 namespace fulcrum {
 
@@ -28,8 +28,8 @@ class WorkerModel {
 using WorkerModelFactory = std::function<Result<std::shared_ptr<WorkerModel>>(
     std::shared_ptr<const WeightSet> weights, const TokenizerFiles& tokenizer)>;
 
-// The real one: rollout/generator.h over policy/decode. The tokenizer's files live in a private temporary
-// folder while they are read.
+// The real one: rollout/make_generator.h over policy/decode. The tokenizer's files live in a private
+// temporary folder while they are read.
 WorkerModelFactory generator_models(GeneratorOptions options);
 
 }  // namespace fulcrum

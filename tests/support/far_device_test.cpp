@@ -15,6 +15,9 @@ TEST(FarDevice, ComputesAsTheCpuDoes) {
   at::Tensor into = at::zeros({3, 4}, at::TensorOptions(far_device()));
   into.narrow(0, 1, 1).add_(a.to(far_device()).narrow(0, 2, 1), 2);
   EXPECT_EQ(into.sum().item<float>(), 76);
+  // A view with gaps.
+  EXPECT_TRUE(at::equal(a.to(far_device()).slice(1, 1, 4, 2).reshape({-1}).to(at::kCPU),
+                        a.slice(1, 1, 4, 2).reshape({-1})));
 }
 
 TEST(FarDevice, CarriesGradients) {

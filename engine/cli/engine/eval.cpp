@@ -176,6 +176,7 @@ void add_eval(CLI::App& app, Action& action) {
             ->capture_default_str();
         v.add_option("--seed", m.seed)->capture_default_str();
         add_dtype_option(v, m.dtype);
+        add_generation_device_option(v, m.device);
         add_threads_option(v, m.threads, "threads that generate (default 1); changes no result");
         add_output_option(v, o.format);
       });

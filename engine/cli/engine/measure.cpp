@@ -9,6 +9,7 @@
 #include "reward/make_rewards.h"
 #include "reward/model/model_reward.h"
 #include "reward/rpc/service_factory.h"
+#include "rollout/generation_device.h"
 #include "rollout/local_rollout.h"
 
 namespace fulcrum::cli {
@@ -32,7 +33,8 @@ Result<EvalReport> measure(const Model& model, const std::shared_ptr<const Token
   for (int64_t i = 0; i < data.size(); ++i) prompts.push_back(data.row(i).prompt);
   TRY(judge, make_rewards(o.rewards, service_rewards(), make_model_reward));
   RewardPool pool(std::move(judge), {.threads = 1, .deadline = std::chrono::minutes(5)});
-  LocalRollout rollouts(tokenizer, {.max_batch = o.max_batch, .threads = o.threads}, 1,
+  TRY(device, generation_device(o.device));
+  LocalRollout rollouts(tokenizer, {.max_batch = o.max_batch, .threads = o.threads, .device = device}, 1,
                         decode_dtype(o.dtype));
   auto weights = std::make_shared<WeightSet>();
   *weights = {.version = {}, .spec = model.spec, .tensors = model.tensors};

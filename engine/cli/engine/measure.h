@@ -28,6 +28,7 @@ struct MeasureOptions {
   int64_t max_batch = 64;
   std::string dtype = "float32";  // of decode_dtype_names()
   int64_t threads = 1;            // that generate; changes no result
+  std::string device = "auto";    // that of generation_device()
   uint64_t seed = 0;
 };
 

@@ -3,6 +3,9 @@
 #include <dlfcn.h>
 
 #include <array>
+#include <charconv>
+#include <cstdlib>
+#include <string_view>
 
 #include "engine/core/text.h"
 
@@ -76,6 +79,20 @@ Result<std::vector<Gpu>> usable_gpus() {
                                capability_text(kLeastCapability));
   }
   return driver.gpus;
+}
+
+Result<int64_t> own_gpu(size_t gpus) {
+  const char* variable = std::getenv("LOCAL_RANK");
+  if (variable == nullptr) return int64_t{0};
+  const std::string_view text = variable;
+  int64_t index = -1;
+  const auto [end, error] = std::from_chars(text.begin(), text.end(), index);
+  if (error != std::errc() || end != text.end() || index < 0)
+    return invalid_argument("LOCAL_RANK is " + in_quotes(variable) + ", it must be a whole number");
+  if (static_cast<size_t>(index) < gpus) return index;
+  return failed_precondition("LOCAL_RANK is " + std::to_string(index) + ", but this machine has " +
+                             std::to_string(gpus) + (gpus == 1 ? " GPU" : " GPUs") +
+                             ": start fewer ranks, or give --device cpu");
 }
 
 std::string version_text(int version) {

@@ -33,6 +33,10 @@ Result<Driver> read_driver();
 // All GPUs, if the first of them can be used. kFailedPrecondition naming what is missing.
 Result<std::vector<Gpu>> usable_gpus();
 
+// Which of `gpus` GPUs this process takes: number LOCAL_RANK, else the first. kInvalidArgument,
+// kFailedPrecondition: it is no number of one.
+Result<int64_t> own_gpu(size_t gpus);
+
 std::string version_text(int version);        // "13.0"
 std::string capability_text(int capability);  // "9.0"
 

@@ -7,6 +7,8 @@
 
 #include "engine/core/files.h"
 #include "engine/core/status.h"
+#include "engine/kernels/device/decode_table.h"
+#include "engine/kernels/device/group_table.h"
 #include "engine/kernels/device/table.h"
 
 namespace fulcrum::kernels {
@@ -14,7 +16,9 @@ namespace fulcrum::kernels {
 // What the plugin's one exported function, fulcrum_cuda_plugin(), returns a pointer to.
 struct CudaPlugin {
   const char* build = nullptr;  // that of plugin_build(): anything else is refused, and nothing else read
-  const DeviceKernels* kernels = nullptr;
+  const DeviceKernels* kernels = nullptr;  // for what learns
+  const DecodeKernels* decode = nullptr;   // for what generates
+  const DeviceGroup* group = nullptr;      // for ranks that learn together
 };
 
 // The build this program belongs to: version, and a hash of what the two have in common.

@@ -169,7 +169,7 @@ Json deciding_keys(const JobConfig& config) {
   Json j = write_config(config);
   for (const char* key : {"output_dir", "save_steps", "save_total_limit", "resume", "log_completions",
                           "reward_threads", "reward_timeout_s", "max_steps", "rollout_max_batch",
-                          "rollout_threads", "ref_log_probs_cache", "device"}) {
+                          "rollout_threads", "ref_log_probs_cache", "device", "rollout_device"}) {
     j.erase(key);
   }
   // The horizon matters where the schedule looks at it.

@@ -66,6 +66,7 @@ std::vector<KeyReaders> make_key_readers() {
         "rollout_max_batch",
         "rollout_threads",
         "rollout_dtype",
+        "rollout_device",
         "reward_funcs",
         "correct_reward",
         "reward_timeout_s",

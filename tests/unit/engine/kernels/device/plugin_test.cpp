@@ -66,8 +66,27 @@ TEST(CudaPlugin, TheOneOfThisBuildOpensAndHasEveryKernel) {
   std::vector<void*> members(sizeof(DeviceKernels) / sizeof(void*));
   std::memcpy(members.data(), (*opened)->kernels, sizeof(DeviceKernels));
   for (const void* member : members) EXPECT_NE(member, nullptr);
+  members.resize(sizeof(DecodeKernels) / sizeof(void*));
+  std::memcpy(members.data(), (*opened)->decode, sizeof(DecodeKernels));
+  for (const void* member : members) EXPECT_NE(member, nullptr);
   EXPECT_STREQ((*opened)->kernels->error_text(0), "no error");
+  EXPECT_STREQ((*opened)->decode->error_text(0), "no error");
   EXPECT_EQ(open_plugin(path).value(), *opened);
+}
+
+// NCCL is opened at the first use: without it the plugin says so.
+TEST(CudaPlugin, HasTheSumsOfAGroupOrSaysWhyNot) {
+  const auto opened = open_plugin(testing::build_folder() / "bin" / "libfulcrum_cuda.so");
+  ASSERT_TRUE(opened.ok()) << opened.status().message();
+  std::vector<void*> members(sizeof(DeviceGroup) / sizeof(void*));
+  std::memcpy(members.data(), (*opened)->group, sizeof(DeviceGroup));
+  for (const void* member : members) EXPECT_NE(member, nullptr);
+  GroupText why{};
+  if ((*opened)->group->usable(&why) == GroupState::kDone) {
+    EXPECT_STREQ(why.text, "");
+  } else {
+    EXPECT_THAT(why.text, HasSubstr("NCCL"));
+  }
 }
 
 // Empty work reaches no device.
