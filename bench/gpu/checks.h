@@ -8,6 +8,8 @@
 #include <span>
 #include <string>
 
+#include "policy/decode/device/options.h"
+
 namespace fulcrum::gpu_check {
 
 // The largest of several errors, and where it was.
@@ -53,7 +55,8 @@ class Checks {
 
 struct CheckOptions {
   at::Device device = at::kCPU;
-  bool small = false;  // sizes for a device that is emulated
+  DeviceOptions generation;  // without kernels: nothing generates but the CPU
+  bool small = false;        // sizes for a device that is emulated
 };
 
 // The list stands in groups.cpp.

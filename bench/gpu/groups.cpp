@@ -6,7 +6,7 @@ namespace fulcrum::gpu_check {
 namespace {
 
 // A group runs in a process of its own where time and faults must not reach the next one. What is new for a
-// device (a decoder, a collective) gets its line here.
+// device (a collective of several, say) gets its line here.
 constexpr std::array kGroups = {
     CheckGroup{"layer_kernels", check_layer_kernels},
     CheckGroup{"token_losses", check_token_losses},
@@ -16,6 +16,7 @@ constexpr std::array kGroups = {
     CheckGroup{"heads", check_heads},
     CheckGroup{"policies", check_policies},
     CheckGroup{"updates", check_updates},
+    CheckGroup{"generation", check_generation},
 };
 
 }  // namespace

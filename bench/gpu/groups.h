@@ -13,6 +13,7 @@ void check_optimizer_kernels(const CheckOptions& options, Checks& checks);
 void check_attention(const CheckOptions& options, Checks& checks);
 void check_heads(const CheckOptions& options, Checks& checks);
 void check_policies(const CheckOptions& options, Checks& checks);
+void check_generation(const CheckOptions& options, Checks& checks);
 void check_updates(const CheckOptions& options, Checks& checks);
 
 }  // namespace fulcrum::gpu_check

@@ -23,12 +23,6 @@ ModelSpec base_spec(bool small) {
   return spec;
 }
 
-template <class T>
-T need(Result<T> made) {
-  TORCH_CHECK(made.ok(), made.status().message());
-  return std::move(made).value();
-}
-
 }  // namespace
 
 std::vector<Family> families(const CheckOptions& options) {

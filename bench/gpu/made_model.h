@@ -13,6 +13,13 @@
 
 namespace fulcrum::gpu_check {
 
+// The value, or an exception with the message: a check has no other way to end early.
+template <class T>
+T need(Result<T> made) {
+  TORCH_CHECK(made.ok(), made.status().message());
+  return std::move(made).value();
+}
+
 struct Family {
   std::string name;
   ModelSpec spec;

@@ -11,6 +11,7 @@
 #include "bench/gpu/checks.h"
 #include "engine/core/json.h"
 #include "policy/nn/device.h"
+#include "rollout/generation_device.h"
 
 namespace fulcrum::gpu_check {
 namespace {
@@ -60,6 +61,15 @@ int run(const Options& o) {
     std::fprintf(stderr, "fulcrum-gpu-check: %s\n", device.status().message().c_str());
     return exit_code(device.status().code());
   }
+  DeviceOptions generation;
+  if (device->is_cuda()) {
+    const Result<DeviceOptions> found = generation_device(o.device);
+    if (found.ok()) {
+      generation = *found;
+    } else {  // its group says that there is none
+      std::fprintf(stderr, "fulcrum-gpu-check: %s\n", found.status().message().c_str());
+    }
+  }
   std::ofstream json(o.json);
   int64_t lines = 0, failed = 0;
   for (const CheckGroup& group : check_groups()) {
@@ -68,7 +78,7 @@ int run(const Options& o) {
       print(line);
       if (!o.json.empty()) json << dump_json(as_json(group.name, line)) << std::endl;
     });
-    group.run({*device, o.small}, checks);
+    group.run({*device, generation, o.small}, checks);
     lines += checks.lines();
     failed += checks.failed();
   }

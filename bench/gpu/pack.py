@@ -17,7 +17,7 @@ PROGRAMS = ("fulcrum", "fulcrum-engine", "fulcrum-gpu-check", "fulcrum-bench")
 PLUGIN = "libfulcrum_cuda.so"
 LIMIT = 64 << 20  # what may be carried to the machine
 BENCH = ("measure.py", "report.py", "ceiling.py", "served.py", "setting.py", "shapes.py", "peer_env.py")
-PEERS = ("serve.py", "device.py", "head.py", "optimizer.py", "ceiling.py", "average.py", "train_step.py", "made_model.py")
+PEERS = ("serve.py", "device.py", "decode.py", "head.py", "optimizer.py", "ceiling.py", "average.py", "train_step.py", "made_model.py")
 GPU = ("run.py", "target.py", "parity.py", "jobs.py", "speed.py", "speed_lines.py")
 RUN = """#!/bin/sh
 # See --help. Needs Python 3.10 or later, with torch.

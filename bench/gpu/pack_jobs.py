@@ -28,7 +28,8 @@ def job(trainer: str) -> dict:
            # Rollouts that rounding cannot change: the same policy draws them in every step.
            "learning_rate": 1e-5}
     if trainer not in WITHOUT_ROLLOUTS:
-        out |= {"num_generations": 3, "max_completion_length": 12,
+        # On the CPU on both sides: rounding may decide a draw, and then all that follows is another.
+        out |= {"num_generations": 3, "max_completion_length": 12, "rollout_device": "cpu",
                 "reward_funcs": [{"name": "length", "target": 4}]}
     if trainer == "dph_rl":
         out["presample"] = {"k": 2, "threshold": 1, "rehearsal_per_step": 2}

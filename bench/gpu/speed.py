@@ -1,5 +1,6 @@
 """The benches of a GPU, ours and the peer in turn. research names: G0 ceilings, G1 loss, G2 divergences, G5 training steps,
-G6 optimizer, G7 mean of two models. What needs generation on the GPU is in NOT_YET."""
+G3 decoding, G4 grouped
+rollouts, G6 optimizer, G7 mean of two models; speed_lines.NOT_YET has the rest."""
 import json
 import os
 import sys
@@ -143,7 +144,10 @@ def _line(bench: Bench, line: speed_lines.Line) -> dict:
         out["floor_s"] = max(line.flops / bench.peaks["bf16_flops"], line.bytes / bench.peaks["read_bytes"])
     rate = line.flops / timing["ours"]["median_s"] / 1e12
     moved = line.bytes / timing["ours"]["median_s"] / 1e9
-    out["data"] += f"; ours {rate:.0f} TFLOP/s" if line.flops else f"; ours {moved:.0f} GB/s" if line.bytes else ""
+    if line.op == "decode":
+        out["data"] += f"; ours {ours.facts['tokens'] / timing['ours']['median_s']:.0f} tokens/s, weights at {moved:.0f} GB/s"
+    else:
+        out["data"] += f"; ours {rate:.0f} TFLOP/s" if line.flops else f"; ours {moved:.0f} GB/s" if line.bytes else ""
     return out
 
 

@@ -7,9 +7,7 @@ from typing import Iterator
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "peers"))
 
-NOT_YET = {"G3 decode": "not there yet: generation on the GPU has no bench",
-           "G4 grouped rollouts": "not there yet: generation on the GPU has no bench",
-           "G8 RLVR end to end": "not there yet: generation on the GPU has no bench"}
+NOT_YET = {"G8 RLVR end to end": "not there yet: it wants a tokenizer of that many tokens, and TRL as the peer"}
 
 
 def _model(layers: int, hidden: int, heads: int, kv_heads: int, head_dim: int, inner: int, vocabulary: int) -> dict:
@@ -58,6 +56,7 @@ def lines(device: str, small: bool) -> Iterator[Line]:
     yield from _divergences(small)
     yield from _optimizers(small)
     yield from _steps(device, small)
+    yield from _generation(small)
     yield from _means(small)
     yield from _generators(small)
 
@@ -146,6 +145,25 @@ def _steps(device: str, small: bool) -> Iterator[Line]:
                    f"{tokens} tokens, {targets} targets, a prompt once; AdamW and clipping are part of the step",
                    "train_step.py", options, name, "transformers", model, goal,
                    flops=2.0 * passes * (body * tokens + head * targets), keys=("loss",), compared=3, tolerance=2e-2)
+
+
+def _generation(small: bool) -> Iterator[Line]:
+    """Completions of forced length; that they are the right ones is the parity group `generation`. A peak in MiB is the
+    host's on our side."""
+    # group, model, prompts, generations, prompt, new tokens, goal
+    cases = [("G3", "tiny", 2, 1, 8, 8, None), ("G4", "tiny", 2, 4, 8, 8, None)]
+    if not small:
+        cases = [("G3", "1b", 1, 1, 128, 64, 10.0), ("G3", "0.6b", 1, 1, 128, 64, 10.0), ("G3", "1b", 32, 1, 128, 64, None),
+                 ("G4", "0.6b", 64, 8, 512, 128, 8.0), ("G3", "0.6b", 128, 1, 128, 64, None)]
+    for group, model, prompts, generations, prompt, new, goal in cases:
+        body, head = _products(MODELS[model])
+        rows = prompts * generations
+        yield Line(group, f"{model}, {prompts} prompts x {generations}, {prompt}+{new}", "decode",
+                   {"dtype": "bfloat16", "made": {"count": prompts, "length": prompt}, "generations": generations,
+                    "new_tokens": new, "greedy": False},
+                   f"bf16, {rows * new} tokens drawn", "decode.py", {}, "transformers generate", "transformers", model,
+                   goal, flops=2.0 * (body * (prompts * prompt + rows * new) + head * rows * new),
+                   bytes=2.0 * (body + head) * new, keys=("tokens",), compared=1, tolerance=0.0)
 
 
 def _products(shape: dict) -> tuple[float, float]:

@@ -14,7 +14,8 @@ using Once = std::function<Result<Json>()>;
 // Calls `serve` with the work once everything is loaded; returns when serve does.
 using Serve = std::function<Status(const Once&)>;
 
-// {model, dtype, threads, new_tokens, prompts: [[ids]], greedy}: sampled decoding of forced length.
+// {model, device, dtype, threads, new_tokens, prompts: [[ids]], or made: {count, length}, generations: 1
+// without, greedy}: sampled decoding of forced length.
 Status decode(const Json& options, const Serve& serve);
 // {job, folder}: each time one step of the job, rollouts and publishing included.
 Status job_steps(const Json& options, const Serve& serve);

@@ -9,6 +9,7 @@
 #include "bench/gpu/kernel_call.h"
 #include "engine/kernels/device/table.h"
 #include "tests/device/emulated_kernels.h"
+#include "tests/support/decode_on_host.h"
 #include "tests/support/far_device.h"
 
 namespace fulcrum {
@@ -18,10 +19,13 @@ using namespace fulcrum::gpu_check;
 using testing::EmulatedKernels;
 using testing::far_device;
 
-std::vector<Line> lines_of(const CheckGroup& group, at::Device device) {
+std::vector<Line> lines_of(const CheckGroup& group, at::Device device,
+                           const kernels::DecodeKernels& decode = testing::host_decode_kernels()) {
   std::vector<Line> out;
   Checks checks([&](const Line& line) { out.push_back(line); });
-  group.run({device, true}, checks);
+  DeviceOptions generation;
+  if (!device.is_cpu()) generation.kernels = &decode;
+  group.run({device, generation, true}, checks);
   EXPECT_EQ(checks.lines(), static_cast<int64_t>(out.size()));
   return out;
 }
@@ -140,6 +144,19 @@ TEST(GpuCheck, NamesTheKernelsThatAreWrong) {
   }
   // And what is made of them.
   EXPECT_FALSE(failures("policies").empty());
+}
+
+int wrong_embedding(const kernels::EmbedRows& in, kernels::DeviceStream stream) {
+  const int error = testing::host_decode_kernels().embed(in, stream);
+  in.hidden[0] += 0.1F;
+  return error;
+}
+
+TEST(GpuCheck, SeesCompletionsWhoseLogProbsAreNotTheModels) {
+  kernels::DecodeKernels decode = testing::host_decode_kernels();
+  decode.embed = wrong_embedding;
+  const auto wrong = failed(lines_of(group_named("generation"), far_device(), decode));
+  EXPECT_TRUE(wrong.contains("generation, llama in fp32: log-probs"));
 }
 
 TEST(GpuCheck, ACheckThatComparesNothingFails) {
