@@ -33,20 +33,21 @@ def _group(target: Target, command: list[str], group: str, limit: float) -> dict
     if limit < 5:
         print("  no time is left for it")
         return {"group": group, "seconds": 0.0, "error": "no time was left for it"}
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace",
-                               env=target.env(), stdin=subprocess.DEVNULL)
+    words_of = Path(command[command.index("--json") + 1]).with_suffix(".err")
+    with open(words_of, "w") as words:  # a pipe that nobody reads would stop it
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=words, text=True, errors="replace",
+                                   env=target.env(), stdin=subprocess.DEVNULL)
     late = Timer(limit, process.kill)
     late.start()
     try:
         for line in process.stdout:
             print(f"  {line.rstrip()}", flush=True)
-        said = process.stderr.read()
         code = process.wait()
     finally:
         late.cancel()
     seconds, error = time.monotonic() - begin, None
     if code not in (0, 1):
-        words = [line for line in said.splitlines() if line.strip()]
+        words = [line for line in words_of.read_text(errors="replace").splitlines() if line.strip()]
         error = (f"it ran past its {limit:.0f} s" if seconds >= limit else
                  f"it ended with {code}: {words[-1][:300] if words else 'no message'}")
         print(f"  {group}: {error}", file=sys.stderr)
@@ -72,7 +73,7 @@ def markdown(result: dict) -> str:
         own = [check for check in result["checks"] if check["group"] == end["group"]]
         count = {state: sum(check["state"] == state for check in own) for state in ("ok", "FAIL", "left out")}
         measured = [check for check in own if check["state"] == "ok"]
-        nearest = max(measured, key=lambda check: check["error"] / check["tolerance"], default=None)
+        nearest = max(measured, key=lambda check: check["error"] / (check["tolerance"] or 1), default=None)
         text = (f"{nearest['name']}: {nearest['error']:.1e} of {nearest['tolerance']:.1e}" if nearest else "-")
         rows.append(f"| {end['group']} | {count['ok']} | {count['FAIL']} | {count['left out']} | {end['error'] or text} | "
                     f"{end['seconds']:.0f} |")

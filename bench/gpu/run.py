@@ -72,9 +72,17 @@ def markdown(report: dict) -> str:
 
 
 def write(report: dict, out: Path) -> None:
-    """After every part: whoever ends the run has what was done."""
+    """After every part: whoever ends the run has what was done. What cannot be a table is in the JSON."""
     out.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    out.with_suffix(".md").write_text(markdown(report), encoding="utf-8")
+    out.with_suffix(".md").write_text(tables(report), encoding="utf-8")
+
+
+def tables(report: dict) -> str:
+    try:
+        return markdown(report)
+    except Exception as error:
+        traceback.print_exc()
+        return f"No tables: {type(error).__name__}: {error}\n"
 
 
 def main() -> int:
@@ -98,7 +106,7 @@ def main() -> int:
             report["seconds"] = time.monotonic() - begin
             write(report, given.out)
     failed = {part: made.get("failed", 1 if "error" in made else 0) for part, made in report["parts"].items()}
-    print(f"\n{markdown(report)}\n{report['seconds']:.0f} s; report: {given.out}, {given.out.with_suffix('.md')}")
+    print(f"\n{tables(report)}\n{report['seconds']:.0f} s; report: {given.out}, {given.out.with_suffix('.md')}")
     for problem in problems:
         print(f"run: {problem}", file=sys.stderr)
     for part, count in failed.items():

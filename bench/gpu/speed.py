@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Timer
 
-from measure import Run, alternate
+from measure import MAX_AA_PERCENT, Run, alternate
 from peer_env import BenchError
 from served import Served
 from target import Target, has_module, said_by
@@ -138,6 +138,8 @@ def _line(bench: Bench, line: speed_lines.Line) -> dict:
                 side.once()
         timing = alternate(REPEATS, ours.once, peer.once if peer else None, lambda: {"check": check})
     out = {"bench": line.group, "line": line.title, "peer_name": line.peer_name, "data": line.data, **timing}
+    if timing["aa_percent"] > MAX_AA_PERCENT:
+        out["check"] += "; unsteady"
     if line.goal and peer:
         out["goal"] = line.goal
     if bench.peaks and peer:

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "bench/ours/op.h"
+#include "policy/nn/torch_errors.h"
 
 namespace fulcrum::bench {
 namespace {
@@ -54,7 +55,8 @@ int main(int argc, char** argv) {
         "by ./dev bench and tools/gpu_check\n");
     return 2;
   }
-  const fulcrum::Status status = fulcrum::bench::run(argv[1], argv[2]);
+  const fulcrum::Status status =
+      fulcrum::catch_torch(argv[1], [&] { return fulcrum::bench::run(argv[1], argv[2]); });
   if (!status.ok()) std::fprintf(stderr, "fulcrum-bench: %s\n", status.message().c_str());
   return status.ok() ? 0 : 1;
 }
