@@ -11,7 +11,7 @@ from setting import Setting
 
 SHAPE, THREADS, GOAL = "135m", 2, 1.2
 FLOATS_READ = 5  # of a weight: its gradient for the norm; gradient, weight and both moments for the update
-TOLERANCE = 1e-3  # relative, of the norm and of a sum over the weights after the first step: torch adds in fp32
+TOLERANCE = 1e-3  # relative, of the norm and of how far the weights went in the first step: torch adds in fp32
 
 
 def lines(setting: Setting) -> Iterator[dict]:

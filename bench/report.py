@@ -95,14 +95,18 @@ def notes(machine: dict, lines: list[dict]) -> list[str]:
     return made
 
 
-def record(page: Path, machine: dict, lines: list[dict], missing: dict[str, str]) -> None:
-    """Puts the numbers of one run between the page's markers, and why lines have none."""
+def markdown(lines: list[dict]) -> str:
     head = "| " + " | ".join(HEAD) + " |\n|" + "---|" * len(HEAD)
     body = "\n".join("| " + " | ".join(cells(line)) + " |" for line in lines).replace("<", "&lt;")
+    return f"{head}\n{body}"
+
+
+def record(page: Path, machine: dict, lines: list[dict], missing: dict[str, str]) -> None:
+    """Puts the numbers of one run between the page's markers, and why lines have none."""
     said = "\n".join(f"- {note}" for note in notes(machine, lines))
     said += "".join(f"\n- Not reported: {name}: {why}." for name, why in missing.items())
     text = page.read_text(encoding="utf-8")
     before, rest = text.split(BEGIN)
     after = rest.split(END)[1]
-    page.write_text(f"{before}{BEGIN}\nRun of {machine['date']}.\n\n{head}\n{body}\n\n{said}\n{END}{after}",
+    page.write_text(f"{before}{BEGIN}\nRun of {machine['date']}.\n\n{markdown(lines)}\n\n{said}\n{END}{after}",
                     encoding="utf-8")

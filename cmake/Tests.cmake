@@ -33,7 +33,7 @@ if(FULCRUM_TORCH)
                LINK tests_far_device fulcrum_torch LABEL unit)
   # The learner where nothing of it lies on the CPU.
   file(GLOB device_tests CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/tests/device/*.cpp)
-  fulcrum_test(device_learner SOURCES ${device_tests} LINK engine_pipeline engine_kernels_on_host tests_far_device
+  fulcrum_test(device_learner SOURCES ${device_tests} LINK engine_pipeline bench_gpu decode_on_host engine_kernels_on_host tests_far_device
                LABEL parity)
   fulcrum_test(laws_divergence SOURCES ${PROJECT_SOURCE_DIR}/tests/laws/divergence_laws_test.cpp
                LINK engine_divergence LABEL laws)
@@ -78,6 +78,17 @@ if(FULCRUM_TORCH)
   endif()
   add_dependencies(e2e_tools fulcrum fulcrum-engine)
   add_dependencies(e2e_bad_input fulcrum fulcrum-engine)
+endif()
+
+# Made and run as on a machine that has nothing but torch; a sanitizer's programs are not what is carried there.
+if(FULCRUM_TORCH AND NOT FULCRUM_SANITIZE)
+  set(pack_test ${PROJECT_SOURCE_DIR}/tests/e2e/gpu_pack_test.cpp)
+  set_source_files_properties(${pack_test} PROPERTIES COMPILE_DEFINITIONS "FULCRUM_TORCH_ROOT=\"${FULCRUM_TORCH_ROOT}\"")
+  fulcrum_test(e2e_gpu_pack SOURCES ${pack_test} LINK engine_core LABEL e2e TIMEOUT 300 SERIAL)
+  add_dependencies(e2e_gpu_pack fulcrum fulcrum-engine fulcrum-bench fulcrum-gpu-check)
+  if(TARGET fulcrum_cuda)
+    add_dependencies(e2e_gpu_pack fulcrum_cuda)
+  endif()
 endif()
 
 fulcrum_test(e2e_bench SOURCES ${PROJECT_SOURCE_DIR}/tests/e2e/bench_test.cpp LINK engine_core LABEL e2e)

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "bench/ours/op.h"
+#include "policy/nn/torch_errors.h"
 
 namespace fulcrum::bench {
 namespace {
@@ -30,15 +31,17 @@ Status serve(const Once& once) {
 
 Status run(const std::string& op, const std::string& text) {
   TRY(options, parse_json(text));
+  if (op == "average") return average(options, serve);
   if (op == "ceiling") return ceiling(options, serve);
   if (op == "decode") return decode(options, serve);
   if (op == "head") return head(options, serve);
   if (op == "job") return job_steps(options, serve);
   if (op == "optimizer") return optimizer(options, serve);
   if (op == "publish") return publish(options, serve);
+  if (op == "train") return train(options, serve);
   return invalid_argument("no operation '" + op +
-                          "'; there are ceiling, decode, head, job, optimizer "
-                          "and publish");
+                          "'; there are average, ceiling, decode, head, job, "
+                          "optimizer, publish and train");
 }
 
 }  // namespace
@@ -46,12 +49,14 @@ Status run(const std::string& op, const std::string& text) {
 
 int main(int argc, char** argv) {
   if (argc != 3) {
-    std::fprintf(stderr,
-                 "usage: fulcrum-bench ceiling|decode|head|job|optimizer|publish OPTIONS, called by ./dev "
-                 "bench\n");
+    std::fprintf(
+        stderr,
+        "usage: fulcrum-bench average|ceiling|decode|head|job|optimizer|publish|train OPTIONS, called "
+        "by ./dev bench and tools/gpu_check\n");
     return 2;
   }
-  const fulcrum::Status status = fulcrum::bench::run(argv[1], argv[2]);
+  const fulcrum::Status status =
+      fulcrum::catch_torch(argv[1], [&] { return fulcrum::bench::run(argv[1], argv[2]); });
   if (!status.ok()) std::fprintf(stderr, "fulcrum-bench: %s\n", status.message().c_str());
   return status.ok() ? 0 : 1;
 }

@@ -3,8 +3,10 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/from_blob.h>
 
+#include "bench/ours/device.h"
 #include "bench/ours/op.h"
 #include "engine/learner/adamw.h"
+#include "policy/nn/device.h"
 #include "policy/weights/safetensors.h"
 
 namespace fulcrum::bench {
@@ -15,36 +17,65 @@ Result<at::Tensor> tensor_of(const TensorView& from) {
   return at::from_blob(values.data(), from.shape, at::kFloat).clone();
 }
 
-}  // namespace
-
-Status optimizer(const Json& options, const Serve& serve) {
-  at::set_num_threads(options.at("threads").get<int>());
+Result<NamedTensors> read_parameters(const Json& options) {
   TRY(weights, read_safetensors(options.at("weights").get<std::string>()));
   TRY(gradients, read_safetensors(options.at("gradients").get<std::string>()));
-  NamedTensors parameters;
+  NamedTensors out;
   for (const auto& [name, stored] : weights.tensors) {
     TRY(leaf, tensor_of(stored));
     TRY(gradient, tensor_of(gradients.tensors.at(name)));
     leaf.set_requires_grad(true);
     leaf.mutable_grad() = gradient;
-    parameters.emplace_back(name, leaf);
+    out.emplace_back(name, leaf);
   }
-  weights = gradients = {};
+  return out;
+}
+
+// As bench/peers/optimizer.py makes them, of these shapes.
+NamedTensors make_parameters(const Json& shapes, at::Device device) {
+  NamedTensors out;
+  uint64_t seed = 0;
+  for (const Json& shape : shapes) {
+    const auto sizes = shape.get<std::vector<int64_t>>();
+    at::Tensor leaf = made_normal(device, sizes, ++seed).mul_(0.02).set_requires_grad(true);
+    leaf.mutable_grad() = made_normal(device, sizes, ++seed);
+    out.emplace_back(std::to_string(seed), leaf);
+  }
+  return out;
+}
+
+}  // namespace
+
+Status optimizer(const Json& options, const Serve& serve) {
+  at::set_num_threads(options.at("threads").get<int>());
+  TRY(device, device_of(options));
+  NamedTensors parameters;
+  if (options.contains("made")) {
+    parameters = make_parameters(options.at("made"), device);
+  } else {
+    TRY(read, read_parameters(options));
+    parameters = std::move(read);
+  }
   LearnerConfig config;
   config.weight_decay = options.at("weight_decay").get<double>();
   AdamW adamw(parameters, config);
   const auto learning_rate = options.at("learning_rate").get<double>();
   bool first = true;
+  watch_memory(device);
   return serve([&]() -> Result<Json> {
     const double norm = gradient_norm(parameters);
     adamw.step(learning_rate, clip_factor(norm, config.max_grad_norm));
-    Json said = {{"norm", norm}};
+    wait_for(device);
+    Json said = {{"norm", norm}, {"peak_mib", peak_mib(device)}};
     if (std::exchange(first, false)) {
-      said["probe"] = 0.0;
+      // Each weight has gone by the learning rate against the sign of its gradient, however the signs fall.
+      double along = 0, count = 0;
       for (const auto& [name, leaf] : parameters) {
-        const at::Tensor w = leaf.detach();
-        said["probe"] = said["probe"].get<double>() + (w * w.abs()).sum(at::kDouble).item<double>();
+        along += (leaf.detach() * leaf.grad().sign()).sum(at::kDouble).item<double>();
+        count += static_cast<double>(leaf.numel());
       }
+      said["probe"] = along;
+      said["probe_scale"] = learning_rate * count;
     }
     return said;
   });

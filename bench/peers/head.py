@@ -4,11 +4,12 @@ import json
 import sys
 
 import torch
-from safetensors.torch import load_file, save_file
+from device import below, normal, peak_mib, wait, watch_memory
 from serve import serve
 
 
 def make_inputs(path: str, tokens: int, hidden: int, vocabulary: int) -> None:
+    from safetensors.torch import save_file
     made = torch.Generator().manual_seed(0)
     states = torch.randn(tokens, hidden, generator=made)
     save_file({"hidden": states, "weight": torch.randn(vocabulary, hidden, generator=made) * 0.05,
@@ -19,7 +20,42 @@ def make_inputs(path: str, tokens: int, hidden: int, vocabulary: int) -> None:
                "weight_probe": torch.randn(vocabulary, hidden, generator=made)}, path)
 
 
+def made_inputs(shape: dict, device: str) -> dict:
+    """As bench/ours/head.cpp makes them."""
+    tokens, hidden, vocabulary = shape["tokens"], shape["hidden"], shape["vocabulary"]
+    states, coefficient = normal(device, 0, tokens, hidden), normal(device, 4, tokens).abs()
+    if "coefficient" in shape:
+        coefficient.fill_(shape["coefficient"])
+    return {"hidden": states, "weight": normal(device, 1, vocabulary, hidden) * shape["weight_scale"],
+            "reference_hidden": normal(device, 2, tokens, hidden) * 0.5 + states,
+            "ids": below(device, 3, vocabulary, tokens), "coefficient": coefficient,
+            "hidden_probe": normal(device, 5, tokens, hidden), "weight_probe": normal(device, 6, vocabulary, hidden)}
+
+
+def chunked(chunk: int, full):
+    """`full` on some targets at a time, each chunk computed again in its backward pass."""
+    from torch.utils.checkpoint import checkpoint
+
+    def value(h, w, y, hr, wr):
+        return torch.cat([checkpoint(full, h[i:i + chunk], w, y[i:i + chunk], hr[i:i + chunk], wr, use_reentrant=False)
+                          for i in range(0, len(h), chunk)])
+    return value
+
+
+def liger(kind: str):
+    if kind == "loss":
+        from liger_kernel.ops.fused_linear_cross_entropy import LigerFusedLinearCrossEntropyFunction as fused
+        # With its own mean over the targets: coefficients of its own are not among what it takes.
+        return lambda h, w, y, hr, wr: fused.apply(h, w, y)[0].neg().reshape(1)
+    from liger_kernel.ops.fused_linear_jsd import LigerFusedLinearJSDFunction as fused
+    return lambda h, w, y, hr, wr: fused.apply(h, w, hr, wr, None, 0.5, -100, 1.0).reshape(1)
+
+
 def values(kind: str, peer: str):
+    if peer == "torch-chunked":
+        return chunked(1024, values(kind, "torch"))
+    if peer == "liger":
+        return liger(kind)
     if kind == "loss" and peer == "torch":
         return lambda h, w, y, hr, wr: torch.log_softmax((h @ w.t()).float(), -1).gather(-1, y[:, None])[:, 0]
     if peer == "cut-cross-entropy":
@@ -42,23 +78,37 @@ def values(kind: str, peer: str):
 
 def main(options: dict) -> None:
     torch.set_num_threads(options["threads"])
-    given = load_file(options["inputs"])
+    device = options.get("device", "cpu")
+    if "made" in options:
+        given = made_inputs(options["made"], device)
+    else:
+        from safetensors.torch import load_file
+        given = load_file(options["inputs"])
     dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[options["dtype"]]
     hidden, weight, reference_hidden = (given[name].to(dtype).clone()
                                         for name in ("hidden", "weight", "reference_hidden"))
     ids, reference_weight = given["ids"].long(), weight.clone()
-    hidden.requires_grad_(), weight.requires_grad_()
+    forward_only = options.get("forward_only", False)
+    if not forward_only:
+        hidden.requires_grad_(), weight.requires_grad_()
+    # Liger's functions take no coefficients.
+    coefficient = torch.ones_like(given["coefficient"][:1]) if options["peer"] == "liger" else given["coefficient"]
+    targets = 1 if options["peer"] == "liger" else ids.numel()
+    del given["hidden"], given["weight"], given["reference_hidden"]
     value = values(options["kind"], options["peer"])
     first = True
+    watch_memory(device)
 
     def once() -> dict:
         nonlocal first
         hidden.grad = weight.grad = None
-        loss = (value(hidden, weight, ids, reference_hidden, reference_weight)
-                * given["coefficient"]).sum() / ids.numel()
-        loss.backward()
-        said = {"value": loss.item()}
-        if first:
+        with torch.set_grad_enabled(not forward_only):
+            loss = (value(hidden, weight, ids, reference_hidden, reference_weight) * coefficient).sum() / targets
+        if not forward_only:
+            loss.backward()
+        wait(device)
+        said = {"value": loss.item(), "peak_mib": peak_mib(device)}
+        if first and not forward_only:
             said |= {f"{name}_probe": (x.grad.double() * given[f"{name}_probe"].double()).sum().item()
                      for name, x in (("hidden", hidden), ("weight", weight))}
         first = False

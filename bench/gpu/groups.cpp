@@ -1,0 +1,26 @@
+#include "bench/gpu/groups.h"
+
+#include <array>
+
+namespace fulcrum::gpu_check {
+namespace {
+
+// A group runs in a process of its own where time and faults must not reach the next one. What is new for a
+// device (a collective of several, say) gets its line here.
+constexpr std::array kGroups = {
+    CheckGroup{"layer_kernels", check_layer_kernels},
+    CheckGroup{"token_losses", check_token_losses},
+    CheckGroup{"divergences", check_divergences},
+    CheckGroup{"optimizer_kernels", check_optimizer_kernels},
+    CheckGroup{"attention", check_attention},
+    CheckGroup{"heads", check_heads},
+    CheckGroup{"policies", check_policies},
+    CheckGroup{"updates", check_updates},
+    CheckGroup{"generation", check_generation},
+};
+
+}  // namespace
+
+std::span<const CheckGroup> check_groups() { return kGroups; }
+
+}  // namespace fulcrum::gpu_check

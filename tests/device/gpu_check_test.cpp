@@ -1,0 +1,173 @@
+// What fulcrum-gpu-check does on a GPU, done here on the far device with the kernels' own source: every check
+// passes, and fails where a kernel or a number is wrong.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <set>
+
+#include "bench/gpu/checks.h"
+#include "bench/gpu/kernel_call.h"
+#include "engine/kernels/device/table.h"
+#include "tests/device/emulated_kernels.h"
+#include "tests/support/decode_on_host.h"
+#include "tests/support/far_device.h"
+
+namespace fulcrum {
+namespace {
+
+using namespace fulcrum::gpu_check;
+using testing::EmulatedKernels;
+using testing::far_device;
+
+std::vector<Line> lines_of(const CheckGroup& group, at::Device device,
+                           const kernels::DecodeKernels& decode = testing::host_decode_kernels()) {
+  std::vector<Line> out;
+  Checks checks([&](const Line& line) { out.push_back(line); });
+  DeviceOptions generation;
+  if (!device.is_cpu()) generation.kernels = &decode;
+  group.run({device, generation, true}, checks);
+  EXPECT_EQ(checks.lines(), static_cast<int64_t>(out.size()));
+  return out;
+}
+
+std::vector<std::string> group_names() {
+  std::vector<std::string> out;
+  for (const CheckGroup& group : check_groups()) out.emplace_back(group.name);
+  return out;
+}
+
+CheckGroup group_named(const std::string& name) {
+  for (const CheckGroup& group : check_groups())
+    if (group.name == name) return group;
+  ADD_FAILURE() << name;
+  return {};
+}
+
+std::set<std::string> failed(const std::vector<Line>& lines) {
+  std::set<std::string> out;
+  for (const Line& line : lines)
+    if (line.state == State::kFailed) out.insert(line.name);
+  return out;
+}
+
+// As long as one lives the process's kernels are those of another table.
+class Replaced {
+ public:
+  explicit Replaced(const kernels::DeviceKernels& table) : table_(table), before_(kernels::device_kernels()) {
+    kernels::use_device_kernels(&table_);
+  }
+  ~Replaced() { kernels::use_device_kernels(before_); }
+
+ private:
+  kernels::DeviceKernels table_;
+  const kernels::DeviceKernels* before_;
+};
+
+class EveryGroup : public ::testing::TestWithParam<std::string> {};
+
+TEST_P(EveryGroup, FindsNothingWrongWithTheKernelsOwnSource) {
+  const EmulatedKernels all;
+  const std::vector<Line> lines = lines_of(group_named(GetParam()), far_device());
+  EXPECT_FALSE(lines.empty());
+  for (const Line& line : lines) {
+    EXPECT_EQ(line.state, State::kOk)
+        << line.name << ": " << line.error << " > " << line.tolerance << ", " << line.note;
+  }
+}
+
+TEST_P(EveryGroup, HasNothingWrongOnTheCpuAndSaysWhatThereIsNot) {
+  for (const Line& line : lines_of(group_named(GetParam()), at::kCPU)) {
+    EXPECT_NE(line.state, State::kFailed) << line.name << ": " << line.error << ", " << line.note;
+    EXPECT_NE(line.note, "") << line.name;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(List, EveryGroup, ::testing::ValuesIn(group_names()),
+                         [](const auto& test) { return test.param; });
+
+// The process's kernels before a test puts others in their place.
+const kernels::DeviceKernels* real = nullptr;
+
+int refused_swiglu(const float*, int64_t, int64_t, kernels::ActivationType, void*, kernels::DeviceStream) {
+  return 717;
+}
+// A number that is a little wrong.
+int wrong_rope(const kernels::RopeRows& in, kernels::DeviceStream stream) {
+  const int error = real->rope(in, stream);
+  const testing::FarAccess access;
+  in.x[in.rows * in.stride - in.stride] += 1e-4F;
+  return error;
+}
+int wrong_gradients(const kernels::DivergenceRows& in, const float* d_logps, const float* d_divergences,
+                    const int64_t* ids, kernels::DeviceStream stream) {
+  const int error = real->divergence_gradients(in, d_logps, d_divergences, ids, stream);
+  const testing::FarAccess access;
+  in.policy[in.rows * in.n - 1] += 1e-3F;
+  return error;
+}
+// One number too many.
+int long_adamw(const kernels::AdamwStep& step, const float* gradient, int64_t n, float* weights, float* first,
+               float* second, kernels::DeviceStream stream) {
+  const int error = real->adamw(step, gradient, n, weights, first, second, stream);
+  const testing::FarAccess access;
+  second[n] = 0;
+  return error;
+}
+// Another sum each time.
+int restless_losses(const kernels::LossRows& in, float* logps, double* lse, float* entropies,
+                    kernels::DeviceStream stream) {
+  static float more = 0;
+  const int error = real->token_losses(in, logps, lse, entropies, stream);
+  const testing::FarAccess access;
+  logps[0] += more += 1e-7F;
+  return error;
+}
+
+TEST(GpuCheck, NamesTheKernelsThatAreWrong) {
+  const EmulatedKernels all;
+  real = kernels::device_kernels();
+  kernels::DeviceKernels table = *real;
+  table.swiglu = refused_swiglu;
+  table.rope = wrong_rope;
+  table.divergence_gradients = wrong_gradients;
+  table.adamw = long_adamw;
+  table.token_losses = restless_losses;
+  const Replaced replaced(table);
+  const auto failures = [](const std::string& group) {
+    return failed(lines_of(group_named(group), far_device()));
+  };
+  EXPECT_EQ(failures("layer_kernels"), (std::set<std::string>{"swiglu", "rope"}));
+  EXPECT_EQ(failures("optimizer_kernels"), std::set<std::string>{"adamw"});
+  EXPECT_TRUE(failures("token_losses").contains("token_losses: log-probs and log sums"));
+  for (const Line& line : lines_of(group_named("divergences"), far_device())) {
+    EXPECT_EQ(line.state == State::kFailed, line.name.starts_with("its gradient")) << line.name;
+  }
+  // And what is made of them.
+  EXPECT_FALSE(failures("policies").empty());
+}
+
+int wrong_embedding(const kernels::EmbedRows& in, kernels::DeviceStream stream) {
+  const int error = testing::host_decode_kernels().embed(in, stream);
+  in.hidden[0] += 0.1F;
+  return error;
+}
+
+TEST(GpuCheck, SeesCompletionsWhoseLogProbsAreNotTheModels) {
+  kernels::DecodeKernels decode = testing::host_decode_kernels();
+  decode.embed = wrong_embedding;
+  const auto wrong = failed(lines_of(group_named("generation"), far_device(), decode));
+  EXPECT_TRUE(wrong.contains("generation, llama in fp32: log-probs"));
+}
+
+TEST(GpuCheck, ACheckThatComparesNothingFails) {
+  std::vector<Line> lines;
+  Checks checks([&](const Line& line) { lines.push_back(line); });
+  checks.check("nothing", 1, [](Worst&) {});
+  checks.check("no number", 1, [](Worst& worst) { worst.add(std::nan(""), "here"); });
+  checks.check("at its tolerance", 1, [](Worst& worst) { worst.add(1, "here"); });
+  EXPECT_EQ(failed(lines), (std::set<std::string>{"nothing", "no number"}));
+  EXPECT_EQ(checks.failed(), 2);
+}
+
+}  // namespace
+}  // namespace fulcrum
