@@ -107,7 +107,7 @@ if(FULCRUM_TORCH)
   endforeach()
   # Skips where there are not two GPUs.
   fulcrum_test(e2e_data_parallel_gpu SOURCES ${PROJECT_SOURCE_DIR}/tests/e2e/data_parallel_gpu_test.cpp
-               LINK policy_weights engine_kernels LABEL e2e TIMEOUT 900 SERIAL)
+               LINK policy_weights engine_kernels LABEL e2e TIMEOUT 900 SERIAL GPU)
   add_dependencies(e2e_data_parallel_gpu fulcrum fulcrum-engine)
   if(TARGET fulcrum_cuda)
     add_dependencies(e2e_data_parallel_gpu fulcrum_cuda)

@@ -18,7 +18,7 @@ Result<DeviceOptions> open_gpu() {
 
 Result<DeviceOptions> generation_device(const std::string& name) {
   if (name == "cuda") return open_gpu();
-  if (name != "auto" || !kernels::has_driver()) return DeviceOptions{};
+  if (name != "auto" || !kernels::has_gpu()) return DeviceOptions{};
   Result<DeviceOptions> gpu = open_gpu();
   if (gpu.ok()) return gpu;
   log_warn("completions are generated on the CPU, not on the GPU: " + gpu.status().message());

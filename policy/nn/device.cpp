@@ -69,7 +69,7 @@ Result<at::Device> open_device(const std::string& name) {
   if (name == "cpu") return at::Device(at::kCPU);
   if (name == "cuda") return cuda();
   if (name == "auto") {
-    if (!kernels::has_driver()) return at::Device(at::kCPU);
+    if (!kernels::has_gpu()) return at::Device(at::kCPU);
     if (cuda().ok()) return cuda();
     static const bool told = [] {
       log_warn("the CPU is used, not the GPU: " + cuda().status().message());

@@ -99,6 +99,16 @@ TEST_F(Device, AnOldDriverOneThatFailsAndOneWithoutGpusAreNamed) {
   EXPECT_THAT(learn("cuda").err, HasSubstr("cuInit gives error 999 (CUDA_ERROR_UNKNOWN)"));
 }
 
+// As CUDA_VISIBLE_DEVICES does it: nobody is warned of a GPU that was hidden on purpose.
+TEST_F(Device, AHiddenGpuIsNone) {
+  with_driver({{"FAKE_ERROR", "100"}});
+  const Finished automatic = learn("auto");
+  EXPECT_EQ(automatic.code, 0) << automatic.err;
+  EXPECT_THAT(automatic.err, Not(HasSubstr("GPU")));
+  EXPECT_THAT(learn("cuda").err, HasSubstr("shows no GPU to this process"));
+  EXPECT_THAT(doctor(), HasSubstr("shows no GPU to this process"));
+}
+
 // A GPU of the right kind: what comes next is LibTorch's CUDA library, or its finding that nothing is there.
 TEST_F(Device, AGpuThatFitsIsTriedAndARankBeyondTheGpusIsRefused) {
   if (has_gpu()) GTEST_SKIP() << "this machine has a GPU";

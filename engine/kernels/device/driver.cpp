@@ -14,25 +14,35 @@ namespace {
 
 // NVIDIA's driver API, of which these names and numbers are part of the binary interface.
 constexpr int kCapabilityMajor = 75, kCapabilityMinor = 76;
+constexpr int kNoDevice = 100;  // none, or none that CUDA_VISIBLE_DEVICES lets this process see
 
 void* library() {
   static void* const opened = ::dlopen("libcuda.so.1", RTLD_NOW | RTLD_LOCAL);
   return opened;
 }
 
-// function(arguments...) of the driver. kFailedPrecondition with the driver's own word for its error.
-template <class... Arguments>
-Status call(const char* name, Arguments... arguments) {
-  const auto function = reinterpret_cast<int (*)(Arguments...)>(::dlsym(library(), name));
-  if (function == nullptr) return failed_precondition(std::string("NVIDIA's driver has no ") + name);
-  const int error = function(arguments...);
-  if (error == 0) return ok_status();
+// The driver's own word for an error of one of its functions.
+Status driver_error(const char* name, int error) {
   const char* text = nullptr;
   const auto explain = reinterpret_cast<int (*)(int, const char**)>(::dlsym(library(), "cuGetErrorName"));
   if (explain != nullptr) explain(error, &text);
   return failed_precondition(std::string("NVIDIA's driver: ") + name + " gives error " +
                              std::to_string(error) +
                              (text != nullptr ? " (" + printable(text) + ")" : std::string()));
+}
+
+// function(arguments...) of the driver; its error is kFailedPrecondition, but for those that are `no_fault`.
+template <class... Arguments>
+Result<int> call_for(int no_fault, const char* name, Arguments... arguments) {
+  const auto function = reinterpret_cast<int (*)(Arguments...)>(::dlsym(library(), name));
+  if (function == nullptr) return failed_precondition(std::string("NVIDIA's driver has no ") + name);
+  const int error = function(arguments...);
+  if (error == 0 || error == no_fault) return error;
+  return driver_error(name, error);
+}
+template <class... Arguments>
+Status call(const char* name, Arguments... arguments) {
+  return call_for(0, name, arguments...).status();
 }
 
 Result<Gpu> read_gpu(int index) {
@@ -51,11 +61,17 @@ Result<Gpu> read_gpu(int index) {
 
 bool has_driver() { return library() != nullptr; }
 
+bool has_gpu() {
+  const Result<Driver> driver = read_driver();
+  return has_driver() && !(driver.ok() && driver->gpus.empty());
+}
+
 Result<Driver> read_driver() {
   if (!has_driver()) return failed_precondition("there is no NVIDIA driver (libcuda.so.1) on this machine");
   Driver out;
   int count = 0;
-  TRY_DO(call("cuInit", 0U));
+  TRY(started, call_for(kNoDevice, "cuInit", 0U));
+  if (started == kNoDevice) return out;
   TRY_DO(call("cuDriverGetVersion", &out.version));
   TRY_DO(call("cuDeviceGetCount", &count));
   for (int i = 0; i < count; ++i) {

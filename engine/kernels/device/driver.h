@@ -22,6 +22,8 @@ struct Gpu {
 };
 
 bool has_driver();
+// Whether there may be a GPU: the driver shows one, or says that something is wrong.
+bool has_gpu();
 // CUDA's version that the driver supports (13000: 13.0), and all GPUs it shows. kFailedPrecondition: there is
 // no driver, or it reports an error.
 struct Driver {
