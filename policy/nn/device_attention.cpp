@@ -33,14 +33,13 @@ class Rotation {
   }
 
   void apply(at::Tensor& x_TC, int64_t heads, bool inverse) const {
-    if (const kernels::DeviceKernels* table = kernels::device_kernels(); table != nullptr) {
-      const int error =
-          table->rope({x_TC.mutable_data_ptr<float>(), x_TC.size(0), x_TC.stride(0), heads, head_dim_,
-                       cosines_.const_data_ptr<float>(), sines_.const_data_ptr<float>(), inverse},
-                      stream_of(x_TC));
-      TORCH_CHECK(error == 0, "a kernel of the device failed: ", table->error_text(error));
-      return;
-    }
+    const bool done =
+        if_device_kernel(x_TC, [&](const kernels::DeviceKernels& k, kernels::DeviceStream stream) {
+          return k.rope({x_TC.mutable_data_ptr<float>(), x_TC.size(0), x_TC.stride(0), heads, head_dim_,
+                         cosines_.const_data_ptr<float>(), sines_.const_data_ptr<float>(), inverse},
+                        stream);
+        });
+    if (done) return;
     const at::Tensor pairs = x_TC.narrow(1, 0, heads * head_dim_).view({-1, heads, 2, head_dim_ / 2});
     const at::Tensor first = pairs.select(2, 0), second = pairs.select(2, 1);
     const at::Tensor cosine = cosines_.unsqueeze(1), sine = (inverse ? -sines_ : sines_).unsqueeze(1);

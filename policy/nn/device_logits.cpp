@@ -40,24 +40,29 @@ bool by_divergence_kernel(const Divergence& divergence, const DivergenceLogits& 
     kernels::note_fallback(Fallback::kDivergence);
     return false;
   }
-  return by_device_kernel(Fallback::kDivergence, [&](const DeviceKernels& k) {
-    return run(
-        k, kernels::DivergenceRows{*entry, *divergence.options(), logits.policy_nV.mutable_data_ptr<float>(),
-                                   logits.reference_nV.mutable_data_ptr<float>(), logits.policy_nV.size(0),
-                                   logits.policy_nV.size(1), lse_n.const_data_ptr<double>(),
-                                   reference_lse_n.const_data_ptr<double>()});
-  });
+  return by_device_kernel(logits.policy_nV, Fallback::kDivergence,
+                          [&](const DeviceKernels& k, kernels::DeviceStream stream) {
+                            const kernels::DivergenceRows rows{*entry,
+                                                               *divergence.options(),
+                                                               logits.policy_nV.mutable_data_ptr<float>(),
+                                                               logits.reference_nV.mutable_data_ptr<float>(),
+                                                               logits.policy_nV.size(0),
+                                                               logits.policy_nV.size(1),
+                                                               lse_n.const_data_ptr<double>(),
+                                                               reference_lse_n.const_data_ptr<double>()};
+                            return run(k, stream, rows);
+                          });
 }
 
 }  // namespace
 
 void row_losses(const LogitRows& rows, const RowLosses& out) {
-  const bool done = by_device_kernel(Fallback::kTokenLoss, [&](const DeviceKernels& k) {
-    return k.token_losses(loss_rows(rows), out.logps_n.mutable_data_ptr<float>(),
-                          out.lse_n.mutable_data_ptr<double>(),
-                          out.entropy_n.defined() ? out.entropy_n.mutable_data_ptr<float>() : nullptr,
-                          stream_of(rows.logits_nV));
-  });
+  const bool done = by_device_kernel(
+      rows.logits_nV, Fallback::kTokenLoss, [&](const DeviceKernels& k, kernels::DeviceStream stream) {
+        return k.token_losses(
+            loss_rows(rows), out.logps_n.mutable_data_ptr<float>(), out.lse_n.mutable_data_ptr<double>(),
+            out.entropy_n.defined() ? out.entropy_n.mutable_data_ptr<float>() : nullptr, stream);
+      });
   if (done) return;
   const at::Tensor z_nV = rows.temperature != 1 ? rows.logits_nV / rows.temperature : rows.logits_nV;
   // Sums below the largest logit, so that fp32 holds what is added to it in double.
@@ -72,10 +77,11 @@ void row_losses(const LogitRows& rows, const RowLosses& out) {
 }
 
 void row_loss_gradients(const LogitRows& rows, const at::Tensor& lse_n, const at::Tensor& coefficient_n) {
-  const bool done = by_device_kernel(Fallback::kTokenLoss, [&](const DeviceKernels& k) {
-    return k.token_loss_gradients(loss_rows(rows), lse_n.const_data_ptr<double>(),
-                                  coefficient_n.const_data_ptr<float>(), stream_of(rows.logits_nV));
-  });
+  const bool done = by_device_kernel(
+      rows.logits_nV, Fallback::kTokenLoss, [&](const DeviceKernels& k, kernels::DeviceStream stream) {
+        return k.token_loss_gradients(loss_rows(rows), lse_n.const_data_ptr<double>(),
+                                      coefficient_n.const_data_ptr<float>(), stream);
+      });
   if (done) return;
   at::Tensor z_nV = rows.logits_nV;
   if (rows.temperature != 1) z_nV.div_(rows.temperature);
@@ -87,22 +93,22 @@ void row_loss_gradients(const LogitRows& rows, const at::Tensor& lse_n, const at
 
 bool divergence_values(const Divergence& divergence, const DivergenceLogits& logits,
                        const DivergenceValues& out) {
-  return by_divergence_kernel(divergence, logits, out.lse_n, out.reference_lse_n,
-                              [&](const DeviceKernels& k, const kernels::DivergenceRows& rows) {
-                                return k.divergences(rows, out.divergence_n.mutable_data_ptr<float>(),
-                                                     stream_of(logits.policy_nV));
-                              });
+  return by_divergence_kernel(
+      divergence, logits, out.lse_n, out.reference_lse_n,
+      [&](const DeviceKernels& k, kernels::DeviceStream stream, const kernels::DivergenceRows& rows) {
+        return k.divergences(rows, out.divergence_n.mutable_data_ptr<float>(), stream);
+      });
 }
 
 bool divergence_gradients(const Divergence& divergence, const DivergenceLogits& logits,
                           const DivergenceUpstream& up) {
-  return by_divergence_kernel(divergence, logits, up.lse_n, up.reference_lse_n,
-                              [&](const DeviceKernels& k, const kernels::DivergenceRows& rows) {
-                                return k.divergence_gradients(rows, up.d_logps_n.const_data_ptr<float>(),
-                                                              up.d_divergence_n.const_data_ptr<float>(),
-                                                              logits.ids_n.const_data_ptr<int64_t>(),
-                                                              stream_of(logits.policy_nV));
-                              });
+  return by_divergence_kernel(
+      divergence, logits, up.lse_n, up.reference_lse_n,
+      [&](const DeviceKernels& k, kernels::DeviceStream stream, const kernels::DivergenceRows& rows) {
+        return k.divergence_gradients(rows, up.d_logps_n.const_data_ptr<float>(),
+                                      up.d_divergence_n.const_data_ptr<float>(),
+                                      logits.ids_n.const_data_ptr<int64_t>(), stream);
+      });
 }
 
 }  // namespace fulcrum::device

@@ -30,10 +30,11 @@ at::Tensor inverse_rms(const at::Tensor& x_TD, double epsilon) {
 at::Tensor rms_norm_rows(const at::Tensor& x_TD, const at::Tensor& weight_D, double epsilon,
                          at::ScalarType type) {
   at::Tensor y_TD = at::empty_like(x_TD, type);
-  const bool done = by_device_kernel(Fallback::kRmsNorm, [&](const DeviceKernels& k) {
-    return k.rmsnorm(norm_rows(x_TD, weight_D, epsilon), activation_type(type), y_TD.mutable_data_ptr(),
-                     stream_of(x_TD));
-  });
+  const bool done =
+      by_device_kernel(x_TD, Fallback::kRmsNorm, [&](const DeviceKernels& k, kernels::DeviceStream stream) {
+        return k.rmsnorm(norm_rows(x_TD, weight_D, epsilon), activation_type(type), y_TD.mutable_data_ptr(),
+                         stream);
+      });
   return done ? y_TD : (x_TD * inverse_rms(x_TD, epsilon) * weight_D).to(type);
 }
 
@@ -42,12 +43,13 @@ RmsNormGradient rms_norm_rows_backward(const at::Tensor& x_TD, const at::Tensor&
   RmsNormGradient out{at::empty_like(x_TD, type), {}};
   const int64_t blocks = (x_TD.size(0) + kernels::kNormGradientRows - 1) / kernels::kNormGradientRows;
   const at::Tensor partial_BD = at::empty({blocks, x_TD.size(1)}, x_TD.options());
-  const bool done = by_device_kernel(Fallback::kRmsNorm, [&](const DeviceKernels& k) {
-    return k.rmsnorm_backward(norm_rows(x_TD, weight_D, epsilon), dy_TD.const_data_ptr<float>(),
-                              activation_type(type), out.normed_TD.mutable_data_ptr(),
-                              dx_TD.mutable_data_ptr<float>(), partial_BD.mutable_data_ptr<float>(),
-                              stream_of(x_TD));
-  });
+  const bool done =
+      by_device_kernel(x_TD, Fallback::kRmsNorm, [&](const DeviceKernels& k, kernels::DeviceStream stream) {
+        return k.rmsnorm_backward(norm_rows(x_TD, weight_D, epsilon), dy_TD.const_data_ptr<float>(),
+                                  activation_type(type), out.normed_TD.mutable_data_ptr(),
+                                  dx_TD.mutable_data_ptr<float>(), partial_BD.mutable_data_ptr<float>(),
+                                  stream);
+      });
   if (done) {
     out.d_weight_D = partial_BD.sum(0);
     return out;
@@ -62,10 +64,11 @@ RmsNormGradient rms_norm_rows_backward(const at::Tensor& x_TD, const at::Tensor&
 at::Tensor swiglu_rows(const at::Tensor& gate_up_T2F, at::ScalarType type) {
   const int64_t rows = gate_up_T2F.size(0), n = gate_up_T2F.size(1) / 2;
   at::Tensor y_TF = at::empty({rows, n}, gate_up_T2F.options().dtype(type));
-  const bool done = by_device_kernel(Fallback::kSwiglu, [&](const DeviceKernels& k) {
-    return k.swiglu(gate_up_T2F.const_data_ptr<float>(), rows, n, activation_type(type),
-                    y_TF.mutable_data_ptr(), stream_of(gate_up_T2F));
-  });
+  const bool done = by_device_kernel(
+      gate_up_T2F, Fallback::kSwiglu, [&](const DeviceKernels& k, kernels::DeviceStream stream) {
+        return k.swiglu(gate_up_T2F.const_data_ptr<float>(), rows, n, activation_type(type),
+                        y_TF.mutable_data_ptr(), stream);
+      });
   if (done) return y_TF;
   const at::Tensor gate_TF = gate_up_T2F.narrow(1, 0, n);
   return (gate_TF * gate_TF.sigmoid()).mul_(gate_up_T2F.narrow(1, n, n)).to(type);
@@ -75,11 +78,12 @@ SwigluGradient swiglu_rows_backward(const at::Tensor& gate_up_T2F, const at::Ten
                                     at::ScalarType type) {
   const int64_t rows = d_out_TF.size(0), n = d_out_TF.size(1);
   SwigluGradient out{at::empty_like(gate_up_T2F), at::empty_like(d_out_TF, type)};
-  const bool done = by_device_kernel(Fallback::kSwiglu, [&](const DeviceKernels& k) {
-    return k.swiglu_backward(gate_up_T2F.const_data_ptr<float>(), d_out_TF.const_data_ptr<float>(), rows, n,
-                             activation_type(type), out.d_gate_up_T2F.mutable_data_ptr<float>(),
-                             out.out_TF.mutable_data_ptr(), stream_of(gate_up_T2F));
-  });
+  const bool done = by_device_kernel(
+      gate_up_T2F, Fallback::kSwiglu, [&](const DeviceKernels& k, kernels::DeviceStream stream) {
+        return k.swiglu_backward(gate_up_T2F.const_data_ptr<float>(), d_out_TF.const_data_ptr<float>(), rows,
+                                 n, activation_type(type), out.d_gate_up_T2F.mutable_data_ptr<float>(),
+                                 out.out_TF.mutable_data_ptr(), stream);
+      });
   if (done) return out;
   const at::Tensor gate_TF = gate_up_T2F.narrow(1, 0, n), up_TF = gate_up_T2F.narrow(1, n, n);
   const at::Tensor s_TF = gate_TF.sigmoid(), silu_TF = gate_TF * s_TF;

@@ -122,6 +122,8 @@ FlashSegments::FlashSegments(const TrainBatch& batch, at::Device device) {
     longest_prompt = std::max(longest_prompt, g.prompt_end - g.prompt_begin);
     longest_completions = std::max<int64_t>(longest_completions, completions.back() - completions.end()[-2]);
   }
+  // A bound of 1 would send LibTorch its own way for single tokens, which wants one of every group.
+  if (longest_completions > 0) longest_completions = std::max<int64_t>(longest_completions, 2);
   own_begins = int32s(own, device);
   completion_begins = int32s(completions, device);
   prompt_begins = int32s(prompts, device);

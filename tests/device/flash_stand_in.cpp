@@ -40,6 +40,9 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor, at::Tensor> forward(
     const std::optional<at::Tensor>&, const std::optional<at::Tensor>&) {
   TORCH_CHECK(q.scalar_type() == at::kBFloat16 && q.stride(-1) == 1 && k.stride(-1) == 1 &&
               v.stride(-1) == 1);
+  // LibTorch then folds the query heads that share a key head into the tokens, one of every sequence.
+  TORCH_CHECK(causal || longest_q > 1 || q.size(0) == q_begins->numel() - 1,
+              "single tokens, and not one of every sequence");
   TORCH_CHECK(q_begins->scalar_type() == at::kInt && k_begins->scalar_type() == at::kInt);
   const at::Tensor qs = host(q), ks = host(k), vs = host(v), qb = q_begins->cpu(), kb = k_begins->cpu();
   at::Tensor out = at::zeros_like(qs), lse = at::full({q.size(1), q.size(0)}, -INFINITY);

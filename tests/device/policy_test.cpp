@@ -130,6 +130,16 @@ TEST(DevicePolicy, HasAKernelForEverythingElse) {
   EXPECT_EQ(kernels::fallback_counts(), before);
 }
 
+TEST(DevicePolicy, TakesCompletionsOfOneTokenBesideGroupsWithout) {
+  const TrainBatch batch = random_batch(tiny_spec(), {{5, {1}}, {4, {}}, {3, {0}}, {2, {1}}});
+  const auto logps = [&](const PolicyOptions& options) {
+    const auto policy = Policy::create(lively_model(tiny_spec()), options).value();
+    return target_logps(*policy, batch, 1, 8).detach().to(at::kCPU);
+  };
+  const at::Tensor exact = logps({}), there = logps({.dtype = at::kBFloat16, .device = far_device()});
+  EXPECT_LT(largest_difference(exact, there), 0.1);
+}
+
 // Heads that flash attention does not take have their scores written out, in bf16 too.
 TEST(DevicePolicy, TakesHeadsThatFlashAttentionDoesNot) {
   ModelSpec spec = tiny_spec();
