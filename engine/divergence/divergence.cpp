@@ -134,15 +134,16 @@ void Divergence::exact_terms(const at::Tensor& log_pi, const at::Tensor& log_p, 
   double* slope = slopes.mutable_data_ptr<double>();
   const GeneratorFacts f = facts();
   const double slope_at_infinity = f.slope_at_infinity - f.slope_at_one;
-  // Where p is 0; and before e^l overflows, long after f(u) has become u f'(inf).
-  const auto at_infinity = [&](double weight, double l) {
-    return weight == 0 || (l > 709 && slope_at_infinity < generators::kInfinity);
-  };
+  constexpr double kOverflows = 709;  // e^l
+  const std::shared_ptr<const Divergence> other = adjoint();
   const double* l = ratio.const_data_ptr<double>();
   for (int64_t i = 0; i < log_pi.numel(); ++i) {
     const double weight = std::exp(p[i]), mass = std::exp(pi[i]);
-    if (at_infinity(weight, l[i])) {
+    if (weight == 0) {
       term[i] = slope[i] = mass == 0 ? 0 : mass * slope_at_infinity;
+    } else if (l[i] > kOverflows) {  // p f(u) = pi f*(1 / u), and 1 / u is 0 beside 1
+      term[i] = mass * (other->at_log_ratio(Quantity::kValue, -l[i]) + other->facts().slope_at_one);
+      slope[i] = mass * (at_log_ratio(Quantity::kSlope, l[i]) - f.slope_at_one);
     } else {
       term[i] *= weight;
       slope[i] *= weight;

@@ -178,6 +178,27 @@ TEST(DivergenceLaws, AProbabilityNearTheSmallestNumberIsAsGoodAsNone) {
   }
 }
 
+// Divergences without a limit there grow with the logarithm, and are no infinity yet.
+TEST(DivergenceLaws, AProbabilityNearTheSmallestNumberIsNotNone) {
+  const at::Tensor pi = at::tensor({std::log(0.3), std::log(0.7)}, at::kDouble).requires_grad_(true);
+  const at::Tensor p = at::tensor({-730.0, 0.0}, at::kDouble);
+  const double reverse = 0.3 * (std::log(0.3) + 730) + 0.7 * std::log(0.7), forward = -std::log(0.7);
+  for (const auto& [name, expected] : {std::pair("reverse_kl", reverse), {"jeffreys", reverse + forward}}) {
+    SCOPED_TRACE(name);
+    const at::Tensor value = (*make_divergence(name))->exact(pi, p);
+    EXPECT_NEAR(value.item<double>(), expected, 1e-10);
+    const at::Tensor gradient = gradient_of(value, pi);
+    // Through the softmax, as a step in a logit sees it.
+    const auto at_step = [&](double step) {
+      return (*make_divergence(name))
+          ->exact(at::log_softmax(pi.detach() + at::tensor({step, 0.0}, at::kDouble), -1), p)
+          .item<double>();
+    };
+    const double along = gradient[0].item<double>() - 0.3 * gradient.sum().item<double>();
+    EXPECT_NEAR(along, (at_step(1e-5) - at_step(-1e-5)) / 2e-5, 1e-5);
+  }
+}
+
 TEST(DivergenceLaws, ANumberThatIsNoneIsNotHidden) {
   const at::Tensor nan = at::tensor({std::nan(""), -1.0}, at::kDouble),
                    fine = at::tensor({-0.5, -1.0}, at::kDouble);
