@@ -6,6 +6,7 @@
 #include <torch/csrc/autograd/autograd.h>
 
 #include <limits>
+#include <optional>
 
 #include "engine/data/slice.h"
 #include "engine/objective/masked.h"
@@ -22,15 +23,12 @@ at::Tensor floats(const std::vector<float>& values) {
   return values.empty() ? at::Tensor() : at::tensor(at::ArrayRef<float>(values), at::kFloat);
 }
 
-// A part of an output, cut from its graph; where it lies, or on the CPU.
-at::Tensor leaf(const at::Tensor& output, int64_t begin, int64_t n) {
-  if (!output.defined()) return {};
-  return output.detach().narrow(0, begin, n).clone().set_requires_grad(true);
-}
-at::Tensor host_leaf(const at::Tensor& output, int64_t begin, int64_t n) {
+// A part of an output, cut from its graph, on a device: its own unless one is named.
+at::Tensor leaf(const at::Tensor& output, int64_t begin, int64_t n, std::optional<at::Device> device = {}) {
   if (!output.defined()) return {};
   const at::Tensor part = output.detach().narrow(0, begin, n);
-  return part.to(at::kCPU, part.scalar_type(), false, /*copy=*/true).set_requires_grad(true);
+  return part.to(device.value_or(part.device()), part.scalar_type(), false, /*copy=*/true)
+      .set_requires_grad(true);
 }
 
 // What the model said must be finite where it enters the loss; otherwise no objective is asked and the
@@ -133,7 +131,7 @@ class SlicePass {
     if (!states_ND.defined()) return {};
     const at::Tensor weight_VD =
         head_weight_VD_.detach().set_requires_grad(memory_.weight_gradient_VD.defined());
-    const at::Tensor ids_N = target_ids(part).to(states_ND.device());
+    const at::Tensor ids_N = target_ids(part, states_ND.device());
     if (!needs_.divergence) {
       return {.logps_N = token_logps(states_ND, weight_VD, ids_N, options_.temperature, options_.logits_chunk,
                                      needs_.entropy ? &entropy_N : nullptr, &memory_)};
@@ -149,10 +147,10 @@ class SlicePass {
   LossInput make_input(const TrainBatch& part, const TokenDivergences& said, int64_t begin, RowRange rows) {
     const int64_t n = part.num_targets();
     LossInput out(part);
-    out.logps_N = host_leaf(said.logps_N, 0, n);
-    out.divergence_N = host_leaf(said.divergence_N, 0, n);
-    out.values_N = host_leaf(values_N_, begin, n);
-    out.scores_R = host_leaf(scores_R_, rows.begin, rows.end - rows.begin);
+    out.logps_N = leaf(said.logps_N, 0, n, at::kCPU);
+    out.divergence_N = leaf(said.divergence_N, 0, n, at::kCPU);
+    out.values_N = leaf(values_N_, begin, n, at::kCPU);
+    out.scores_R = leaf(scores_R_, rows.begin, rows.end - rows.begin, at::kCPU);
     out.row_N = at::tensor(at::ArrayRef<int64_t>(part.target_row), at::kLong);
     out.mask_N = at::tensor(at::ArrayRef<uint8_t>(part.target_mask), at::kByte).to(at::kBool);
     if (needs_.old_logps) out.old_logps_N = old_is_current_ ? out.logps_N.detach() : floats(part.old_logps);

@@ -68,10 +68,10 @@ std::string key_of(const BuiltJob& job, const std::vector<Portion>& portions, at
 }
 
 // The pass itself; the reference's weights are in memory only while it lasts.
-Result<std::vector<float>> compute(BuiltJob& job, const std::vector<Portion>& portions) {
+Result<std::vector<float>> compute(BuiltJob& job, const std::vector<Portion>& portions,
+                                   const PolicyOptions& how) {
   const LearnerConfig& c = job.config.learner;
   TRY(start, load_model(job.config.model_name_or_path));
-  TRY(how, policy_options(c));
   TRY(reference, make_reference(job.config.reference, start, how));
   std::vector<float> out;
   size_t done = 0;
@@ -104,7 +104,7 @@ Result<std::vector<float>> find_or_compute(BuiltJob& job, const std::vector<Port
     return kept;
   }
   if (kept.status().code() != Code::kNotFound) log_warn(kept.status().message() + "; computing them again");
-  TRY(computed, compute(job, portions));
+  TRY(computed, compute(job, portions, how));
   TRY_DO(make_folders(folder));
   TRY_DO(write_logps_file(file, key, computed));
   return computed;

@@ -7,13 +7,13 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/logsumexp.h>
-#include <ATen/ops/tensor.h>
 
 #include <cmath>
 #include <limits>
 
 #include "policy/nn/device_call.h"
 #include "policy/nn/flash_attention.h"
+#include "policy/nn/placed.h"
 
 namespace fulcrum {
 namespace {
@@ -26,7 +26,7 @@ class Rotation {
   Rotation(const ModelSpec& spec, const TrainBatch& batch, at::Device device) : head_dim_(spec.head_dim) {
     const RotaryAngles angles = rotary_angles(spec, batch);
     const auto place = [&](const std::vector<float>& values) {
-      return at::tensor(at::ArrayRef<float>(values), at::kFloat).view({-1, head_dim_ / 2}).to(device);
+      return placed(values, device).view({-1, head_dim_ / 2});
     };
     cosines_ = place(angles.cosines);
     sines_ = place(angles.sines);
@@ -72,7 +72,7 @@ class WrittenOut final : public AttentionContext {
       }
       groups_.push_back({g.prompt_begin, end - g.prompt_begin});
     }
-    segments_T = at::tensor(at::ArrayRef<int64_t>(segment), at::kLong).to(device);
+    segments_T = placed(segment, device);
   }
 
   Output forward(const at::Tensor& qkv_TC) const override {

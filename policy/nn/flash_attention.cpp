@@ -7,11 +7,12 @@
 #include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/logaddexp.h>
-#include <ATen/ops/tensor.h>
 
 #include <algorithm>
 #include <numeric>
 #include <vector>
+
+#include "policy/nn/placed.h"
 
 namespace fulcrum {
 namespace {
@@ -79,13 +80,6 @@ void add_at(const at::Tensor& into_TC, const at::Tensor& tokens, const at::Tenso
   into_TC.index_copy_(0, tokens, into_TC.index_select(0, tokens).add_(x));
 }
 
-at::Tensor int32s(const std::vector<int32_t>& values, at::Device device) {
-  return at::tensor(at::ArrayRef<int32_t>(values), at::kInt).to(device);
-}
-at::Tensor int64s(const std::vector<int64_t>& values, at::Device device) {
-  return at::tensor(at::ArrayRef<int64_t>(values), at::kLong).to(device);
-}
-
 }  // namespace
 
 bool flash_takes(const ModelSpec& spec, at::Device device) {
@@ -124,11 +118,11 @@ FlashSegments::FlashSegments(const TrainBatch& batch, at::Device device) {
   }
   // A bound of 1 would send LibTorch its own way for single tokens, which wants one of every group.
   if (longest_completions > 0) longest_completions = std::max<int64_t>(longest_completions, 2);
-  own_begins = int32s(own, device);
-  completion_begins = int32s(completions, device);
-  prompt_begins = int32s(prompts, device);
-  completion_tokens = int64s(completion_places, device);
-  prompt_tokens = int64s(prompt_places, device);
+  own_begins = placed(own, device);
+  completion_begins = placed(completions, device);
+  prompt_begins = placed(prompts, device);
+  completion_tokens = placed(completion_places, device);
+  prompt_tokens = placed(prompt_places, device);
 }
 
 FlashOutput flash_forward(const at::Tensor& qkv_TC, const FlashSegments& segments, const FlashShape& shape) {

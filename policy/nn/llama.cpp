@@ -5,13 +5,13 @@
 #include <ATen/ops/embedding.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/from_blob.h>
-#include <ATen/ops/tensor.h>
 
 #include <algorithm>
 #include <map>
 
 #include "engine/core/text.h"
 #include "policy/nn/layer.h"
+#include "policy/nn/placed.h"
 #include "policy/nn/policy.h"
 #include "policy/nn/torch_errors.h"
 
@@ -87,7 +87,7 @@ class Llama final : public Policy {
   at::Tensor score_weight() const override { return score_.use(); }
 
   at::Tensor hidden(const TrainBatch& batch) override {
-    const at::Tensor ids_T = at::tensor(at::ArrayRef<TokenId>(batch.tokens), at::kInt).to(options_.device);
+    const at::Tensor ids_T = placed(batch.tokens, options_.device);
     const auto attention = attention_context(spec_, batch, options_.device, options_.dtype);
     const LayerOptions options{spec_.rms_norm_eps,
                                options_.gradient_checkpointing && at::GradMode::is_enabled()};

@@ -2,11 +2,11 @@
 
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/mv.h>
-#include <ATen/ops/tensor.h>
 
 #include <algorithm>
 
 #include "engine/data/slice.h"
+#include "policy/nn/placed.h"
 #include "policy/nn/torch_errors.h"
 
 namespace fulcrum {
@@ -35,12 +35,11 @@ Status check_vocabulary(const TrainBatch& batch, const ModelSpec& spec) {
 }
 
 at::Tensor target_states(const at::Tensor& hidden_TD, const TrainBatch& slice) {
-  return hidden_TD.index_select(
-      0, at::tensor(at::ArrayRef<int64_t>(slice.target_source), at::kLong).to(hidden_TD.device()));
+  return hidden_TD.index_select(0, placed(slice.target_source, hidden_TD.device()));
 }
 
-at::Tensor target_ids(const TrainBatch& slice) {
-  return at::tensor(at::ArrayRef<TokenId>(slice.target_ids), at::kLong);
+at::Tensor target_ids(const TrainBatch& slice, at::Device device) {
+  return placed(slice.target_ids, device, at::kLong);
 }
 
 at::Tensor last_states(const at::Tensor& hidden_TD, const TrainBatch& slice) {
@@ -49,12 +48,12 @@ at::Tensor last_states(const at::Tensor& hidden_TD, const TrainBatch& slice) {
     const bool empty = row.token_begin == row.token_end;
     last.push_back((empty ? slice.groups[static_cast<size_t>(row.group)].prompt_end : row.token_end) - 1);
   }
-  return hidden_TD.index_select(0, at::tensor(at::ArrayRef<int64_t>(last), at::kLong).to(hidden_TD.device()));
+  return hidden_TD.index_select(0, placed(last, hidden_TD.device()));
 }
 
 at::Tensor state_logps(const Policy& policy, const at::Tensor& states_ND, const TrainBatch& slice,
                        double temperature, int64_t chunk, at::Tensor* entropy_N) {
-  return token_logps(states_ND, policy.output_weight(), target_ids(slice).to(states_ND.device()), temperature,
+  return token_logps(states_ND, policy.output_weight(), target_ids(slice, states_ND.device()), temperature,
                      chunk, entropy_N);
 }
 

@@ -15,7 +15,7 @@ Status check_vocabulary(const TrainBatch& batch, const ModelSpec& spec);
 
 // The hidden state before each target, [N, D]: what its log-prob and its value are functions of.
 at::Tensor target_states(const at::Tensor& hidden_TD, const TrainBatch& slice);
-at::Tensor target_ids(const TrainBatch& slice);  // int64 [N], on the CPU
+at::Tensor target_ids(const TrainBatch& slice, at::Device device);  // int64 [N]
 // The hidden state of each row's last token (of the prompt's, where the completion is empty), [R, D]: what
 // its score is a function of.
 at::Tensor last_states(const at::Tensor& hidden_TD, const TrainBatch& slice);
