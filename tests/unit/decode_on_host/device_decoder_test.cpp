@@ -15,6 +15,7 @@ namespace {
 
 using testing::host_decode_kernels;
 using testing::lively_model;
+using testing::random_ids;
 
 ModelSpec llama_spec() {
   ModelSpec s;
@@ -38,14 +39,6 @@ ModelSpec qwen2_spec() {
   s.num_key_value_heads = 6;
   s.head_dim = 16;
   return s;
-}
-
-std::vector<TokenId> random_ids(int64_t n, int64_t vocab, uint64_t seed) {
-  Rng rng(seed, Purpose::kTest);
-  std::vector<TokenId> out;
-  for (int64_t i = 0; i < n; ++i)
-    out.push_back(static_cast<TokenId>(rng.below(static_cast<uint64_t>(vocab))));
-  return out;
 }
 
 std::unique_ptr<DeviceDecoder> decoder_of(const Model& model, DType dtype, const DeviceDecoder::Size& size,

@@ -8,31 +8,13 @@
 #include <torch/csrc/distributed/c10d/TCPStore.hpp>
 
 #include "tests/support/ranks.h"
+#include "tests/unit/engine/collective/outcomes.h"
 
 namespace fulcrum::testing {
 namespace {
 
 using std::chrono::seconds;
 using Group = std::shared_ptr<Collective>;
-
-// What each rank came to.
-class Outcomes {
- public:
-  void note(const Group& group, Status status) {
-    const std::lock_guard lock(mutex_);
-    by_rank_[static_cast<size_t>(group->rank())] = std::move(status);
-  }
-  const Status& of(size_t rank) const { return by_rank_[rank]; }
-
- private:
-  std::mutex mutex_;
-  std::array<Status, 3> by_rank_;
-};
-
-void expect_named(const Status& status, Code code, const std::string& text) {
-  EXPECT_EQ(status.code(), code) << status.message();
-  EXPECT_NE(status.message().find(text), std::string::npos) << status.message();
-}
 
 TEST(Collective, SumsTensorsOfManyShapesOverTheRanks) {
   on_ranks(3, [](const Group& group) {

@@ -13,6 +13,7 @@
 #include "tests/support/far_device.h"
 #include "tests/support/far_group.h"
 #include "tests/support/ranks.h"
+#include "tests/unit/engine/collective/outcomes.h"
 
 namespace fulcrum::testing {
 namespace {
@@ -56,25 +57,6 @@ Tensors to_far(const Tensors& tensors) {
 void expect_equal(const Tensors& far, const Tensors& host) {
   for (size_t i = 0; i < host.size(); ++i)
     EXPECT_TRUE(at::equal(far[i].to(at::kCPU), host[i])) << "tensor " << i;
-}
-
-// What each rank came to.
-class Outcomes {
- public:
-  void note(const Group& group, const Status& status) {
-    const std::lock_guard lock(mutex_);
-    by_rank_[static_cast<size_t>(group->rank())] = status;
-  }
-  const Status& of(size_t rank) const { return by_rank_[rank]; }
-
- private:
-  std::mutex mutex_;
-  std::array<Status, 3> by_rank_;
-};
-
-void expect_named(const Status& status, Code code, const std::string& text) {
-  EXPECT_EQ(status.code(), code) << status.message();
-  EXPECT_THAT(status.message(), HasSubstr(text));
 }
 
 // One tensor on the device.

@@ -5,8 +5,7 @@
 #include <mutex>
 
 #include "engine/learner/leading_learner.h"
-#include "tests/support/ranks.h"
-#include "tests/unit/engine/learner/learner_rig.h"
+#include "tests/unit/engine/learner/trained_on_ranks.h"
 
 namespace fulcrum {
 namespace {
@@ -15,53 +14,6 @@ using namespace fulcrum::testing;
 using ::testing::HasSubstr;
 using ::testing::StartsWith;
 using Group = std::shared_ptr<Collective>;
-
-// What a rank has after some steps.
-struct Trained {
-  Metrics metrics;
-  LearnerState state;
-};
-
-std::vector<float> numbers_of(const LearnerState& state, const std::string& prefix) {
-  std::vector<float> out;
-  for (const auto& [name, tensor] : state.tensors) {
-    if (!name.starts_with(prefix)) continue;
-    const std::vector<float> values = to_float(tensor).value();
-    out.insert(out.end(), values.begin(), values.end());
-  }
-  return out;
-}
-
-Trained train(LearnerOptions options, Needs needs, const Group& group, int steps) {
-  options.group = group;
-  Rig rig(options, needs);
-  Trained out;
-  for (int s = 0; s < steps; ++s) out.metrics = rig.step(static_cast<uint64_t>(s));
-  out.state = rig.learner->save();
-  return out;
-}
-
-std::vector<Trained> train_on_ranks(int64_t ranks, const LearnerOptions& options, Needs needs, int steps) {
-  std::mutex mutex;
-  std::vector<Trained> out(static_cast<size_t>(ranks));
-  on_ranks(ranks, [&](const Group& group) {
-    Trained mine = train(options, needs, group, steps);
-    const std::lock_guard lock(mutex);
-    out[static_cast<size_t>(group->rank())] = std::move(mine);
-  });
-  return out;
-}
-
-double relative_error(const std::vector<float>& got, const std::vector<float>& want) {
-  double error = 0, scale = 0;
-  EXPECT_EQ(got.size(), want.size());
-  for (size_t i = 0; i < want.size(); ++i) {
-    error += std::pow(static_cast<double>(got[i]) - want[i], 2);
-    scale += std::pow(static_cast<double>(want[i]), 2);
-  }
-  EXPECT_GT(scale, 0);
-  return std::sqrt(error / scale);
-}
 
 TEST(LearnerOnRanks, GivesTheLossAndTheGradientOfOneProcessTo1e6) {
   for (const int64_t ranks : {2, 3}) {

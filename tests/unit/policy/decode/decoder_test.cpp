@@ -15,6 +15,7 @@ namespace {
 
 using testing::lively_model;
 using testing::PlainModel;
+using testing::random_ids;
 using testing::Row;
 
 ModelSpec llama_spec() {
@@ -46,14 +47,6 @@ ModelSpec llama3_spec() {
   s.rope_theta = 500;
   s.rope_scaling = RopeScaling{8, 1, 4, 64};
   return s;
-}
-
-std::vector<TokenId> random_ids(int64_t n, int64_t vocab, uint64_t seed) {
-  Rng rng(seed, Purpose::kTest);
-  std::vector<TokenId> out;
-  for (int64_t i = 0; i < n; ++i)
-    out.push_back(static_cast<TokenId>(rng.below(static_cast<uint64_t>(vocab))));
-  return out;
 }
 
 std::shared_ptr<const DecodeModel> packed(const Model& model, DType dtype = DType::kF32) {

@@ -151,4 +151,12 @@ class PlainModel {
   TensorMap tensors_;
 };
 
+inline std::vector<TokenId> random_ids(int64_t n, int64_t vocab, uint64_t seed) {
+  Rng rng(seed, Purpose::kTest);
+  std::vector<TokenId> out;
+  for (int64_t i = 0; i < n; ++i)
+    out.push_back(static_cast<TokenId>(rng.below(static_cast<uint64_t>(vocab))));
+  return out;
+}
+
 }  // namespace fulcrum::testing
