@@ -156,6 +156,14 @@ struct TileSums {
       for (int j = 0; j < kVectors; ++j) of[r][j] = hn::Zero(Floats());
     }
   }
+  HWY_INLINE void LoadFrom(const float* x, int64_t x_stride) {
+    const Floats d;
+#pragma GCC unroll 8
+    for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 8
+      for (int j = 0; j < kVectors; ++j) of[r][j] = hn::LoadU(d, x + r * x_stride + j * kLanes);
+    }
+  }
   HWY_INLINE void StoreTo(float* y, int64_t y_stride) const {
     const Floats d;
 #pragma GCC unroll 8

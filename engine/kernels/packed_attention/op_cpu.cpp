@@ -39,6 +39,19 @@ HWY_INLINE void Copy(const float* x, int64_t n, float* y) {
   for (int64_t i = 0; i < n; ++i) y[i] = x[i];
 }
 
+// x's row is padded, y's is not.
+HWY_INLINE float Dot(const float* x, const float* y, int64_t n) {
+  Chains sums;
+  for (int64_t i = 0; i < n; i += 16) {
+#pragma GCC unroll 16
+    for (int64_t j = 0; j < kRowVectors; ++j) {
+      const int64_t at = i + j * kLanes;
+      sums.of[j] = Fma(hn::LoadU(Floats(), x + at), LoadPart(y + at, n - at), sums.of[j]);
+    }
+  }
+  return sums.Total();
+}
+
 // (low, high) -> (low cos - high sin, high cos + low sin), as rope_row(); `sign` -1: the other way.
 template <class D>
 HWY_INLINE void RotatePair(D d, const float* low, const float* high, const float* cosines, const float* sines,
@@ -83,14 +96,14 @@ class Group {
   void Forward(float* out, float* lse) {
     ForEachBlock([&](int64_t head, int64_t first_token, int64_t count, int64_t first_key) {
       Scores(head, first_token, count, first_key);
-      Zero(sums_.row(0), count * sums_.stride);
       float total[kQueries];
       for (int64_t i = 0; i < count; ++i) {
         total[i] = Softmax(weights_.row(i), first_key + i + 1, first_key + count,
                            lse + (first_token + i) * rows_.heads + head);
       }
-      BlockMatmul({weights_.row(0), weights_.stride, 1}, {count, rows_.head_dim, first_key + count},
-                  values_.row(0), values_.stride, sums_.row(0), sums_.stride);
+      BlockMatmul<Keys::kDepth>({weights_.row(0), weights_.stride, 1},
+                                {count, rows_.head_dim, first_key + count, first_key}, values_.row(0),
+                                values_.stride, false, sums_.row(0), sums_.stride);
       for (int64_t i = 0; i < count; ++i) {
         float* to = out + (first_token + i) * rows_.out_columns() + head * rows_.head_dim;
         for (int64_t j = 0; j < rows_.head_dim; ++j) to[j] = sums_.row(i)[j] / total[i];
@@ -165,9 +178,9 @@ class Group {
   void Scores(int64_t head, int64_t first_token, int64_t count, int64_t first_key) {
     for (int64_t i = 0; i < count; ++i)
       Rotated(Row(first_token + i) + head * rows_.head_dim, first_token + i, 1, queries_.row(i));
-    for (int64_t i = 0; i < count; ++i) Zero(weights_.row(i), round_up(first_key + count, 16));
-    BlockMatmul({queries_.row(0), queries_.stride, 1}, {count, first_key + count, rows_.head_dim},
-                key_columns_.row(0), key_columns_.stride, weights_.row(0), weights_.stride);
+    BlockMatmul<Keys::kColumns>({queries_.row(0), queries_.stride, 1},
+                                {count, first_key + count, rows_.head_dim, first_key}, key_columns_.row(0),
+                                key_columns_.stride, false, weights_.row(0), weights_.stride);
   }
 
   // Scores become weights, 0 from the n-th to the `width`-th; returns their sum.
@@ -188,26 +201,20 @@ class Group {
     const auto column = [&](const float* x, int64_t i) {
       return x + (first_token + i) * rows_.out_columns() + head * dim;
     };
+    for (int64_t i = 0; i < count; ++i) Copy(column(g.d_out, i), dim, d_out_.row(i));
+    BlockMatmul<Keys::kColumns>({d_out_.row(0), d_out_.stride, 1}, {count, keys, dim, first_key},
+                                value_columns_.row(0), value_columns_.stride, false, d_weights_.row(0),
+                                d_weights_.stride);
     for (int64_t i = 0; i < count; ++i) {
-      Copy(column(g.d_out, i), dim, d_out_.row(i));
-      Zero(d_weights_.row(i), round_up(keys, 16));
-    }
-    BlockMatmul({d_out_.row(0), d_out_.stride, 1}, {count, keys, dim}, value_columns_.row(0),
-                value_columns_.stride, d_weights_.row(0), d_weights_.stride);
-    for (int64_t i = 0; i < count; ++i) {
-      float dot[16] = {};
-      for (int64_t j = 0; j < dim; ++j)
-        dot[j % 16] = std::fma(column(g.d_out, i)[j], column(g.out, i)[j], dot[j % 16]);
       ScoreGradient(weights_.row(i), d_weights_.row(i), first_key + i + 1, keys,
-                    g.lse[(first_token + i) * rows_.heads + head], Sum16(dot));
+                    g.lse[(first_token + i) * rows_.heads + head], Dot(d_out_.row(i), column(g.out, i), dim));
     }
-    BlockMatmul({weights_.row(0), 1, weights_.stride}, {keys, dim, count}, d_out_.row(0), d_out_.stride,
-                d_values_.row(0), d_values_.stride);
-    BlockMatmul({d_weights_.row(0), 1, d_weights_.stride}, {keys, dim, count}, queries_.row(0),
-                queries_.stride, d_keys_.row(0), d_keys_.stride);
-    Zero(sums_.row(0), count * sums_.stride);
-    BlockMatmul({d_weights_.row(0), d_weights_.stride, 1}, {count, dim, keys}, key_rows_.row(0),
-                key_rows_.stride, sums_.row(0), sums_.stride);
+    BlockMatmul<Keys::kRows>({weights_.row(0), 1, weights_.stride}, {keys, dim, count, first_key},
+                             d_out_.row(0), d_out_.stride, true, d_values_.row(0), d_values_.stride);
+    BlockMatmul<Keys::kRows>({d_weights_.row(0), 1, d_weights_.stride}, {keys, dim, count, first_key},
+                             queries_.row(0), queries_.stride, true, d_keys_.row(0), d_keys_.stride);
+    BlockMatmul<Keys::kDepth>({d_weights_.row(0), d_weights_.stride, 1}, {count, dim, keys, first_key},
+                              key_rows_.row(0), key_rows_.stride, false, sums_.row(0), sums_.stride);
     for (int64_t i = 0; i < count; ++i)
       Rotated(sums_.row(i), first_token + i, -1, g.d_qkv + (first_token + i) * rows_.columns() + head * dim);
   }
