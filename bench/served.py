@@ -14,7 +14,7 @@ from setting import Setting
 
 # What `fulcrum` sets for its engine.
 OURS = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1:glibc.malloc.trim_threshold=33554432:"
-                          "glibc.malloc.mmap_threshold=33554432"}
+                          "glibc.malloc.mmap_threshold=33554432:glibc.malloc.arena_max=1"}
 
 
 class Served:

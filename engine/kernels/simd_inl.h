@@ -114,14 +114,8 @@ class Shift {
   Vector high_, low_;
 };
 
-// The largest number of a vector.
-HWY_INLINE float LargestLane(Vector v) {
-  float lanes[kLanes];
-  hn::StoreU(v, Floats(), lanes);
-  float max = lanes[0];
-  for (int j = 1; j < kLanes; ++j) max = max < lanes[j] ? lanes[j] : max;
-  return max;
-}
+// The largest number of a vector; where one is NaN, any of them.
+HWY_INLINE float LargestLane(Vector v) { return hn::GetLane(hn::MaxOfLanes(Floats(), v)); }
 
 // The sum of 16 floats: halves are added until one is left.
 HWY_INLINE float Sum16(const float* x) {

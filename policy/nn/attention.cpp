@@ -3,7 +3,9 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
 
+#include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "engine/kernels/packed_attention/op.h"
 #include "policy/nn/device_attention.h"
@@ -73,17 +75,24 @@ class CpuAttention final : public AttentionContext {
 
 }  // namespace
 
+// A table of positions first: the rows of a batch go through the same ones.
 RotaryAngles rotary_angles(const ModelSpec& spec, const TrainBatch& batch) {
   const std::vector<double> frequencies = rope_frequencies(spec);
-  RotaryAngles out;
-  out.cosines.reserve(batch.positions.size() * frequencies.size());
-  out.sines.reserve(batch.positions.size() * frequencies.size());
-  for (const int64_t position : batch.positions) {
+  const auto half = static_cast<int64_t>(frequencies.size());
+  const int64_t positions =
+      batch.positions.empty() ? 0 : *std::max_element(batch.positions.begin(), batch.positions.end()) + 1;
+  RotaryAngles table, out;
+  for (int64_t position = 0; position < positions; ++position) {
     for (const double frequency : frequencies) {
       const double angle = static_cast<double>(position) * frequency;
-      out.cosines.push_back(static_cast<float>(std::cos(angle)));
-      out.sines.push_back(static_cast<float>(std::sin(angle)));
+      table.cosines.push_back(static_cast<float>(std::cos(angle)));
+      table.sines.push_back(static_cast<float>(std::sin(angle)));
     }
+  }
+  for (const auto& [from, to] : {std::pair(&table.cosines, &out.cosines), {&table.sines, &out.sines}}) {
+    to->reserve(batch.positions.size() * frequencies.size());
+    for (const int64_t position : batch.positions)
+      to->insert(to->end(), from->begin() + position * half, from->begin() + (position + 1) * half);
   }
   return out;
 }
