@@ -6,7 +6,6 @@
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/from_blob.h>
 #include <ATen/ops/zeros.h>
-#include <ATen/ops/zeros_like.h>
 
 #include <algorithm>
 #include <array>
@@ -14,6 +13,7 @@
 #include "bench/ours/device.h"
 #include "bench/ours/op.h"
 #include "engine/divergence/divergence.h"
+#include "policy/nn/head_memory.h"
 #include "policy/nn/policy.h"
 #include "policy/nn/token_divergences.h"
 #include "policy/weights/safetensors.h"
@@ -99,7 +99,7 @@ Status head(const Json& options, const Serve& serve) {
   return serve([&]() -> Result<Json> {
     const at::AutoGradMode gradients(!forward_only);
     HeadMemory memory;
-    if (!forward_only) memory.weight_gradient_VD = at::zeros_like(weight.detach());
+    if (!forward_only) memory.weight_gradient = c10::make_intrusive<WeightGradient>();
     const at::Tensor d_hidden = at::empty_like(in.hidden.detach());
     at::Tensor total = at::zeros({}, at::TensorOptions(device));
     for (int64_t begin = 0; begin < targets; begin += chunk) {
@@ -121,7 +121,7 @@ Status head(const Json& options, const Serve& serve) {
     Json said = {{"value", total.item<double>()}, {"peak_mib", peak_mib(device)}};
     if (std::exchange(first, false) && !forward_only) {
       add_probe(said, "hidden_probe", d_hidden, in.hidden_probe.to(device));
-      add_probe(said, "weight_probe", memory.weight_gradient_VD, in.weight_probe.to(device));
+      add_probe(said, "weight_probe", memory.weight_gradient->sum_VD, in.weight_probe.to(device));
     }
     return said;
   });

@@ -10,6 +10,7 @@
 
 #include "engine/data/slice.h"
 #include "engine/objective/masked.h"
+#include "policy/nn/head_memory.h"
 #include "policy/nn/logit_chunks.h"
 #include "policy/nn/target_logps.h"
 #include "policy/nn/token_divergences.h"
@@ -63,7 +64,7 @@ class SlicePass {
       states_ND_ = target_states(hidden_TD, slice);
       weight_VD_ = models.policy.output_weight();
       if (weight_VD_.requires_grad() && at::GradMode::is_enabled())
-        memory_.weight_gradient_VD = at::zeros_like(weight_VD_);
+        memory_.weight_gradient = c10::make_intrusive<WeightGradient>();
       head_weight_VD_ = computed_in(at::kFloat, states_ND_.detach(), weight_VD_.detach()).weight_VD;
     }
     if (needs_.values) values_N_ = models.critic->values(hidden_TD, slice);
@@ -117,7 +118,7 @@ class SlicePass {
       gradients.push_back(gradient);
     };
     seed(states_ND_, d_states_ND_);
-    if (d_states_ND_.defined()) seed(weight_VD_, memory_.weight_gradient_VD);
+    if (memory_.weight_gradient != nullptr) seed(weight_VD_, memory_.weight_gradient->sum_VD);
     seed(values_N_, d_values_N_);
     seed(scores_R_, d_scores_R_);
     memory_ = {};  // the logits
@@ -130,7 +131,7 @@ class SlicePass {
                             at::Tensor& entropy_N) {
     if (!states_ND.defined()) return {};
     const at::Tensor weight_VD =
-        head_weight_VD_.detach().set_requires_grad(memory_.weight_gradient_VD.defined());
+        head_weight_VD_.detach().set_requires_grad(memory_.weight_gradient != nullptr);
     const at::Tensor ids_N = target_ids(part, states_ND.device());
     if (!needs_.divergence) {
       return {.logps_N = token_logps(states_ND, weight_VD, ids_N, options_.temperature, options_.logits_chunk,

@@ -4,12 +4,12 @@
 
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/empty.h>
-#include <ATen/ops/zeros.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <algorithm>
 #include <string>
 
+#include "policy/nn/head_memory.h"
 #include "policy/nn/products.h"
 
 namespace fulcrum {
@@ -53,10 +53,20 @@ inline at::Tensor chunk_buffer(const Head& head, int64_t chunk, at::Tensor* kept
 }
 
 // Where a backward pass adds the weight's gradient: to the sum that parts share, which autograd is not given,
-// or into a tensor of its own. Undefined where nobody wants it.
-inline at::Tensor weight_gradient(const Head& head, bool wanted, const at::Tensor& shared_VD) {
-  if (!wanted) return {};
-  return shared_VD.defined() ? shared_VD : at::zeros(head.weight_VD.sizes(), sums_of(head));
+// or to one of its own. Null where nobody wants it.
+struct WeightGradientOfPass {
+  c10::intrusive_ptr<WeightGradient> sum;
+  bool shared = false;
+};
+inline WeightGradientOfPass weight_gradient(torch::autograd::AutogradContext& ctx) {
+  if (!ctx.needs_input_grad(1)) return {};
+  const auto found = ctx.saved_data.find("weight_gradient");
+  if (found == ctx.saved_data.end()) return {c10::make_intrusive<WeightGradient>(), false};
+  return {c10::static_intrusive_pointer_cast<WeightGradient>(found->second.toCapsule()), true};
+}
+inline void save_weight_gradient(torch::autograd::AutogradContext& ctx, const HeadMemory* memory) {
+  if (memory != nullptr && memory->weight_gradient != nullptr)
+    ctx.saved_data["weight_gradient"] = c10::IValue::make_capsule(memory->weight_gradient);
 }
 
 // Calls body(begin, n) for each chunk of `targets`.

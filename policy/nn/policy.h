@@ -45,13 +45,7 @@ class Policy {
   virtual void parameters_changed() = 0;
 };
 
-// What passes through the head over parts of a micro-batch share, each part forward and backward before the
-// next: room for logits, and the sum of the weight's gradients, [V, D] fp32, which autograd then does not
-// see.
-struct HeadMemory {
-  at::Tensor weight_gradient_VD;        // added to; undefined where no gradient is wanted
-  at::Tensor logits, reference_logits;  // made by the first part that needs them
-};
+struct HeadMemory;  // head_memory.h
 
 // log softmax(hidden W^T / temperature)[id], [N] fp32, with gradient to hidden and W; logits exist for
 // `chunk` targets at a time, forward and backward. `entropy_N`, if given, receives the entropy of each

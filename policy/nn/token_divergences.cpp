@@ -52,7 +52,7 @@ class ChunkedDivergences : public torch::autograd::Function<ChunkedDivergences> 
     ctx->saved_data["setting"] = c10::IValue::make_capsule(setting);
     ctx->saved_data["logits"] = buffer;
     ctx->saved_data["reference_logits"] = reference_buffer;
-    ctx->saved_data["weight_gradient"] = memory != nullptr ? memory->weight_gradient_VD : at::Tensor();
+    save_weight_gradient(*ctx, memory);
     ctx->mark_non_differentiable({reference_logps_N});
     return {logps_N, divergence_N, reference_logps_N};
   }
@@ -70,11 +70,9 @@ class ChunkedDivergences : public torch::autograd::Function<ChunkedDivergences> 
     const at::Tensor g_N = grads[0] / setting.temperature, h_N = grads[1] / setting.temperature;
     // Without a gradient into the divergence this is token_logps()'s backward pass, to the bit.
     const bool divergence_counts = (h_N != 0).any().item<bool>();
-    const at::Tensor shared_VD = ctx->saved_data["weight_gradient"].toTensor();
-    const at::Tensor d_weight_VD = weight_gradient(policy, ctx->needs_input_grad(1), shared_VD);
+    const WeightGradientOfPass d_weight = weight_gradient(*ctx);
     variable_list out(6);
     if (ctx->needs_input_grad(0)) out[0] = at::empty(policy.hidden_ND.sizes(), sums_of(policy));
-    if (!shared_VD.defined()) out[1] = d_weight_VD;
     at::Tensor buffer = take_kept(*ctx, "logits"), reference_buffer = take_kept(*ctx, "reference_logits");
     const bool has_last = buffer.defined();
     if (!has_last) {
@@ -99,9 +97,10 @@ class ChunkedDivergences : public torch::autograd::Function<ChunkedDivergences> 
           z.masked_fill_(unused_n.unsqueeze(1), 0);  // whatever stands at masked targets
           if (out[0].defined())
             product_into(out[0].narrow(0, begin, n), z, policy.weight_VD, false, policy.rounding);
-          if (d_weight_VD.defined())
-            product_into(d_weight_VD, z.t(), policy.hidden_ND.narrow(0, begin, n), true, policy.rounding);
+          if (d_weight.sum != nullptr)
+            d_weight.sum->add(z, policy.hidden_ND.narrow(0, begin, n), policy.rounding);
         });
+    if (d_weight.sum != nullptr && !d_weight.shared) out[1] = d_weight.sum->sum_VD;
     return out;
   }
 };

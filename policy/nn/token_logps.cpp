@@ -37,7 +37,7 @@ class TokenLogps : public torch::autograd::Function<TokenLogps> {
     ctx->saved_data["temperature"] = temperature;
     ctx->saved_data["chunk"] = chunk;
     ctx->saved_data["logits"] = buffer;
-    ctx->saved_data["weight_gradient"] = memory != nullptr ? memory->weight_gradient_VD : at::Tensor();
+    save_weight_gradient(*ctx, memory);
     return logps_N;
   }
 
@@ -48,13 +48,11 @@ class TokenLogps : public torch::autograd::Function<TokenLogps> {
     const double temperature = ctx->saved_data["temperature"].toDouble();
     const int64_t chunk = ctx->saved_data["chunk"].toInt();
     const at::Tensor d_logps_N = grads[0].contiguous();
-    const at::Tensor shared_VD = ctx->saved_data["weight_gradient"].toTensor();
     const Rounding rounding = ctx->saved_data["bf16"].toBool() ? Rounding::kBf16 : Rounding::kNone;
     const Head head{hidden_ND, weight_VD, rounding};
-    const at::Tensor d_weight_VD = weight_gradient(head, ctx->needs_input_grad(1), shared_VD);
+    const WeightGradientOfPass d_weight = weight_gradient(*ctx);
     variable_list out(8);
     if (ctx->needs_input_grad(0)) out[0] = at::empty(hidden_ND.sizes(), sums_of(head));
-    if (!shared_VD.defined()) out[1] = d_weight_VD;
     at::Tensor buffer = take_kept(*ctx, "logits");
     const bool has_last = buffer.defined();
     if (!has_last) buffer = chunk_buffer(head, chunk);
@@ -63,9 +61,9 @@ class TokenLogps : public torch::autograd::Function<TokenLogps> {
       row_loss_gradients({z, ids_N.narrow(0, begin, n), temperature}, lse_N.narrow(0, begin, n),
                          d_logps_N.narrow(0, begin, n));
       if (out[0].defined()) product_into(out[0].narrow(0, begin, n), z, weight_VD, false, rounding);
-      if (d_weight_VD.defined())
-        product_into(d_weight_VD, z.t(), hidden_ND.narrow(0, begin, n), true, rounding);
+      if (d_weight.sum != nullptr) d_weight.sum->add(z, hidden_ND.narrow(0, begin, n), rounding);
     });
+    if (d_weight.sum != nullptr && !d_weight.shared) out[1] = d_weight.sum->sum_VD;
     return out;
   }
 };

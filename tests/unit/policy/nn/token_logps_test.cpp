@@ -1,6 +1,7 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
+#include "policy/nn/head_memory.h"
 #include "policy/nn/policy.h"
 
 namespace fulcrum {
@@ -62,7 +63,8 @@ TEST(TokenLogps, PartsThatShareMemoryAddUpToTheWhole) {
   const at::Tensor whole = token_logps(hidden, weight, c.ids, 0.6, 1000);
   whole.backward(upstream);
   for (const int64_t chunk : {1000, 4}) {  // a part's logits are kept, or made again but for the last chunk
-    HeadMemory memory{.weight_gradient_VD = at::zeros_like(weight.detach())};
+    HeadMemory memory{
+        .weight_gradient = c10::make_intrusive<WeightGradient>(), .logits = {}, .reference_logits = {}};
     const at::Tensor shared = weight.detach().requires_grad_(true);
     int64_t begin = 0;
     for (const int64_t n : {10, 20, 7}) {
@@ -75,7 +77,7 @@ TEST(TokenLogps, PartsThatShareMemoryAddUpToTheWhole) {
       begin += n;
     }
     EXPECT_FALSE(shared.grad().defined());
-    EXPECT_LT((memory.weight_gradient_VD - weight.grad()).abs().max().item<double>(), 1e-5);
+    EXPECT_LT((memory.weight_gradient->sum_VD - weight.grad()).abs().max().item<double>(), 1e-5);
   }
 }
 
