@@ -63,8 +63,8 @@ Status optimizer(const Json& options, const Serve& serve) {
   bool first = true;
   watch_memory(device);
   return serve([&]() -> Result<Json> {
-    const double norm = gradient_norm(parameters);
-    adamw.step(learning_rate, clip_factor(norm, config.max_grad_norm));
+    const AdamW::Clipped update{adamw, learning_rate, config.max_grad_norm};
+    const double norm = AdamW::step_clipped({&update, 1}).at(0);
     wait_for(device);
     Json said = {{"norm", norm}, {"peak_mib", peak_mib(device)}};
     if (std::exchange(first, false)) {

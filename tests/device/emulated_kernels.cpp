@@ -35,8 +35,8 @@ const DeviceKernels kOpened = {kernels::cuda_kernels().error_text,
                                OPEN(token_loss_gradients),
                                OPEN(divergences),
                                OPEN(divergence_gradients),
-                               OPEN(adamw),
-                               OPEN(add_squares)};
+                               OPEN(norm),
+                               OPEN(adamw)};
 
 }  // namespace
 

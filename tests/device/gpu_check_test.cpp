@@ -106,12 +106,17 @@ int wrong_gradients(const kernels::DivergenceRows& in, const float* d_logps, con
   return error;
 }
 // One number too many.
-int long_adamw(const kernels::AdamwStep& step, const float* gradient, int64_t n, float* weights, float* first,
-               float* second, kernels::DeviceStream stream) {
-  const int error = real->adamw(step, gradient, n, weights, first, second, stream);
+int long_adamw(const kernels::TrainedList& list, const kernels::AdamwStep& step, const kernels::Clip& clip,
+               kernels::DeviceStream stream) {
+  const int error = real->adamw(list, step, clip, stream);
   const testing::FarAccess access;
-  second[n] = 0;
+  const kernels::TrainedTensor& last = list.tensors[list.count - 1];
+  last.second[last.n] = 0;
   return error;
+}
+// A tensor too few.
+int short_norm(const kernels::TrainedList& list, double* sums, double* norm, kernels::DeviceStream stream) {
+  return real->norm({list.tensors, list.count, list.pieces - 1}, sums, norm, stream);
 }
 // Another sum each time.
 int restless_losses(const kernels::LossRows& in, float* logps, double* lse, float* entropies,
@@ -131,13 +136,15 @@ TEST(GpuCheck, NamesTheKernelsThatAreWrong) {
   table.rope = wrong_rope;
   table.divergence_gradients = wrong_gradients;
   table.adamw = long_adamw;
+  table.norm = short_norm;
   table.token_losses = restless_losses;
   const Replaced replaced(table);
   const auto failures = [](const std::string& group) {
     return failed(lines_of(group_named(group), far_device()));
   };
   EXPECT_EQ(failures("layer_kernels"), (std::set<std::string>{"swiglu", "rope"}));
-  EXPECT_EQ(failures("optimizer_kernels"), std::set<std::string>{"adamw"});
+  EXPECT_EQ(failures("optimizer_kernels"),
+            (std::set<std::string>{"adamw", "adamw without a finite norm", "norm"}));
   EXPECT_TRUE(failures("token_losses").contains("token_losses: log-probs and log sums"));
   for (const Line& line : lines_of(group_named("divergences"), far_device())) {
     EXPECT_EQ(line.state == State::kFailed, line.name.starts_with("its gradient")) << line.name;

@@ -32,8 +32,6 @@ struct NormRows {
 // gives every multiprocessor a block.
 inline constexpr int64_t kNormGradientRows = 16;
 
-inline constexpr int64_t kSquareSums = 256;
-
 // Rotates the first `heads` heads of each row, in place.
 struct RopeRows {
   float* x = nullptr;  // [rows, stride]
@@ -59,6 +57,36 @@ struct DivergenceRows {
   const double* policy_lse = nullptr;     // [rows]
   const double* reference_lse = nullptr;  // [rows]
 };
+
+// One of the tensors that are trained together, and where its numbers lie, [n] each.
+struct TrainedTensor {
+  const float* gradient = nullptr;  // null: 0
+  float* weights = nullptr;
+  float* first = nullptr;  // moments
+  float* second = nullptr;
+  int64_t n = 0;
+  int64_t first_piece = 0;  // of the list's pieces: as many as the tensors before it have
+  int64_t decays = 0;       // 0: the weight decay is not for it
+  bool operator==(const TrainedTensor&) const = default;
+};
+// A tensor has ceil(n / kTrainedPiece) pieces.
+inline constexpr int64_t kTrainedPiece = 8192;
+
+struct TrainedList {
+  const TrainedTensor* tensors = nullptr;  // [count], in the device's memory
+  int64_t count = 0, pieces = 0;           // pieces of all of them
+};
+
+// Gradients are scaled to the norm `most` where theirs is larger (0: never). Nothing is written unless all
+// norms, of the sets that step together, are finite and one of them is not 0.
+struct Clip {
+  const double* norms = nullptr;  // [count], in the device's memory
+  int64_t count = 0, own = 0;     // own: that of the list
+  double most = 0;
+};
+
+// What norm() needs room for.
+inline constexpr int64_t kSquareSums = 256;
 
 struct DeviceKernels {
   const char* (*error_text)(int error);
@@ -91,10 +119,12 @@ struct DeviceKernels {
   int (*divergence_gradients)(const DivergenceRows& in, const float* d_logps, const float* d_divergences,
                               const int64_t* ids, DeviceStream stream);
 
-  int (*adamw)(const AdamwStep& step, const float* gradient, int64_t n, float* weights, float* first,
-               float* second, DeviceStream stream);
-  // Adds the squares of x to kSquareSums sums: sums[i] gets what is always the same share of them.
-  int (*add_squares)(const float* x, int64_t n, double* sums, DeviceStream stream);
+  // The norm of all gradients of the list together; sums: [kSquareSums], written. Infinite or NaN where a
+  // gradient is.
+  int (*norm)(const TrainedList& list, double* sums, double* norm, DeviceStream stream);
+  // adamw() of engine/kernels/adamw on every tensor of the list. The scale of the gradients is made of
+  // `clip`, not the step's; `kept` is 1 where nothing decays.
+  int (*adamw)(const TrainedList& list, const AdamwStep& step, const Clip& clip, DeviceStream stream);
 };
 
 // Those of this process; null: there are none. Set once, before any other thread computes.

@@ -116,7 +116,8 @@ Status measure_learner(const Workload& w, const PolicyOptions& options, Speeds& 
   out.update = weights * least_of(
                              2, kSeconds,
                              [&] {
-                               optimizer.step(0, clip_factor(gradient_norm(policy->parameters()), 1));
+                               const AdamW::Clipped update{optimizer, 0, 1};
+                               AdamW::step_clipped({&update, 1});
                                policy->parameters_changed();
                              },
                              options.device);
