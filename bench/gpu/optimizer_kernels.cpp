@@ -10,6 +10,7 @@
 #include "bench/gpu/groups.h"
 #include "bench/gpu/kernel_call.h"
 #include "engine/kernels/adamw/op.h"
+#include "policy/nn/device_call.h"
 
 namespace fulcrum::gpu_check {
 namespace {
@@ -25,6 +26,8 @@ std::vector<int64_t> sizes(const CheckOptions& options) {
   if (!options.small) out.insert(out.end(), {5'250'001, 16'777'216});
   return out;
 }
+
+at::ScalarType rounded_type(int64_t tensor) { return tensor % 2 == 0 ? at::kBFloat16 : at::kFloat; }
 
 // What a tensor of a list has, on the CPU.
 struct Numbers {
@@ -50,15 +53,17 @@ class OnDevice {
   OnDevice(const std::vector<Numbers>& all, at::Device device, int64_t offset) {
     std::vector<TrainedTensor> list;
     for (const Numbers& x : all) {
-      Arrays& to = arrays_.emplace_back(x, device, offset);
       const int64_t n = x.weights.numel(), index = std::ssize(list);
+      Arrays& to = arrays_.emplace_back(x, rounded_type(index), device, offset);
       list.push_back({.gradient = index == kWithoutGradient ? nullptr : to.gradient.data<float>(),
                       .weights = to.weights.data<float>(),
                       .first = to.first.data<float>(),
                       .second = to.second.data<float>(),
                       .n = n,
                       .first_piece = pieces_,
-                      .decays = index % 2});
+                      .rounded = to.rounded.data<std::byte>(),
+                      .rounded_as = activation_type(rounded_type(index)),
+                      .decays = static_cast<int32_t>(index % 2)});
       pieces_ += (n + kernels::kTrainedPiece - 1) / kernels::kTrainedPiece;
     }
     memory_ = at::from_blob(list.data(), {std::ssize(list) * static_cast<int64_t>(sizeof(TrainedTensor))},
@@ -68,22 +73,25 @@ class OnDevice {
   kernels::TrainedList list() const {
     return {reinterpret_cast<const TrainedTensor*>(memory_.const_data_ptr()), std::ssize(arrays_), pieces_};
   }
-  // Weights and moments, tensor by tensor.
+  // Weights, moments and rounded weights, tensor by tensor.
   Tensors values() const {
     Tensors out;
-    for (const Arrays& a : arrays_)
-      out.insert(out.end(), {a.weights.values(), a.first.values(), a.second.values()});
+    for (const Arrays& a : arrays_) {
+      out.insert(out.end(), {a.weights.values(), a.first.values(), a.second.values(),
+                             a.rounded.values().to(at::kFloat)});
+    }
     return out;
   }
 
  private:
   struct Arrays {
-    Arrays(const Numbers& x, at::Device device, int64_t offset)
+    Arrays(const Numbers& x, at::ScalarType rounded_as, at::Device device, int64_t offset)
         : gradient(x.gradient, device, offset),
           weights(x.weights, device, offset),
           first(x.first, device, offset),
-          second(x.second, device, offset) {}
-    Guarded gradient, weights, first, second;
+          second(x.second, device, offset),
+          rounded(at::zeros({x.weights.numel()}, rounded_as), device, offset) {}
+    Guarded gradient, weights, first, second, rounded;
   };
   std::deque<Arrays> arrays_;
   at::Tensor memory_;
@@ -119,9 +127,11 @@ void check_adamw(const CheckOptions& options, const Kernels& k, Checks& checks) 
       const Tensors got = twice([&] { return stepped(kNorm, offset); });
       for (size_t i = 0; i < want.size(); ++i) {
         const std::string where = named({1, want[i].weights.numel()}, offset);
-        worst.add(apart(got[3 * i], want[i].weights, 1), where + ", weights");
-        worst.add(apart(got[3 * i + 1], want[i].first, 0.1), where + ", first moments");
-        worst.add(apart(got[3 * i + 2], want[i].second, 0.1), where + ", second moments");
+        worst.add(apart(got[4 * i], want[i].weights, 1), where + ", weights");
+        worst.add(apart(got[4 * i + 1], want[i].first, 0.1), where + ", first moments");
+        worst.add(apart(got[4 * i + 2], want[i].second, 0.1), where + ", second moments");
+        const at::Tensor rounded = got[4 * i].to(at::kBFloat16).to(at::kFloat);
+        TORCH_CHECK(apart(got[4 * i + 3], rounded, 1) == 0, "not the rounded weights: " + where);
       }
     }
   });
@@ -129,7 +139,7 @@ void check_adamw(const CheckOptions& options, const Kernels& k, Checks& checks) 
     const std::vector<Numbers> want = all_numbers(options);
     const Tensors got = stepped(std::nan(""), 0);
     for (size_t i = 0; i < want.size(); ++i)
-      worst.add(apart(got[3 * i], want[i].weights, 1), named({1, want[i].weights.numel()}, 0));
+      worst.add(apart(got[4 * i], want[i].weights, 1), named({1, want[i].weights.numel()}, 0));
   });
 }
 

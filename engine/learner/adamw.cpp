@@ -110,11 +110,12 @@ kernels::AdamwStep AdamW::next_step(double learning_rate) const {
           .gradient_scale = 1};
 }
 
-std::vector<device::Leaf> AdamW::leaves() const {
+std::vector<device::Leaf> AdamW::leaves(std::span<const at::Tensor> rounded) const {
   std::vector<device::Leaf> out;
   for (size_t i = 0; i < parameters_.size(); ++i) {
     const at::Tensor &leaf = parameters_[i].second, &gradient = leaf.grad();
-    out.push_back({gradient.defined() ? gradient.contiguous() : gradient, leaf, first_[i], second_[i]});
+    out.push_back({gradient.defined() ? gradient.contiguous() : gradient, leaf, first_[i], second_[i],
+                   rounded.empty() ? at::Tensor() : rounded[i]});
   }
   return out;
 }
@@ -150,24 +151,26 @@ void AdamW::step(double learning_rate, double gradient_scale) {
   });
 }
 
-std::vector<double> AdamW::step_clipped(std::span<const Clipped> updates) {
+AdamW::Stepped AdamW::step_clipped(std::span<const Clipped> updates) {
   const at::NoGradGuard no_gradients;
   std::vector<device::ClippedStep> steps;
-  for (const auto& [adamw, learning_rate, max_norm] : updates)
-    steps.push_back({adamw.on_device_, adamw.leaves(), adamw.next_step(learning_rate), max_norm});
+  for (const Clipped& u : updates) {
+    steps.push_back(
+        {u.adamw.on_device_, u.adamw.leaves(u.rounded), u.adamw.next_step(u.learning_rate), u.max_norm});
+  }
   if (!steps[0].leaves[0].weights.is_cpu()) {
     if (const auto norms = device::clipped_adamw(steps)) {
       for (const Clipped& update : updates) update.adamw.steps_ += finite_and_some(*norms) ? 1 : 0;
-      return *norms;
+      return {*norms, true};
     }
   }
   std::vector<double> norms;
   for (const Clipped& update : updates) norms.push_back(gradient_norm(update.adamw.parameters_));
   for (size_t i = 0; i < updates.size() && finite_and_some(norms); ++i) {
-    const auto& [adamw, learning_rate, max_norm] = updates[i];
-    adamw.step(learning_rate, clip_factor(norms[i], max_norm));
+    const Clipped& update = updates[i];
+    update.adamw.step(update.learning_rate, clip_factor(norms[i], update.max_norm));
   }
-  return norms;
+  return {norms, false};
 }
 
 void AdamW::save(TensorMap& into) const {

@@ -38,8 +38,13 @@ class AdamW {
   struct Clipped {
     AdamW& adamw;
     double learning_rate = 0, max_norm = 0;
+    std::vector<at::Tensor> rounded;  // what Policy::rounded() gives of the leaves; empty: nothing
   };
-  static std::vector<double> step_clipped(std::span<const Clipped> updates);
+  struct Stepped {
+    std::vector<double> norms;
+    bool rounded = false;  // the rounded copies are those of the new weights; else they are to be made
+  };
+  static Stepped step_clipped(std::span<const Clipped> updates);
   int64_t steps() const { return steps_; }
 
   // The moments as "exp_avg/<name>" and "exp_avg_sq/<name>", copied.
@@ -58,7 +63,7 @@ class AdamW {
 
  private:
   kernels::AdamwStep next_step(double learning_rate) const;
-  std::vector<device::Leaf> leaves() const;
+  std::vector<device::Leaf> leaves(std::span<const at::Tensor> rounded = {}) const;
 
   NamedTensors parameters_;
   std::vector<at::Tensor> first_, second_;  // moments, parallel to parameters_

@@ -29,13 +29,16 @@ kernels::TrainedList TrainedSet::list(const std::vector<Leaf>& leaves) {
   kernels::TrainedList out;
   for (const Leaf& leaf : leaves) {
     const int64_t n = leaf.weights.numel();
-    tensors.push_back({.gradient = numbers_of(leaf.gradient),
-                       .weights = numbers_of(leaf.weights),
-                       .first = numbers_of(leaf.first),
-                       .second = numbers_of(leaf.second),
-                       .n = n,
-                       .first_piece = out.pieces,
-                       .decays = leaf.weights.dim() >= 2});
+    tensors.push_back(
+        {.gradient = numbers_of(leaf.gradient),
+         .weights = numbers_of(leaf.weights),
+         .first = numbers_of(leaf.first),
+         .second = numbers_of(leaf.second),
+         .n = n,
+         .first_piece = out.pieces,
+         .rounded = leaf.rounded.defined() ? leaf.rounded.mutable_data_ptr() : nullptr,
+         .rounded_as = activation_type(leaf.rounded.defined() ? leaf.rounded.scalar_type() : at::kFloat),
+         .decays = leaf.weights.dim() >= 2});
     out.pieces += (n + kernels::kTrainedPiece - 1) / kernels::kTrainedPiece;
   }
   out.count = static_cast<int64_t>(tensors.size());
@@ -95,7 +98,7 @@ std::optional<std::vector<double>> clipped_adamw(std::span<const ClippedStep> st
 
 void plain_adamw(const kernels::AdamwStep& step, const Leaf& leaf) {
   kernels::note_fallback(Fallback::kAdamw);
-  const auto& [gradient, weights, first, second] = leaf;
+  const auto& [gradient, weights, first, second, rounded] = leaf;
   const at::Tensor g = gradient * step.gradient_scale;
   first.mul_(step.beta1).add_(g, 1 - step.beta1);
   second.mul_(step.beta2).add_(g.square(), 1 - step.beta2);

@@ -20,6 +20,7 @@ double norm(const std::vector<at::Tensor>& tensors);
 struct Leaf {
   at::Tensor gradient;  // undefined: 0
   at::Tensor weights, first, second;
+  at::Tensor rounded;  // gets the weights rounded to bf16: bf16, or fp32; undefined: nothing does
 };
 
 // Leaves that are trained together as the kernels read them: a list in the device's memory, made again where

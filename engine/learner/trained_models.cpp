@@ -35,10 +35,10 @@ Status TrainedModels::sum_gradients(Collective& group) const {
 }
 
 TrainedModels::Norms TrainedModels::update(int64_t step, int64_t max_steps) {
-  std::vector<AdamW::Clipped> updates = {trained_.update(step, max_steps)};
-  if (critic_ != nullptr) updates.push_back(critic_->trained().update(step, max_steps));
-  const std::vector<double> norms = AdamW::step_clipped(updates);
-  if (finite_and_some(norms)) parameters_changed();
+  std::vector<AdamW::Clipped> updates = {trained_.update(step, max_steps, policy_->rounded())};
+  if (critic_ != nullptr) updates.push_back(critic_->update(step, max_steps));
+  const auto [norms, rounded] = AdamW::step_clipped(updates);
+  if (!rounded && finite_and_some(norms)) parameters_changed();
   return {norms[0], critic_ != nullptr ? norms[1] : 0};
 }
 

@@ -17,9 +17,8 @@ class TrainedParameters {
   const NamedTensors& leaves() const { return leaves_; }
   void clear_gradients() const { fulcrum::clear_gradients(leaves_); }
 
-  // The update at the schedule's rate of step `step` of `max_steps`. Who makes it refreshes what is derived
-  // from the leaves.
-  AdamW::Clipped update(int64_t step, int64_t max_steps);
+  // The update at the schedule's rate of step `step` of `max_steps`; `rounded` as AdamW::Clipped has it.
+  AdamW::Clipped update(int64_t step, int64_t max_steps, std::vector<at::Tensor> rounded);
 
   AdamW::Snapshot snapshot() const { return optimizer_.snapshot(); }
   void restore(const AdamW::Snapshot& snapshot) { optimizer_.restore(snapshot); }

@@ -4,6 +4,7 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/tensor.h>
+#include <ATen/ops/zeros_like.h>
 
 #include <cmath>
 #include <limits>
@@ -46,8 +47,10 @@ struct Sets {
     }
   }
   std::vector<double> step() {
-    const std::vector<AdamW::Clipped> updates = {{*first, 1e-2, 1.0}, {*second, 1e-3, 0.5}};
-    return AdamW::step_clipped(updates);
+    const std::vector<AdamW::Clipped> updates = {{*first, 1e-2, 1.0, rounded}, {*second, 1e-3, 0.5, {}}};
+    const AdamW::Stepped out = AdamW::step_clipped(updates);
+    wrote_rounded = out.rounded;
+    return out.norms;
   }
   // Weights, moments and counts.
   std::pair<TensorMap, std::pair<int64_t, int64_t>> state() const {
@@ -66,6 +69,8 @@ struct Sets {
   LearnerConfig config;
   NamedTensors large, small;
   std::optional<AdamW> first, second;
+  std::vector<at::Tensor> rounded;  // of the first set
+  bool wrote_rounded = false;
 };
 
 void expect_close(const TensorMap& got, const TensorMap& want) {
@@ -102,6 +107,23 @@ TEST_P(DeviceOptimizer, StepsAsTheCpuDoesAndSaysTheNorms) {
   expect_close(there.state().first, here.state().first);
   EXPECT_EQ(kernels::fallback_counts() == before, GetParam());
   EXPECT_NEAR(weight_norm(there.large), weight_norm(here.large), 1e-6 * weight_norm(here.large));
+}
+
+TEST_P(DeviceOptimizer, WritesTheRoundedCopiesOrSaysThatItDidNot) {
+  Sets sets(far_device());
+  for (const auto& [name, leaf] : sets.large) {
+    const bool in_fp32 = leaf.dim() == 1;
+    sets.rounded.push_back(at::zeros_like(
+        leaf.detach(), leaf.options().requires_grad(false).dtype(in_fp32 ? at::kFloat : at::kBFloat16)));
+  }
+  const auto same = [&](size_t i) {
+    const at::Tensor want = sets.large[i].second.detach().to(at::kCPU).to(at::kBFloat16);
+    return sets.rounded[i].to(at::kCPU).to(at::kBFloat16).equal(want);
+  };
+  sets.give_gradients(1);
+  sets.step();
+  EXPECT_EQ(sets.wrote_rounded, GetParam());
+  for (size_t i = 0; i < sets.rounded.size(); ++i) EXPECT_EQ(same(i), GetParam());
 }
 
 TEST_P(DeviceOptimizer, LeavesAllSetsAloneWhereOneHasNoFiniteGradient) {
@@ -151,7 +173,7 @@ TEST_P(DeviceOptimizer, GoesOnWithMomentsThatWereBroughtBack) {
     if (load) {
       ASSERT_TRUE(sets.first->load(saved, 1).ok());
     }
-    const std::vector<AdamW::Clipped> update = {{*sets.first, 1e-2, 1.0}};
+    const std::vector<AdamW::Clipped> update = {{*sets.first, 1e-2, 1.0, {}}};
     AdamW::step_clipped(update);
     EXPECT_EQ(content_hash(sets.state().first), straight);
   }

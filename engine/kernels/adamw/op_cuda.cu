@@ -1,6 +1,7 @@
 // AdamW (op.h has the formula) over all tensors that are trained together, in one launch: fp32 weights,
-// gradients and moments, 28 bytes a weight. How far the gradients are clipped is computed here from their
-// norm, so that the host need not wait for it.
+// gradients and moments, 28 bytes a weight, and 2 for the copy rounded to bf16 (to nearest, ties to even)
+// that products read; 4 where that is kept in fp32. How far the gradients are clipped is computed here from
+// their norm, so that the host need not wait for it.
 #include "engine/kernels/device/cuda_ops.h"
 #include "engine/kernels/device/trained.cuh"
 
@@ -20,6 +21,20 @@ __device__ __forceinline__ Scale scale_of(const Clip& clip) {
   }
   const double factor = clip.most / (clip.norms[clip.own] + 1e-6);
   return {static_cast<float>(clip.most > 0 && factor < 1 ? factor : 1), finite && !zero};
+}
+
+__device__ __forceinline__ void store_rounded(const TrainedTensor& t, int64_t at, int64_t end,
+                                              const Quad& w) {
+  if (t.rounded == nullptr) return;
+  if (t.rounded_as == ActivationType::kBf16) {
+    auto* const y = static_cast<__nv_bfloat16*>(t.rounded);
+    return store_quad(y, at, end, by_fours(y), w);
+  }
+  Quad rounded;
+#pragma unroll
+  for (int j = 0; j < 4; ++j) rounded.of[j] = __bfloat162float(__float2bfloat16_rn(w.of[j]));
+  auto* const y = static_cast<float*>(t.rounded);
+  store_quad(y, at, end, by_fours(y), rounded);
 }
 
 // A block a piece, a thread four numbers of it at a time.
@@ -45,6 +60,7 @@ __global__ void __launch_bounds__(kItemThreads) adamw_pieces(TrainedList list, A
       store_quad(t.weights, at, end, vector, w);
       store_quad(t.first, at, end, vector, m);
       store_quad(t.second, at, end, vector, v);
+      store_rounded(t, at, end, w);
     }
   });
 }

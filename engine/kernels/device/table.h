@@ -66,7 +66,9 @@ struct TrainedTensor {
   float* second = nullptr;
   int64_t n = 0;
   int64_t first_piece = 0;  // of the list's pieces: as many as the tensors before it have
-  int64_t decays = 0;       // 0: the weight decay is not for it
+  void* rounded = nullptr;  // [n] of `rounded_as`: gets the weights rounded to bf16; null: nothing does
+  ActivationType rounded_as = ActivationType::kBf16;
+  int32_t decays = 0;  // 0: the weight decay is not for it
   bool operator==(const TrainedTensor&) const = default;
 };
 // A tensor has ceil(n / kTrainedPiece) pieces.

@@ -15,20 +15,23 @@ constexpr AdamwStep kStep{0.9f, 0.99f, 1e-8f, 1.3e-3f, 0.9995f, 0.4f, 0};
 const std::vector<int64_t> kSizes = {0, 1, 3, 4, 5, 0, 1027, kTrainedPiece, 2 * kTrainedPiece + 5, 255, 0};
 
 // Tensors of these sizes between guards, every other one with the weight decay, the fourth without a
-// gradient.
+// gradient, of three one with a copy in bf16 and one with a rounded copy in fp32.
 class Tensors {
  public:
   explicit Tensors(const std::vector<int64_t>& sizes, int offset = 0) {
     for (size_t i = 0; i < sizes.size(); ++i) {
       const int64_t n = sizes[i];
-      auto& [gradient, weights, first, second] = arrays_.emplace_back(n, 10 * i, offset);
+      auto& [gradient, weights, first, second, bf16, fp32] = arrays_.emplace_back(n, 10 * i, offset);
       list_.push_back({.gradient = i == 3 ? nullptr : gradient.data(),
                        .weights = weights.data(),
                        .first = first.data(),
                        .second = second.data(),
                        .n = n,
                        .first_piece = pieces_,
-                       .decays = static_cast<int64_t>(i % 2)});
+                       .rounded_as = i % 3 == 1 ? ActivationType::kBf16 : ActivationType::kF32,
+                       .decays = static_cast<int32_t>(i % 2)});
+      if (i % 3 == 1) list_.back().rounded = bf16.data();
+      if (i % 3 == 2) list_.back().rounded = fp32.data();
       pieces_ += (n + kTrainedPiece - 1) / kTrainedPiece;
     }
   }
@@ -36,6 +39,10 @@ class Tensors {
   const std::vector<TrainedTensor>& tensors() const { return list_; }
   Floats gradient(size_t i) { return arrays_[i].gradient.values(); }
   void set_gradient(size_t i, int64_t at, float to) { arrays_[i].gradient.data()[at] = to; }
+  // Of a tensor: bf16 bits.
+  std::vector<uint16_t> rounded(size_t i) {
+    return i % 3 == 1 ? arrays_[i].bf16.values() : in_bf16(arrays_[i].fp32.values());
+  }
   // Weights and moments of all tensors.
   std::vector<Floats> values() {
     std::vector<Floats> out;
@@ -49,11 +56,15 @@ class Tensors {
         : gradient(random_row(n, seed + 1), offset),
           weights(random_row(n, seed + 2), offset),
           first(random_row(n, seed + 3), offset),
-          second(random_row(n, seed + 4), offset) {
+          second(random_row(n, seed + 4), offset),
+          bf16(static_cast<size_t>(n), offset),
+          fp32(static_cast<size_t>(n), offset) {
       for (int64_t i = 0; i < n; ++i) second.data()[i] *= second.data()[i];
       if (n > 3) second.data()[2] = 0;
     }
     Guarded<float> gradient, weights, first, second;
+    Guarded<uint16_t> bf16;
+    Guarded<float> fp32;
   };
   std::deque<Arrays> arrays_;
   std::vector<TrainedTensor> list_;
@@ -94,6 +105,24 @@ TEST(CudaAdamw, HasTheReferencesBitsInEveryTensor) {
   }
 }
 
+TEST(CudaAdamw, WritesTheRoundedCopiesBesideTheWeights) {
+  const double norm = 3;
+  for (const int offset : kOffsets) {
+    in_every_order([&] {
+      Tensors tensors(kSizes, offset);
+      EXPECT_EQ(cuda::adamw(tensors.list(), kStep, {&norm, 1, 0, 1}, nullptr), 0);
+      const std::vector<Floats> values = tensors.values();
+      std::vector<std::vector<uint16_t>> out;
+      for (size_t i = 0; i < kSizes.size(); ++i) {
+        const auto want = in_bf16(values[3 * i]);
+        out.push_back(tensors.rounded(i));
+        expect_bits(out.back(), i % 3 == 0 ? std::vector<uint16_t>(want.size()) : want, "rounded");
+      }
+      return out;
+    });
+  }
+}
+
 TEST(CudaAdamw, ClipsOnlyWhatIsLargerAndByItsOwnNorm) {
   const auto whole = reference_step(kSizes, 1);
   expect_all_bits(step_with({7.5}, 0, 0, 0), whole);
@@ -119,7 +148,7 @@ std::vector<std::vector<double>> norm_of(const Tensors& tensors) {
 }
 
 TEST(CudaNorm, IsThatOfAllGradientsWhereverTheyLie) {
-  for (const auto& sizes : {kSizes, std::vector<int64_t>{}, {0}, {1}, {5'250'001}}) {
+  for (const auto& sizes : {kSizes, std::vector<int64_t>{}, {0}, {1}, {2'200'001}}) {
     const bool large = !sizes.empty() && sizes[0] > 1'000'000;  // takes its time
     std::vector<double> aligned;
     for (const int offset : kOffsets) {
