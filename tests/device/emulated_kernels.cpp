@@ -36,7 +36,8 @@ const DeviceKernels kOpened = {kernels::cuda_kernels().error_text,
                                OPEN(divergences),
                                OPEN(divergence_gradients),
                                OPEN(norm),
-                               OPEN(adamw)};
+                               OPEN(adamw),
+                               OPEN(weight_changes)};
 
 }  // namespace
 

@@ -118,6 +118,14 @@ int long_adamw(const kernels::TrainedList& list, const kernels::AdamwStep& step,
 int short_norm(const kernels::TrainedList& list, double* sums, double* norm, kernels::DeviceStream stream) {
   return real->norm({list.tensors, list.count, list.pieces - 1}, sums, norm, stream);
 }
+// A change that stands elsewhere.
+int misplaced_change(const kernels::TrainedList& list, const kernels::ChangedWeights& out,
+                     kernels::DeviceStream stream) {
+  const int error = real->weight_changes(list, out, stream);
+  const testing::FarAccess access;
+  if (const int64_t count = out.begins[list.pieces]; count > 0) out.changes[count - 1] ^= 1;
+  return error;
+}
 // Another sum each time.
 int restless_losses(const kernels::LossRows& in, float* logps, double* lse, float* entropies,
                     kernels::DeviceStream stream) {
@@ -137,6 +145,7 @@ TEST(GpuCheck, NamesTheKernelsThatAreWrong) {
   table.divergence_gradients = wrong_gradients;
   table.adamw = long_adamw;
   table.norm = short_norm;
+  table.weight_changes = misplaced_change;
   table.token_losses = restless_losses;
   const Replaced replaced(table);
   const auto failures = [](const std::string& group) {
@@ -145,6 +154,7 @@ TEST(GpuCheck, NamesTheKernelsThatAreWrong) {
   EXPECT_EQ(failures("layer_kernels"), (std::set<std::string>{"swiglu", "rope"}));
   EXPECT_EQ(failures("optimizer_kernels"),
             (std::set<std::string>{"adamw", "adamw without a finite norm", "norm"}));
+  EXPECT_EQ(failures("weight_changes"), std::set<std::string>{"weight_changes"});
   EXPECT_TRUE(failures("token_losses").contains("token_losses: log-probs and log sums"));
   for (const Line& line : lines_of(group_named("divergences"), far_device())) {
     EXPECT_EQ(line.state == State::kFailed, line.name.starts_with("its gradient")) << line.name;

@@ -41,7 +41,7 @@ __device__ __forceinline__ void store_rounded(const TrainedTensor& t, int64_t at
 __global__ void __launch_bounds__(kItemThreads) adamw_pieces(TrainedList list, AdamwStep step, Clip clip) {
   const Scale scale = scale_of(clip);
   if (!scale.steps) return;
-  for_pieces(list, [&](const TrainedTensor& t, int64_t begin, int64_t end) {
+  for_pieces(list, [&](const TrainedTensor& t, int64_t begin, int64_t end, int64_t) {
     const bool vector =
         by_fours(t.gradient) && by_fours(t.weights) && by_fours(t.first) && by_fours(t.second);
     const float kept = t.decays != 0 ? step.kept : 1.0f;

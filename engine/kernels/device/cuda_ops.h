@@ -25,6 +25,7 @@ int divergence_gradients(const DivergenceRows& in, const float* d_logps, const f
                          const int64_t* ids, DeviceStream stream);
 int norm(const TrainedList& list, double* sums, double* norm, DeviceStream stream);
 int adamw(const TrainedList& list, const AdamwStep& step, const Clip& clip, DeviceStream stream);
+int weight_changes(const TrainedList& list, const ChangedWeights& out, DeviceStream stream);
 
 }  // namespace cuda
 

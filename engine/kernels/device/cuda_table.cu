@@ -19,6 +19,7 @@ constexpr DeviceKernels kKernels = {
     .divergence_gradients = cuda::divergence_gradients,
     .norm = cuda::norm,
     .adamw = cuda::adamw,
+    .weight_changes = cuda::weight_changes,
 };
 
 }  // namespace

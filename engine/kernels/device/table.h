@@ -13,6 +13,7 @@
 
 #include "engine/divergence/generators/options.h"
 #include "engine/kernels/adamw/op.h"
+#include "engine/kernels/weight_changes/op.h"
 
 namespace fulcrum::kernels {
 
@@ -87,6 +88,13 @@ struct Clip {
   double most = 0;
 };
 
+// Where weight_changes() writes; in the device's memory.
+struct ChangedWeights {
+  int64_t* begins = nullptr;        // [pieces + 1]: where each piece's changes begin, and how many there are
+  WeightChange* changes = nullptr;  // [capacity]: those that there is room for, piece after piece
+  int64_t capacity = 0;
+};
+
 // What norm() needs room for.
 inline constexpr int64_t kSquareSums = 256;
 
@@ -127,6 +135,9 @@ struct DeviceKernels {
   // adamw() of engine/kernels/adamw on every tensor of the list. The scale of the gradients is made of
   // `clip`, not the step's; `kept` is 1 where nothing decays.
   int (*adamw)(const TrainedList& list, const AdamwStep& step, const Clip& clip, DeviceStream stream);
+  // weight_changes() of engine/kernels/weight_changes on every piece of the list: `weights` against
+  // `rounded`, in bf16, which gets all of them, there being room for the changes or not.
+  int (*weight_changes)(const TrainedList& list, const ChangedWeights& out, DeviceStream stream);
 };
 
 // Those of this process; null: there are none. Set once, before any other thread computes.

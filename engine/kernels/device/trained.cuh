@@ -1,6 +1,6 @@
 // How kernels go through tensors that are trained together (TrainedList, table.h) in one launch: pieces of
 // kTrainedPiece numbers, each of one tensor, are dealt to the blocks in turn. Called by the op_cuda.cu files
-// of adamw and sum_of_squares.
+// of adamw, sum_of_squares and weight_changes.
 #pragma once
 
 #include "engine/kernels/device/rows.cuh"
@@ -21,14 +21,14 @@ __device__ __forceinline__ int64_t tensor_with(const TrainedList& list, int64_t 
   return low;
 }
 
-// Calls f(tensor, begin, end) for this block's pieces: the numbers [begin, end) of a tensor.
+// Calls f(tensor, begin, end, piece) for this block's pieces: the numbers [begin, end) of a tensor.
 template <class F>
 __device__ __forceinline__ void for_pieces(const TrainedList& list, const F& f) {
   for (int64_t piece = blockIdx.x; piece < list.pieces; piece += gridDim.x) {
     const TrainedTensor tensor = list.tensors[tensor_with(list, piece)];
     const int64_t begin = (piece - tensor.first_piece) * kTrainedPiece;
     const int64_t end = begin + kTrainedPiece < tensor.n ? begin + kTrainedPiece : tensor.n;
-    f(tensor, begin, end);
+    f(tensor, begin, end, piece);
   }
 }
 

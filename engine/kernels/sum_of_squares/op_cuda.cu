@@ -18,13 +18,18 @@ __device__ __forceinline__ double squares_of(const Quad& q) {
 constexpr int kQuads = kTrainedPiece / (4 * kLargestBlock);
 __global__ void __launch_bounds__(kLargestBlock) sums_of_squares(TrainedList list, double* sums) {
   double total = 0;
-  for_pieces(list, [&](const TrainedTensor& t, int64_t begin, int64_t end) {
+  for_pieces(list, [&](const TrainedTensor& t, int64_t begin, int64_t end, int64_t) {
     if (t.gradient == nullptr) return;
-    const bool vector = by_fours(t.gradient);
+    const float* const mine = t.gradient + begin + int64_t{threadIdx.x} * 4;
+    constexpr int64_t kStep = int64_t{kLargestBlock} * 4;
     Quad q[kQuads];
+    if (by_fours(t.gradient) && begin + kTrainedPiece <= end) {
 #pragma unroll
-    for (int k = 0; k < kQuads; ++k)
-      q[k] = load_quad(t.gradient, begin + (int64_t{k} * kLargestBlock + threadIdx.x) * 4, end, vector);
+      for (int k = 0; k < kQuads; ++k) q[k] = load_four(mine + k * kStep);
+    } else {
+#pragma unroll
+      for (int k = 0; k < kQuads; ++k) q[k] = load_quad(mine, k * kStep, end - (mine - t.gradient), false);
+    }
 #pragma unroll
     for (int k = 0; k < kQuads; ++k) total += squares_of(q[k]);
   });
