@@ -12,6 +12,7 @@ constexpr std::array kGroups = {
     CheckGroup{"token_losses", check_token_losses},
     CheckGroup{"divergences", check_divergences},
     CheckGroup{"optimizer_kernels", check_optimizer_kernels},
+    CheckGroup{"weight_changes", check_weight_changes},
     CheckGroup{"attention", check_attention},
     CheckGroup{"heads", check_heads},
     CheckGroup{"policies", check_policies},

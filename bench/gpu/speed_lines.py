@@ -1,6 +1,7 @@
 """The lines of speed.py: shapes, peers, goals. The goals were set before anything was measured."""
 import sys
 from dataclasses import dataclass, field
+from itertools import product
 from math import prod
 from pathlib import Path
 from typing import Iterator
@@ -113,14 +114,16 @@ def _generators(small: bool) -> Iterator[Line]:
 
 def _optimizers(small: bool) -> Iterator[Line]:
     import made_model
-    for name in ("tiny",) if small else ("0.6b", "1b"):
+    for name, rounded in product(("tiny",) if small else ("0.6b", "1b"), (False, True)):
         shapes = list(made_model.shapes(MODELS[name]).values())
         count = sum(map(prod, shapes))
-        # Read: the gradient for the norm; gradient, weight, both moments. Written: weight and moments.
-        yield Line("G6", f"AdamW {name}", "optimizer", {"made": shapes, "learning_rate": 1e-3, "weight_decay": 0.01},
+        # Read: the gradient for the norm; gradient, weight, both moments. Written: weight and moments, and the copy.
+        yield Line("G6", f"AdamW {name}" + (", bf16 copies" if rounded else ""), "optimizer",
+                   {"made": shapes, "learning_rate": 1e-3, "weight_decay": 0.01, "rounded": rounded},
                    f"{count / 1e6:.0f}M fp32 weights, gradients clipped to norm 1", "optimizer.py", {},
-                   "torch fused, clip_grad_norm_", goal=1.3, bytes=4.0 * 8 * count, keys=("norm", "probe"),
-                       compared=1, tolerance=1e-3)  # torch clips the gradients where they are
+                   "torch fused, clip_grad_norm_" + (", _foreach_copy_" if rounded else ""), goal=1.3,
+                   bytes=(32.0 + (2 if rounded else 0)) * count, keys=("norm", "probe"), compared=1,
+                   tolerance=1e-3)  # torch clips the gradients where they are
 
 
 def _steps(device: str, small: bool) -> Iterator[Line]:

@@ -33,8 +33,8 @@ Result train(const CheckOptions& options, at::Device device) {
   for (int step = 0; step < kSteps; ++step) {
     for (auto& [name, leaf] : out.leaves)
       leaf.mutable_grad() = numbers(leaf.numel(), ++seed, 0.3).view(leaf.sizes()).to(device);
-    out.norms.push_back(gradient_norm(out.leaves));
-    adamw.step(1e-3, clip_factor(out.norms.back(), config.max_grad_norm));
+    const AdamW::Clipped update{adamw, 1e-3, config.max_grad_norm, {}};
+    out.norms.push_back(AdamW::step_clipped({&update, 1}).norms.at(0));
   }
   return out;
 }

@@ -1,4 +1,5 @@
-// Clipping by the norm of all gradients and one AdamW update of every weight.
+// Clipping by the norm of all gradients and one AdamW update of every weight; with `rounded`, copies of them
+// in bf16 too.
 #include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/from_blob.h>
@@ -60,11 +61,18 @@ Status optimizer(const Json& options, const Serve& serve) {
   config.weight_decay = options.at("weight_decay").get<double>();
   AdamW adamw(parameters, config);
   const auto learning_rate = options.at("learning_rate").get<double>();
+  std::vector<at::Tensor> rounded;
+  if (options.value("rounded", false)) {
+    for (const auto& [name, leaf] : parameters) rounded.push_back(leaf.detach().to(at::kBFloat16));
+  }
   bool first = true;
   watch_memory(device);
   return serve([&]() -> Result<Json> {
-    const double norm = gradient_norm(parameters);
-    adamw.step(learning_rate, clip_factor(norm, config.max_grad_norm));
+    const AdamW::Clipped update{adamw, learning_rate, config.max_grad_norm, rounded};
+    const AdamW::Stepped stepped = AdamW::step_clipped({&update, 1});
+    for (size_t i = 0; i < rounded.size() && !stepped.rounded; ++i)
+      rounded[i].copy_(parameters[i].second.detach());
+    const double norm = stepped.norms.at(0);
     wait_for(device);
     Json said = {{"norm", norm}, {"peak_mib", peak_mib(device)}};
     if (std::exchange(first, false)) {

@@ -1,4 +1,4 @@
-"""Clipping by the norm of all gradients and one fused AdamW update, by torch."""
+"""Clipping by the norm of all gradients and one fused AdamW update, by torch; with `rounded`, copies in bf16 too."""
 import json
 import sys
 
@@ -36,6 +36,7 @@ def main(options: dict) -> None:
     others = [x for x in leaves if x.dim() < 2]
     adamw = torch.optim.AdamW([{"params": decayed, "weight_decay": options["weight_decay"]},
                                {"params": others, "weight_decay": 0.0}], lr=options["learning_rate"], fused=True)
+    copies = [x.detach().bfloat16() for x in leaves] if options.get("rounded") else []
     first = True
     watch_memory(device)
 
@@ -43,6 +44,8 @@ def main(options: dict) -> None:
         nonlocal first
         said = {"norm": torch.nn.utils.clip_grad_norm_(leaves, 1.0).item()}
         adamw.step()
+        if copies:
+            torch._foreach_copy_(copies, [x.detach() for x in leaves])
         wait(device)
         said["peak_mib"] = peak_mib(device)
         if first:

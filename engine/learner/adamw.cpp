@@ -9,7 +9,6 @@
 
 #include "engine/kernels/adamw/op.h"
 #include "engine/kernels/sum_of_squares/op.h"
-#include "engine/learner/device_adamw.h"
 #include "engine/learner/tensors.h"
 #include "policy/nn/parallel.h"
 
@@ -48,7 +47,7 @@ std::vector<at::Tensor> clones(const std::vector<at::Tensor>& tensors) {
 }
 
 double norm_of(const std::vector<at::Tensor>& tensors) {
-  if (!tensors.empty() && !tensors[0].is_cpu()) return std::sqrt(device::sum_of_squares(tensors));
+  if (!tensors.empty() && !tensors[0].is_cpu()) return device::norm(tensors);
   const std::vector<Portion> parts = portions(tensors);
   std::vector<double> sums(parts.size());
   parallel_for(static_cast<int64_t>(parts.size()), [&](int64_t i) {
@@ -91,43 +90,87 @@ AdamW::AdamW(NamedTensors parameters, const LearnerConfig& config)
   }
 }
 
+bool finite_and_some(std::span<const double> norms) {
+  return std::all_of(norms.begin(), norms.end(), [](double x) { return std::isfinite(x); }) &&
+         std::any_of(norms.begin(), norms.end(), [](double x) { return x != 0; });
+}
+
 // Loshchilov & Hutter, "Decoupled Weight Decay Regularization", 2019, algorithm 2 (their eta_t alpha is the
 // rate; the decay is multiplied by it, as in torch): m = b1 m + (1 - b1) g, v = b2 v + (1 - b2) g^2, w = w -
 // rate (m / (1 - b1^t) / (sqrt(v / (1 - b2^t)) + epsilon) + decay w). Only matrices decay.
+kernels::AdamwStep AdamW::next_step(double learning_rate) const {
+  const auto t = static_cast<double>(steps_ + 1);
+  const auto narrow = [](double x) { return static_cast<float>(x); };
+  return {.beta1 = narrow(beta1_),
+          .beta2 = narrow(beta2_),
+          .epsilon = narrow(epsilon_),
+          .rate = narrow(learning_rate / (1 - std::pow(beta1_, t))),
+          .kept = narrow(1 - learning_rate * weight_decay_),
+          .root = narrow(std::sqrt(1 - std::pow(beta2_, t))),
+          .gradient_scale = 1};
+}
+
+std::vector<device::Leaf> AdamW::leaves(std::span<const at::Tensor> rounded) const {
+  std::vector<device::Leaf> out;
+  for (size_t i = 0; i < parameters_.size(); ++i) {
+    const at::Tensor &leaf = parameters_[i].second, &gradient = leaf.grad();
+    out.push_back({gradient.defined() ? gradient.contiguous() : gradient, leaf, first_[i], second_[i],
+                   rounded.empty() ? at::Tensor() : rounded[i]});
+  }
+  return out;
+}
+
 void AdamW::step(double learning_rate, double gradient_scale) {
   const at::NoGradGuard no_gradients;
-  const auto t = static_cast<double>(++steps_);
-  const auto narrow = [](double x) { return static_cast<float>(x); };
-  const kernels::AdamwStep vectors{.beta1 = narrow(beta1_),
-                                   .beta2 = narrow(beta2_),
-                                   .epsilon = narrow(epsilon_),
-                                   .rate = narrow(learning_rate / (1 - std::pow(beta1_, t))),
-                                   .kept = 1,
-                                   .root = narrow(std::sqrt(1 - std::pow(beta2_, t))),
-                                   .gradient_scale = narrow(gradient_scale)};
-  kernels::AdamwStep matrices = vectors;
-  matrices.kept = narrow(1 - learning_rate * weight_decay_);
-
-  std::vector<at::Tensor> weights, gradients;
-  for (const auto& [name, leaf] : parameters_) {
-    weights.push_back(leaf);
-    gradients.push_back(leaf.grad().defined() ? leaf.grad().contiguous() : at::zeros_like(leaf));
-  }
-  const auto of = [&](size_t k) -> const kernels::AdamwStep& {
-    return weights[k].dim() >= 2 ? matrices : vectors;
+  kernels::AdamwStep matrices = next_step(learning_rate);
+  matrices.gradient_scale = static_cast<float>(gradient_scale);
+  kernels::AdamwStep vectors = matrices;
+  vectors.kept = 1;
+  ++steps_;
+  std::vector<device::Leaf> all = leaves();
+  const auto of = [&](const device::Leaf& leaf) -> const kernels::AdamwStep& {
+    return leaf.weights.dim() >= 2 ? matrices : vectors;
   };
-  if (!weights.empty() && !weights[0].is_cpu()) {
-    for (size_t k = 0; k < weights.size(); ++k)
-      device::adamw(of(k), gradients[k], weights[k], first_[k], second_[k]);
+  std::vector<at::Tensor> weights;
+  for (device::Leaf& leaf : all) {
+    if (!leaf.gradient.defined()) leaf.gradient = at::zeros_like(leaf.weights);
+    weights.push_back(leaf.weights);
+  }
+  if (!all.empty() && !weights[0].is_cpu()) {
+    for (const device::Leaf& leaf : all) device::plain_adamw(of(leaf), leaf);
     return;
   }
   const std::vector<Portion> parts = portions(weights);
   parallel_for(static_cast<int64_t>(parts.size()), [&](int64_t i) {
     const auto& [k, begin, count] = parts[static_cast<size_t>(i)];
-    kernels::adamw(of(k), gradients[k].const_data_ptr<float>() + begin, count,
-                   weights[k].mutable_data_ptr<float>() + begin, first_[k].mutable_data_ptr<float>() + begin,
-                   second_[k].mutable_data_ptr<float>() + begin);
+    const device::Leaf& leaf = all[k];
+    kernels::adamw(of(leaf), leaf.gradient.const_data_ptr<float>() + begin, count,
+                   leaf.weights.mutable_data_ptr<float>() + begin,
+                   leaf.first.mutable_data_ptr<float>() + begin,
+                   leaf.second.mutable_data_ptr<float>() + begin);
   });
+}
+
+AdamW::Stepped AdamW::step_clipped(std::span<const Clipped> updates) {
+  const at::NoGradGuard no_gradients;
+  std::vector<device::ClippedStep> steps;
+  for (const Clipped& u : updates) {
+    steps.push_back(
+        {u.adamw.on_device_, u.adamw.leaves(u.rounded), u.adamw.next_step(u.learning_rate), u.max_norm});
+  }
+  if (!steps[0].leaves[0].weights.is_cpu()) {
+    if (const auto norms = device::clipped_adamw(steps)) {
+      for (const Clipped& update : updates) update.adamw.steps_ += finite_and_some(*norms) ? 1 : 0;
+      return {*norms, true};
+    }
+  }
+  std::vector<double> norms;
+  for (const Clipped& update : updates) norms.push_back(gradient_norm(update.adamw.parameters_));
+  for (size_t i = 0; i < updates.size() && finite_and_some(norms); ++i) {
+    const Clipped& update = updates[i];
+    update.adamw.step(update.learning_rate, clip_factor(norms[i], update.max_norm));
+  }
+  return {norms, false};
 }
 
 void AdamW::save(TensorMap& into) const {

@@ -3,11 +3,13 @@
 // thread-safe.
 #pragma once
 
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "engine/core/status.h"
+#include "engine/learner/device_adamw.h"
 #include "engine/learner/learner_config.h"
 #include "policy/nn/policy.h"
 #include "policy/weights/tensor.h"
@@ -30,6 +32,19 @@ class AdamW {
 
   // One update from the leaves' gradients times `gradient_scale` (a leaf without one has gradient 0).
   void step(double learning_rate, double gradient_scale = 1);
+  // One update of each, clipped each to its own norm: of all of them, or of none where a gradient is not
+  // finite or there is none but 0 (their momentum alone would go on moving the weights). Gives the norms.
+  // Where the leaves are on a device the kernels decide and the host learns of it afterwards.
+  struct Clipped {
+    AdamW& adamw;
+    double learning_rate = 0, max_norm = 0;
+    std::vector<at::Tensor> rounded;  // what Policy::rounded() gives of the leaves; empty: nothing
+  };
+  struct Stepped {
+    std::vector<double> norms;
+    bool rounded = false;  // the rounded copies are those of the new weights; else they are to be made
+  };
+  static Stepped step_clipped(std::span<const Clipped> updates);
   int64_t steps() const { return steps_; }
 
   // The moments as "exp_avg/<name>" and "exp_avg_sq/<name>", copied.
@@ -47,10 +62,17 @@ class AdamW {
   void restore(const Snapshot& snapshot);
 
  private:
+  kernels::AdamwStep next_step(double learning_rate) const;
+  std::vector<device::Leaf> leaves(std::span<const at::Tensor> rounded = {}) const;
+
   NamedTensors parameters_;
   std::vector<at::Tensor> first_, second_;  // moments, parallel to parameters_
   double beta1_, beta2_, epsilon_, weight_decay_;
   int64_t steps_ = 0;
+  device::TrainedSet on_device_;
 };
+
+// Whether an update is made from gradients of these norms.
+bool finite_and_some(std::span<const double> norms);
 
 }  // namespace fulcrum

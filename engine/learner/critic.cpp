@@ -51,6 +51,10 @@ at::Tensor Critic::values(const at::Tensor& policy_hidden_TD, const TrainBatch& 
   return scores(target_states(model_->hidden(slice), slice), model_->score_weight());
 }
 
+AdamW::Clipped Critic::update(int64_t step, int64_t max_steps) {
+  return trained_.update(step, max_steps, shared() ? std::vector<at::Tensor>() : model_->rounded());
+}
+
 void Critic::parameters_changed() {
   if (model_ != nullptr) model_->parameters_changed();
 }

@@ -26,6 +26,8 @@ class Critic {
 
   TrainedParameters& trained() { return trained_; }
   const TrainedParameters& trained() const { return trained_; }
+  // Its part in a step; as TrainedParameters::update().
+  AdamW::Clipped update(int64_t step, int64_t max_steps);
   // After trained() changed.
   void parameters_changed();
 

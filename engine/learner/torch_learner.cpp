@@ -205,34 +205,40 @@ Status TorchLearner::compare_before(const TrainBatch& batch, std::span<const flo
 }
 
 // Clips and steps. The step is skipped if a number is not finite; and if there is no gradient at all (no
-// spread of rewards, every row masked), where AdamW's momentum would go on moving the weights.
+// spread of rewards, every row masked), where AdamW's momentum would go on moving the weights. What the
+// gradients are is known only after the update, which a device has then not made.
 Status TorchLearner::apply(const StepLoss& loss, HostState& next, Metrics& metrics) {
-  const TrainedModels::Norms norms = trained_.gradient_norms();
   add_metric(metrics, "learning_rate",
              scheduled_learning_rate(options_.config, next.steps_done, options_.max_steps));
-  const bool finite = std::isfinite(loss.value) && norms.finite();
-  const bool stop = next.skipped.note(!finite, options_.config.max_skipped_steps);
-  if (!finite) {
-    std::string what = loss.not_finite;
-    if (what.empty())
-      what = std::isfinite(loss.value) ? "the gradient is not finite" : "the loss is not finite";
-    what = "step " + std::to_string(next.steps_done) + ": " + what;
-    if (stop) {
-      return data_loss(what + "; " + std::to_string(next.skipped.in_row) +
-                       " such steps in a row (max_skipped_steps): lower learning_rate or look at the data; "
-                       "none of them was taken");
-    }
-    TRY_DO(agree_on_update());
-    log_warn(what + "; the step is skipped");
-    return ok_status();
+  if (!std::isfinite(loss.value)) {
+    TRY_DO(skip(loss.not_finite.empty() ? "the loss is not finite" : loss.not_finite, next));
+    return agree_on_update();
   }
   TRY_DO(agree_on_update());
+  const TrainedModels::Norms norms = trained_.update(next.steps_done, options_.max_steps);
+  if (!norms.finite()) {
+    Status skipped = skip("the gradient is not finite", next);
+    if (!skipped.ok()) ranks_.begin();  // it is not finite on any rank: all tell each other
+    return skipped;
+  }
+  next.skipped.note(false, options_.config.max_skipped_steps);
   add_metric(metrics, "loss", loss.value);
   add_metric(metrics, "grad_norm", norms.policy);
   if (trained_.has_critic()) add_metric(metrics, "critic/grad_norm", norms.critic);
   add_metric(metrics, "guards/zero_gradient", norms.zero() ? 1 : 0);
-  if (!norms.zero()) trained_.update(norms, next.steps_done, options_.max_steps);
   return ok_status();
+}
+
+// Notes a step that is not taken. kDataLoss: there were too many of them.
+Status TorchLearner::skip(const std::string& why, HostState& next) const {
+  const std::string what = "step " + std::to_string(next.steps_done) + ": " + why;
+  if (!next.skipped.note(true, options_.config.max_skipped_steps)) {
+    log_warn(what + "; the step is skipped");
+    return ok_status();
+  }
+  return data_loss(what + "; " + std::to_string(next.skipped.in_row) +
+                   " such steps in a row (max_skipped_steps): lower learning_rate or look at the data; "
+                   "none of them was taken");
 }
 
 // Each rank steps its own copy of the models, once all are ready to. The gradients are equal to the bit; here

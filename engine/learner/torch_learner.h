@@ -57,6 +57,7 @@ class TorchLearner final : public Learner {
   Status compare_before(const TrainBatch& batch, std::span<const float> logps, HostState& next,
                         Metrics& metrics);
   Status apply(const StepLoss& loss, HostState& next, Metrics& metrics);
+  Status skip(const std::string& why, HostState& next) const;
   Status agree_on_update();
   Status move_reference(const TrainBatch& batch, Metrics& metrics);
 

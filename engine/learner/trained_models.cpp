@@ -34,14 +34,12 @@ Status TrainedModels::sum_gradients(Collective& group) const {
   return group.sum_on_devices(gradients, "the gradients");
 }
 
-TrainedModels::Norms TrainedModels::gradient_norms() const {
-  return {trained_.gradient_norm(), critic_ != nullptr ? critic_->trained().gradient_norm() : 0};
-}
-
-void TrainedModels::update(const Norms& norms, int64_t step, int64_t max_steps) {
-  trained_.update(norms.policy, step, max_steps);
-  if (critic_ != nullptr) critic_->trained().update(norms.critic, step, max_steps);
-  parameters_changed();
+TrainedModels::Norms TrainedModels::update(int64_t step, int64_t max_steps) {
+  std::vector<AdamW::Clipped> updates = {trained_.update(step, max_steps, policy_->rounded())};
+  if (critic_ != nullptr) updates.push_back(critic_->update(step, max_steps));
+  const auto [norms, rounded] = AdamW::step_clipped(updates);
+  if (!rounded && finite_and_some(norms)) parameters_changed();
+  return {norms[0], critic_ != nullptr ? norms[1] : 0};
 }
 
 TrainedModels::Snapshot TrainedModels::snapshot() const {

@@ -31,10 +31,10 @@ class TrainedModels {
     bool finite() const { return std::isfinite(policy) && std::isfinite(critic); }
     bool zero() const { return policy == 0 && critic == 0; }
   };
-  Norms gradient_norms() const;
   double weight_norm() const { return fulcrum::weight_norm(trained_.leaves()); }
-  // One clipped optimizer step of every model, at the rates of step `step` of `max_steps`.
-  void update(const Norms& norms, int64_t step, int64_t max_steps);
+  // One clipped optimizer step of every model, at the rates of step `step` of `max_steps`; none of any where
+  // the norms are not finite or zero().
+  Norms update(int64_t step, int64_t max_steps);
 
   // What a step of several updates goes back to when it fails.
   struct Snapshot {

@@ -10,9 +10,9 @@ namespace fulcrum {
 TrainedParameters::TrainedParameters(NamedTensors leaves, const LearnerConfig& config)
     : config_(config), leaves_(std::move(leaves)), optimizer_(leaves_, config) {}
 
-void TrainedParameters::update(double norm, int64_t step, int64_t max_steps) {
-  optimizer_.step(scheduled_learning_rate(config_, step, max_steps),
-                  clip_factor(norm, config_.max_grad_norm));
+AdamW::Clipped TrainedParameters::update(int64_t step, int64_t max_steps, std::vector<at::Tensor> rounded) {
+  return {optimizer_, scheduled_learning_rate(config_, step, max_steps), config_.max_grad_norm,
+          std::move(rounded)};
 }
 
 void TrainedParameters::save(const std::string& prefix, TensorMap& into) const {

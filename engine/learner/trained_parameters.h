@@ -16,11 +16,9 @@ class TrainedParameters {
 
   const NamedTensors& leaves() const { return leaves_; }
   void clear_gradients() const { fulcrum::clear_gradients(leaves_); }
-  double gradient_norm() const { return fulcrum::gradient_norm(leaves_); }
 
-  // Steps with the gradients, whose norm is `norm`, clipped, at the schedule's rate of step `step` of
-  // `max_steps`. The caller refreshes what is derived from the leaves.
-  void update(double norm, int64_t step, int64_t max_steps);
+  // The update at the schedule's rate of step `step` of `max_steps`; `rounded` as AdamW::Clipped has it.
+  AdamW::Clipped update(int64_t step, int64_t max_steps, std::vector<at::Tensor> rounded);
 
   AdamW::Snapshot snapshot() const { return optimizer_.snapshot(); }
   void restore(const AdamW::Snapshot& snapshot) { optimizer_.restore(snapshot); }

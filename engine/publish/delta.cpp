@@ -100,6 +100,22 @@ std::optional<std::string> encode_delta(std::span<const uint16_t> base, std::spa
   return encoder.size() > most ? std::nullopt : std::optional(encoder.bytes(next.size()));
 }
 
+Result<std::optional<std::string>> encode_changes(std::span<uint16_t> weights,
+                                                  std::span<const ChangedWeight> changes) {
+  Encoder encoder;
+  const size_t most = weights.size_bytes() / 2;
+  size_t from = 0;
+  for (const auto& [at, now] : changes) {
+    if (at < from || at >= weights.size() || weights[at] == now)
+      return data_loss("what is said to have changed is not what has changed in these weights");
+    if (encoder.size() <= most) encoder.add(at - from, weights[at], now);
+    weights[at] = now;
+    from = at + 1;
+  }
+  if (encoder.size() > most) return std::optional<std::string>();
+  return std::optional(encoder.bytes(weights.size()));
+}
+
 Status apply_delta(std::string_view delta, std::span<uint16_t> weights) {
   TRY(h, header_of(delta, weights.size()));
   const auto* gap = reinterpret_cast<const uint8_t*>(delta.data()) + sizeof(Header);

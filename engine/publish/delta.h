@@ -19,6 +19,17 @@ namespace fulcrum {
 // weights: then they are better sent whole.
 std::optional<std::string> encode_delta(std::span<const uint16_t> base, std::span<const uint16_t> next);
 
+// A weight that is another now.
+struct ChangedWeight {
+  uint64_t at = 0;
+  uint16_t now = 0;
+};
+// The same bytes where it is known what has changed, in order; `weights` are the ones before and become the
+// next ones, also where nothing is given. kDataLoss: these are not the changes of these weights (out of
+// order, beyond the end, or a weight is what it was before); the weights are unusable then.
+Result<std::optional<std::string>> encode_changes(std::span<uint16_t> weights,
+                                                  std::span<const ChangedWeight> changes);
+
 // Makes the next weights of `weights`, in place. kDataLoss: these are not the bytes of a difference for
 // weights of this number; the weights are unusable then. Whether they were the right base, a hash must tell.
 Status apply_delta(std::string_view delta, std::span<uint16_t> weights);

@@ -83,6 +83,7 @@ class Llama final : public Policy {
   const ModelSpec& spec() const override { return spec_; }
   const NamedTensors& parameters() const override { return parameters_; }
   void parameters_changed() override { refresh(); }
+  std::vector<at::Tensor> rounded() const override;
   at::Tensor output_weight() const override { return head_.use(); }
   at::Tensor score_weight() const override { return score_.use(); }
 
@@ -138,6 +139,27 @@ class Llama final : public Policy {
   std::vector<LayerWeights> layers_;
   NamedTensors parameters_;
 };
+
+std::vector<at::Tensor> Llama::rounded() const {
+  if (options_.dtype == at::kFloat) return {};
+  std::map<const at::TensorImpl*, at::Tensor> copies;  // by leaf
+  const auto add = [&](const Plain& p) { copies.emplace(p.leaf.unsafeGetTensorImpl(), p.rounded); };
+  for (const Plain* p : {&embedding_, &final_norm_, &head_, &score_}) add(*p);
+  for (const LayerWeights& layer : layers_) {
+    for (const Plain* p : {&layer.input_norm, &layer.post_attention_norm}) add(*p);
+    for (const Plain& bias : layer.qkv_bias) add(bias);
+    for (const FusedLinear* w : {&layer.qkv, &layer.out, &layer.gate_up, &layer.down}) {
+      int64_t begin = 0;
+      for (const at::Tensor& part : w->parts) {
+        copies.emplace(part.unsafeGetTensorImpl(), w->compute.narrow(0, begin, part.size(0)));
+        begin += part.size(0);
+      }
+    }
+  }
+  std::vector<at::Tensor> out;
+  for (const auto& [name, leaf] : parameters_) out.push_back(copies.at(leaf.unsafeGetTensorImpl()));
+  return out;
+}
 
 }  // namespace
 

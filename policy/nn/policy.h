@@ -43,6 +43,9 @@ class Policy {
   virtual const NamedTensors& parameters() const = 0;
   // After the parameters changed (the optimizer stepped): refresh what was derived from them.
   virtual void parameters_changed() = 0;
+  // With bf16, where the rounded values of each parameter are kept, shaped like it, in bf16 or in fp32: who
+  // changes the parameters may write them in the same pass, in place of parameters_changed(). Else empty.
+  virtual std::vector<at::Tensor> rounded() const { return {}; }
 };
 
 struct HeadMemory;  // head_memory.h

@@ -35,8 +35,9 @@ const DeviceKernels kOpened = {kernels::cuda_kernels().error_text,
                                OPEN(token_loss_gradients),
                                OPEN(divergences),
                                OPEN(divergence_gradients),
+                               OPEN(norm),
                                OPEN(adamw),
-                               OPEN(add_squares)};
+                               OPEN(weight_changes)};
 
 }  // namespace
 

@@ -106,11 +106,24 @@ int wrong_gradients(const kernels::DivergenceRows& in, const float* d_logps, con
   return error;
 }
 // One number too many.
-int long_adamw(const kernels::AdamwStep& step, const float* gradient, int64_t n, float* weights, float* first,
-               float* second, kernels::DeviceStream stream) {
-  const int error = real->adamw(step, gradient, n, weights, first, second, stream);
+int long_adamw(const kernels::TrainedList& list, const kernels::AdamwStep& step, const kernels::Clip& clip,
+               kernels::DeviceStream stream) {
+  const int error = real->adamw(list, step, clip, stream);
   const testing::FarAccess access;
-  second[n] = 0;
+  const kernels::TrainedTensor& last = list.tensors[list.count - 1];
+  last.second[last.n] = 0;
+  return error;
+}
+// A tensor too few.
+int short_norm(const kernels::TrainedList& list, double* sums, double* norm, kernels::DeviceStream stream) {
+  return real->norm({list.tensors, list.count, list.pieces - 1}, sums, norm, stream);
+}
+// A change that stands elsewhere.
+int misplaced_change(const kernels::TrainedList& list, const kernels::ChangedWeights& out,
+                     kernels::DeviceStream stream) {
+  const int error = real->weight_changes(list, out, stream);
+  const testing::FarAccess access;
+  if (const int64_t count = out.begins[list.pieces]; count > 0) out.changes[count - 1] ^= 1;
   return error;
 }
 // Another sum each time.
@@ -131,13 +144,17 @@ TEST(GpuCheck, NamesTheKernelsThatAreWrong) {
   table.rope = wrong_rope;
   table.divergence_gradients = wrong_gradients;
   table.adamw = long_adamw;
+  table.norm = short_norm;
+  table.weight_changes = misplaced_change;
   table.token_losses = restless_losses;
   const Replaced replaced(table);
   const auto failures = [](const std::string& group) {
     return failed(lines_of(group_named(group), far_device()));
   };
   EXPECT_EQ(failures("layer_kernels"), (std::set<std::string>{"swiglu", "rope"}));
-  EXPECT_EQ(failures("optimizer_kernels"), std::set<std::string>{"adamw"});
+  EXPECT_EQ(failures("optimizer_kernels"),
+            (std::set<std::string>{"adamw", "adamw without a finite norm", "norm"}));
+  EXPECT_EQ(failures("weight_changes"), std::set<std::string>{"weight_changes"});
   EXPECT_TRUE(failures("token_losses").contains("token_losses: log-probs and log sums"));
   for (const Line& line : lines_of(group_named("divergences"), far_device())) {
     EXPECT_EQ(line.state == State::kFailed, line.name.starts_with("its gradient")) << line.name;

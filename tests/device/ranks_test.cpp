@@ -3,7 +3,9 @@
 #include <gmock/gmock.h>
 
 #include <cmath>
+#include <optional>
 
+#include "tests/device/emulated_kernels.h"
 #include "tests/support/far_device.h"
 #include "tests/support/far_group.h"
 #include "tests/unit/engine/learner/trained_on_ranks.h"
@@ -48,6 +50,28 @@ TEST(DeviceRanks, HaveTheBitsThatSumsOverTheHostsGive) {
   for (size_t r = 0; r < 2; ++r) {
     EXPECT_EQ(content_hash(by_device[r].state.tensors), content_hash(by_hosts[r].state.tensors));
     EXPECT_EQ(by_device[r].metrics.at("loss").sum, by_hosts[r].metrics.at("loss").sum);
+  }
+}
+
+// With the kernels too, which decide it before the host knows.
+TEST(DeviceRanks, LeaveTheModelAloneWhereAGradientIsNotFinite) {
+  for (const bool with_kernels : {false, true}) {
+    std::optional<EmulatedKernels> kernels;
+    if (with_kernels) kernels.emplace();
+    Rig rig(far_options());
+    rig.step(1);
+    const std::string before = content_hash(rig.learner->save().tensors);
+    rig.fake->factor = 1e30f;
+    const Metrics skipped = rig.step(1);
+    EXPECT_EQ(skipped.at("guards/skipped_steps").sum, 1);
+    EXPECT_FALSE(skipped.contains("grad_norm"));
+    EXPECT_EQ(content_hash(rig.learner->save().tensors), before);
+    rig.fake->factor = 0;
+    EXPECT_EQ(rig.step(1).at("guards/zero_gradient").sum, 1);
+    EXPECT_EQ(content_hash(rig.learner->save().tensors), before);
+    rig.fake->factor = 1;
+    rig.step(1);
+    EXPECT_NE(content_hash(rig.learner->save().tensors), before);
   }
 }
 

@@ -23,9 +23,9 @@ int token_loss_gradients(const LossRows& in, const double* lse, const float* coe
 int divergences(const DivergenceRows& in, float* out, DeviceStream stream);
 int divergence_gradients(const DivergenceRows& in, const float* d_logps, const float* d_divergences,
                          const int64_t* ids, DeviceStream stream);
-int adamw(const AdamwStep& step, const float* gradient, int64_t n, float* weights, float* first,
-          float* second, DeviceStream stream);
-int add_squares(const float* x, int64_t n, double* sums, DeviceStream stream);
+int norm(const TrainedList& list, double* sums, double* norm, DeviceStream stream);
+int adamw(const TrainedList& list, const AdamwStep& step, const Clip& clip, DeviceStream stream);
+int weight_changes(const TrainedList& list, const ChangedWeights& out, DeviceStream stream);
 
 }  // namespace cuda
 

@@ -17,8 +17,9 @@ constexpr DeviceKernels kKernels = {
     .token_loss_gradients = cuda::token_loss_gradients,
     .divergences = cuda::divergences,
     .divergence_gradients = cuda::divergence_gradients,
+    .norm = cuda::norm,
     .adamw = cuda::adamw,
-    .add_squares = cuda::add_squares,
+    .weight_changes = cuda::weight_changes,
 };
 
 }  // namespace

@@ -13,6 +13,7 @@
 
 #include "engine/divergence/generators/options.h"
 #include "engine/kernels/adamw/op.h"
+#include "engine/kernels/weight_changes/op.h"
 
 namespace fulcrum::kernels {
 
@@ -31,8 +32,6 @@ struct NormRows {
 // Rows a block of rmsnorm_backward adds up before others do: few, so that a batch of some thousand tokens
 // gives every multiprocessor a block.
 inline constexpr int64_t kNormGradientRows = 16;
-
-inline constexpr int64_t kSquareSums = 256;
 
 // Rotates the first `heads` heads of each row, in place.
 struct RopeRows {
@@ -59,6 +58,45 @@ struct DivergenceRows {
   const double* policy_lse = nullptr;     // [rows]
   const double* reference_lse = nullptr;  // [rows]
 };
+
+// One of the tensors that are trained together, and where its numbers lie, [n] each.
+struct TrainedTensor {
+  const float* gradient = nullptr;  // null: 0
+  float* weights = nullptr;
+  float* first = nullptr;  // moments
+  float* second = nullptr;
+  int64_t n = 0;
+  int64_t first_piece = 0;  // of the list's pieces: as many as the tensors before it have
+  void* rounded = nullptr;  // [n] of `rounded_as`: gets the weights rounded to bf16; null: nothing does
+  ActivationType rounded_as = ActivationType::kBf16;
+  int32_t decays = 0;  // 0: the weight decay is not for it
+  bool operator==(const TrainedTensor&) const = default;
+};
+// A tensor has ceil(n / kTrainedPiece) pieces.
+inline constexpr int64_t kTrainedPiece = 8192;
+
+struct TrainedList {
+  const TrainedTensor* tensors = nullptr;  // [count], in the device's memory
+  int64_t count = 0, pieces = 0;           // pieces of all of them
+};
+
+// Gradients are scaled to the norm `most` where theirs is larger (0: never). Nothing is written unless all
+// norms, of the sets that step together, are finite and one of them is not 0.
+struct Clip {
+  const double* norms = nullptr;  // [count], in the device's memory
+  int64_t count = 0, own = 0;     // own: that of the list
+  double most = 0;
+};
+
+// Where weight_changes() writes; in the device's memory.
+struct ChangedWeights {
+  int64_t* begins = nullptr;        // [pieces + 1]: where each piece's changes begin, and how many there are
+  WeightChange* changes = nullptr;  // [capacity]: those that there is room for, piece after piece
+  int64_t capacity = 0;
+};
+
+// What norm() needs room for.
+inline constexpr int64_t kSquareSums = 256;
 
 struct DeviceKernels {
   const char* (*error_text)(int error);
@@ -91,10 +129,15 @@ struct DeviceKernels {
   int (*divergence_gradients)(const DivergenceRows& in, const float* d_logps, const float* d_divergences,
                               const int64_t* ids, DeviceStream stream);
 
-  int (*adamw)(const AdamwStep& step, const float* gradient, int64_t n, float* weights, float* first,
-               float* second, DeviceStream stream);
-  // Adds the squares of x to kSquareSums sums: sums[i] gets what is always the same share of them.
-  int (*add_squares)(const float* x, int64_t n, double* sums, DeviceStream stream);
+  // The norm of all gradients of the list together; sums: [kSquareSums], written. Infinite or NaN where a
+  // gradient is.
+  int (*norm)(const TrainedList& list, double* sums, double* norm, DeviceStream stream);
+  // adamw() of engine/kernels/adamw on every tensor of the list. The scale of the gradients is made of
+  // `clip`, not the step's; `kept` is 1 where nothing decays.
+  int (*adamw)(const TrainedList& list, const AdamwStep& step, const Clip& clip, DeviceStream stream);
+  // weight_changes() of engine/kernels/weight_changes on every piece of the list: `weights` against
+  // `rounded`, in bf16, which gets all of them, there being room for the changes or not.
+  int (*weight_changes)(const TrainedList& list, const ChangedWeights& out, DeviceStream stream);
 };
 
 // Those of this process; null: there are none. Set once, before any other thread computes.

@@ -116,8 +116,8 @@ Status measure_learner(const Workload& w, const PolicyOptions& options, Speeds& 
   out.update = weights * least_of(
                              2, kSeconds,
                              [&] {
-                               optimizer.step(0, clip_factor(gradient_norm(policy->parameters()), 1));
-                               policy->parameters_changed();
+                               const AdamW::Clipped update{optimizer, 0, 1, policy->rounded()};
+                               if (!AdamW::step_clipped({&update, 1}).rounded) policy->parameters_changed();
                              },
                              options.device);
   if (w.config.online()) out.publish = weights * least_of(2, kSeconds, [&] { copy_parameters(*policy); });

@@ -112,6 +112,24 @@ TEST(LearnerOnRanks, AShareThatIsNotFiniteSkipsTheStepOnAllAndTheThirdInARowStop
   });
 }
 
+// The loss is finite, the squares of its gradient are not: that is seen when all are agreed.
+TEST(LearnerOnRanks, AGradientThatIsNotFiniteSkipsTheStepOnAllAndTheThirdInARowStopsThemAlike) {
+  on_ranks(2, [&](const Group& group) {
+    LearnerOptions options = fast_options();
+    options.group = group;
+    Rig rig(options);
+    const std::string before = content_hash(rig.learner->save().tensors);
+    if (group->rank() == 1) rig.fake->factor = 1e30f;
+    for (int s = 0; s < 2; ++s) EXPECT_EQ(rig.step(1).at("guards/skipped_steps").sum, s + 1);
+    const Status third = rig.learner->step(batch_of(1), {}).status();
+    EXPECT_EQ(third.code(), Code::kDataLoss);
+    EXPECT_THAT(third.message(), HasSubstr("the gradient is not finite; 3 such steps in a row"));
+    EXPECT_EQ(content_hash(rig.learner->save().tensors), before);
+    rig.fake->factor = 1;
+    rig.step(1);
+  });
+}
+
 TEST(LearnerOnRanks, AStopRequestOnOneRankStopsTheStepOnAll) {
   on_ranks(2, [&](const Group& group) {
     LearnerOptions options = fast_options();

@@ -47,6 +47,38 @@ TEST(Delta, MakesTheNextWeightsOfTheBase) {
   }
 }
 
+TEST(Delta, OfKnownChangesIsThatOfTheWeights) {
+  Rng rng(4, Purpose::kTest);
+  for (const size_t n : {size_t{0}, size_t{1}, size_t{1000}, size_t{10'007}}) {
+    const Weights base = random_weights(n, 1);
+    for (const double density : {0.0, 0.001, 0.05, 0.3, 0.6, 1.0}) {
+      Weights next = base;
+      std::vector<ChangedWeight> changes;
+      for (size_t i = 0; i < n; ++i) {
+        if (rng.uniform() >= density) continue;
+        next[i] = static_cast<uint16_t>(rng.below(3) == 0 ? rng.below(65536) : next[i] + 1);
+        if (next[i] != base[i]) changes.push_back({i, next[i]});
+      }
+      Weights made = base;
+      const auto got = encode_changes(made, changes);
+      ASSERT_TRUE(got.ok()) << got.status().message();
+      EXPECT_TRUE(*got == encode_delta(base, next)) << n << ", " << density;
+      EXPECT_TRUE(made == next);
+    }
+  }
+}
+
+TEST(Delta, RefusesChangesThatAreNone) {
+  const Weights base = random_weights(100, 1);
+  const auto changed = [&](size_t at) { return ChangedWeight{at, static_cast<uint16_t>(base[at] + 1)}; };
+  const std::vector<std::vector<ChangedWeight>> bad = {
+      {{100, 0}}, {changed(5), changed(4)}, {changed(5), changed(5)}, {{7, base[7]}}, {{1u << 31, 0}}};
+  for (const auto& changes : bad) {
+    Weights weights = base;
+    EXPECT_EQ(encode_changes(weights, changes).status().code(), Code::kDataLoss);
+  }
+}
+
 TEST(Delta, MakesTheNextWeightsWhereOnlyTheEndsOrTheLimitsOfItsNumbersChange) {
   const Weights base = random_weights(1000, 1);
   for (const size_t at : {0, 1, 254, 255, 256, 509, 510, 511, 999}) {

@@ -119,6 +119,30 @@ TEST(Policy, UpdatedLeavesAreUsedByTheNextForwardPass) {
   }
 }
 
+TEST(Policy, ItsRoundedCopiesMayBeWrittenInPlaceOfParametersChanged) {
+  for (const auto& [name, spec] : families()) {
+    SCOPED_TRACE(name);
+    const auto exact = make_policy(lively_model(spec, 1));
+    EXPECT_TRUE(exact->rounded().empty());
+    PolicyOptions options;
+    options.dtype = at::kBFloat16;
+    const auto policy = make_policy(lively_model(spec, 1), options),
+               other = make_policy(lively_model(spec, 2), options);
+    const at::NoGradGuard no_gradients;
+    const std::vector<at::Tensor> rounded = policy->rounded();
+    ASSERT_EQ(rounded.size(), policy->parameters().size());
+    for (size_t i = 0; i < rounded.size(); ++i) {
+      const at::Tensor& leaf = policy->parameters()[i].second;
+      ASSERT_EQ(rounded[i].sizes(), leaf.sizes());
+      EXPECT_TRUE(rounded[i].is_contiguous());
+      EXPECT_TRUE(rounded[i].to(at::kFloat).equal(leaf.to(at::kBFloat16).to(at::kFloat)));
+      rounded[i].copy_(other->parameters()[i].second.to(at::kBFloat16));
+    }
+    const TrainBatch batch = mixed_batch(spec);
+    EXPECT_TRUE(target_logps(*policy, batch, 1, 64).equal(target_logps(*other, batch, 1, 64)));
+  }
+}
+
 TEST(Policy, Bfloat16StaysNearTheExactValuesAndHasFp32Gradients) {
   const Model model = random_model(tiny_spec(), 1);
   PolicyOptions options;
