@@ -12,7 +12,8 @@ LLAMA_BUILD_REQUIREMENTS = HERE / "peers" / "requirements-llama-build.txt"
 LLAMA_REQUIREMENTS = HERE / "peers" / "requirements-llama.txt"
 LLAMA = "llama-cpp-python"
 
-PEERS = ("tokenizers", "math-verify", "orjson", "torch", "transformers", "trl", "cut-cross-entropy", LLAMA)
+PEERS = ("tokenizers", "math-verify", "orjson", "torch", "transformers", "trl", "cut-cross-entropy",
+         "liger-kernel", LLAMA)
 
 
 class BenchError(Exception):
@@ -35,7 +36,7 @@ def ensure(with_torch: bool) -> Path:
         _run([sys.executable, "-m", "venv", "--without-pip", "--clear", str(venv)], "make a virtual environment")
         _install(REQUIREMENTS, "the peers")
     if with_torch and not _installed(TORCH_REQUIREMENTS):
-        _install(TORCH_REQUIREMENTS, "torch, transformers, TRL and cut-cross-entropy (3 GB)")
+        _install(TORCH_REQUIREMENTS, "torch, transformers, TRL, cut-cross-entropy and Liger (3 GB)")
     return python
 
 
