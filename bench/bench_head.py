@@ -1,6 +1,6 @@
 """The output head, forward and backward: log-probs of targets (`loss`) and the exact divergence from a reference
-(`divergence`), beside torch with full logits, TRL's chunked functions and cut-cross-entropy compiled by torch. The
-same inputs."""
+(`divergence`), beside torch with full logits, TRL's and Liger's chunked functions and cut-cross-entropy compiled by
+torch. The same inputs."""
 import json
 from contextlib import ExitStack
 from pathlib import Path
@@ -16,11 +16,13 @@ THREADS = 2
 TOKENS, HIDDEN, VOCABULARY, CHUNK = 1024, 576, 49152, 512
 # Relative, of the value and of a projection of each gradient; the peers round logits and gradients to bf16.
 TOLERANCE = {"fp32": 1e-3, "bf16": 0.1}
-CCE = "cut-cross-entropy"
+CCE, LIGER = "cut-cross-entropy", "liger-kernel"
 # dtype, peer, its name, goal
 LOSS = (("fp32", "torch", "torch", 1.1), ("fp32", "trl", "TRL chunked", 4.0), ("fp32", CCE, CCE, 1.1),
-        ("bf16", "torch", "torch", 1.5), ("bf16", CCE, CCE, 1.1))
-DIVERGENCE = (("fp32", "torch", "torch", 1.3), ("fp32", "trl", "TRL chunked", None), ("bf16", "torch", "torch", 1.8))
+        ("fp32", LIGER, "Liger chunked", None),
+        ("bf16", "torch", "torch", 1.5), ("bf16", CCE, CCE, 1.1), ("bf16", LIGER, "Liger chunked", None))
+DIVERGENCE = (("fp32", "torch", "torch", 1.3), ("fp32", "trl", "TRL chunked", None), ("fp32", LIGER, "Liger chunked", None),
+              ("bf16", "torch", "torch", 1.8), ("bf16", LIGER, "Liger chunked", None))
 # Every generator beside one of them, on fewer targets: none may take 1.15 times as long.
 MEASURE, GENERATORS = "js_divergence", ("reverse_kl", "forward_kl", "alpha_divergence", "total_variation", "chi_squared",
                                         "reverse_chi_squared", "hellinger", "jeffreys", "chi_po")
@@ -43,16 +45,19 @@ def _lines(setting: Setting, kind: str, peers: tuple) -> Iterator[dict]:
                                    lambda: _line(setting, kind, dtype, peer, name, goal))
 
 
-def _inputs(setting: Setting) -> Path:
-    path = setting.work / "head.safetensors"
+def _inputs(setting: Setting, coefficient: str = "normal") -> Path:
+    """The `coefficient` of each target: normal, or ones."""
+    path = setting.work / f"head-{coefficient}.safetensors"
     if not path.exists():
-        run_once([*setting.peer("head.py"), "inputs", str(path), str(TOKENS), str(HIDDEN), str(VOCABULARY)],
+        run_once([*setting.peer("head.py"), "inputs", str(path), coefficient, str(TOKENS), str(HIDDEN), str(VOCABULARY)],
                  setting.log)
     return path
 
 
 def _line(setting: Setting, kind: str, dtype: str, peer: str, name: str, goal: float | None) -> dict:
-    options = {"inputs": str(_inputs(setting)), "kind": kind, "dtype": dtype, "divergence": "forward_kl",
+    # Liger's divergence is the plain mean.
+    inputs = _inputs(setting, "ones" if kind == "divergence" and peer == LIGER else "normal")
+    options = {"inputs": str(inputs), "kind": kind, "dtype": dtype, "divergence": "forward_kl",
                "threads": THREADS, "chunk": CHUNK, "peer": peer}
     with ExitStack() as stack:
         ours, theirs = both(setting, stack, THREADS, ("head", options), ("head.py", options))

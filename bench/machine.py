@@ -13,7 +13,7 @@ def describe(fulcrum: Path) -> dict:
     return {"date": date.today().isoformat(), "cpu": cpu_model(), "cores": len(os.sched_getaffinity(0)),
             "memory_gib": round(memory_kib / 2**20, 1), "kernel": platform.release(),
             "fulcrum": said_by([str(fulcrum), "--version"]), "commit": commit(),
-            "python": platform.python_version(), "peers": peer_env.versions()}
+            "python": platform.python_version()}
 
 
 def cpu_model() -> str:

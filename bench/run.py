@@ -83,7 +83,8 @@ def measure(given: argparse.Namespace) -> int:
     setting.work.mkdir(parents=True, exist_ok=True)
     described = machine.describe(fulcrum)
     lines = [report.judged(line) for name in given.names or BENCHES for line in BENCHES[name](setting)]
-    described["ceilings"] = [ceiling.note(setting, threads) for threads in sorted(setting.peaks)]
+    described |= {"peers": peer_env.versions(),  # some are installed by the first line that needs them
+                  "ceilings": [ceiling.note(setting, threads) for threads in sorted(setting.peaks)]}
     report.write_json(setting.out / "bench.jsonl", [line | {"machine": described} for line in lines])
     if lines:
         print(report.table(lines), *report.notes(described, lines), sep="\n")

@@ -1,5 +1,5 @@
-"""transformers' generate on a batch of prompts, completions of forced length; or, with `judged` completions, how far
-below the best logit their ids are."""
+"""transformers' generate on a batch of prompts, completions of forced length; or, with `judged` completions, the logits of
+their ids and how far below the best they are."""
 import json
 import sys
 
@@ -9,11 +9,11 @@ from serve import serve
 from transformers import AutoModelForCausalLM, GenerationConfig
 
 
-def largest_gap(model, prompts: torch.Tensor, completions: list[list[int]]) -> float:
+def judge(model, prompts: torch.Tensor, completions: list[list[int]]) -> tuple[list, float]:
     ids = torch.tensor(completions)
     logits = model(torch.cat((prompts, ids), dim=1)).logits[:, prompts.shape[1] - 1:-1]
     chosen = logits.gather(2, ids.unsqueeze(2)).squeeze(2)
-    return (logits.amax(2) - chosen).max().item()
+    return chosen.tolist(), (logits.amax(2) - chosen).max().item()
 
 
 def made_prompts(made: dict, vocabulary: int) -> list[list[int]]:
@@ -39,7 +39,8 @@ def main(options: dict) -> None:
     def once() -> dict:
         with torch.inference_mode():
             if "judged" in options:
-                return {"gaps": [largest_gap(model, prompts, completions) for completions in options["judged"]]}
+                logits, gaps = zip(*(judge(model, prompts, completions) for completions in options["judged"]))
+                return {"logits": logits, "gaps": gaps}
             out = model.generate(prompts, attention_mask=torch.ones_like(prompts), generation_config=config)
         ids = out[:, prompts.shape[1]:]
         assert ids.shape[1] == options["new_tokens"], ids.shape

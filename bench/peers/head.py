@@ -1,5 +1,5 @@
 """The output head with its loss (log-probs of the targets) or with the full KL from a reference, forward and
-backward, by torch with full logits, by TRL's chunked functions or by cut-cross-entropy; the inputs of both sides."""
+backward, by torch with full logits, by TRL's or Liger's chunked functions or by cut-cross-entropy; the inputs of both sides."""
 import json
 import sys
 
@@ -8,14 +8,14 @@ from device import below, normal, peak_mib, wait, watch_memory
 from serve import serve
 
 
-def make_inputs(path: str, tokens: int, hidden: int, vocabulary: int) -> None:
+def make_inputs(path: str, coefficient: str, tokens: int, hidden: int, vocabulary: int) -> None:
     from safetensors.torch import save_file
     made = torch.Generator().manual_seed(0)
     states = torch.randn(tokens, hidden, generator=made)
     save_file({"hidden": states, "weight": torch.randn(vocabulary, hidden, generator=made) * 0.05,
                "reference_hidden": states + 0.1 * torch.randn(states.shape, generator=made),
                "ids": torch.randint(vocabulary, (tokens,), generator=made).float(),
-               "coefficient": torch.randn(tokens, generator=made),
+               "coefficient": torch.ones(tokens) if coefficient == "ones" else torch.randn(tokens, generator=made),
                "hidden_probe": torch.randn(states.shape, generator=made),
                "weight_probe": torch.randn(vocabulary, hidden, generator=made)}, path)
 
@@ -43,6 +43,7 @@ def chunked(chunk: int, full):
 
 
 def liger(kind: str):
+    """Its Triton kernels, which need a GPU."""
     if kind == "loss":
         from liger_kernel.ops.fused_linear_cross_entropy import LigerFusedLinearCrossEntropyFunction as fused
         # With its own mean over the targets: coefficients of its own are not among what it takes.
@@ -51,9 +52,25 @@ def liger(kind: str):
     return lambda h, w, y, hr, wr: fused.apply(h, w, hr, wr, None, 0.5, -100, 1.0).reshape(1)
 
 
-def values(kind: str, peer: str):
+def liger_chunked(kind: str, coefficient: torch.Tensor):
+    """Its functions in plain torch: means over the targets."""
+    from liger_kernel.chunked_loss import LigerFusedLinearGRPOLoss, LigerFusedLinearJSDLoss
+    if kind == "loss":
+        # CISPO without old log-probs: advantage times log-prob. A target is a row, so that each has its own advantage, and
+        # all rows are one chunk; the function has chunks of its own within.
+        grpo = LigerFusedLinearGRPOLoss(beta=0.0, use_ref_model=False, loss_type="cispo", epsilon_high=5.0,
+                                        chunk_size=len(coefficient))
+        mask = torch.ones(len(coefficient), 1)
+        return lambda h, w, y, hr, wr: grpo(h[:, None], w, y[:, None], mask, coefficient)[0].neg().reshape(1)
+    jsd = LigerFusedLinearJSDLoss(weight_hard_loss=0.0, weight_soft_loss=1.0, beta=0.0)  # KL(reference || policy)
+    return lambda h, w, y, hr, wr: jsd(h, w, hr, wr, y).reshape(1)
+
+
+def values(kind: str, peer: str, coefficient: torch.Tensor):
     if peer == "torch-chunked":
-        return chunked(1024, values(kind, "torch"))
+        return chunked(1024, values(kind, "torch", coefficient))
+    if peer == "liger-kernel":
+        return liger_chunked(kind, coefficient)
     if peer == "liger":
         return liger(kind)
     if kind == "loss" and peer == "torch":
@@ -91,11 +108,11 @@ def main(options: dict) -> None:
     forward_only = options.get("forward_only", False)
     if not forward_only:
         hidden.requires_grad_(), weight.requires_grad_()
-    # Liger's functions take no coefficients.
-    coefficient = torch.ones_like(given["coefficient"][:1]) if options["peer"] == "liger" else given["coefficient"]
-    targets = 1 if options["peer"] == "liger" else ids.numel()
     del given["hidden"], given["weight"], given["reference_hidden"]
-    value = values(options["kind"], options["peer"])
+    value = values(options["kind"], options["peer"], given["coefficient"])
+    # Liger's functions give the mean.
+    mean = options["peer"] in ("liger", "liger-kernel")
+    coefficient, targets = (1.0, 1) if mean else (given["coefficient"], ids.numel())
     first = True
     watch_memory(device)
 
@@ -119,6 +136,6 @@ def main(options: dict) -> None:
 
 if __name__ == "__main__":
     if sys.argv[1] == "inputs":
-        make_inputs(sys.argv[2], *map(int, sys.argv[3:]))
+        make_inputs(*sys.argv[2:4], *map(int, sys.argv[4:]))
     else:
         main(json.loads(sys.argv[1]))
