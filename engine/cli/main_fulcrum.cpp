@@ -54,9 +54,9 @@ int run_engine(char** argv) {
   // starts: a number set later is that of the thread which sets it.
   ::setenv("OMP_NUM_THREADS", "1", /*replace=*/1);
   // The tensors of a step are new each time, and a fault for every 4 KiB of them is a tenth of the time of a
-  // step: malloc asks for huge pages, and maps anew only what is above 32 MiB. One arena: those of threads are
-  // cut into pieces of 64 MiB, which go back to the system whenever one is free, and a step that crosses a
-  // border faults them in again each time. It reads this before main() begins.
+  // step: malloc asks for huge pages, and maps anew only what is above 32 MiB. One arena: those of threads
+  // are cut into pieces of 64 MiB, which go back to the system whenever one is free, and a step that crosses
+  // a border faults them in again each time. It reads this before main() begins.
   ::setenv("GLIBC_TUNABLES",
            "glibc.malloc.hugetlb=1:glibc.malloc.trim_threshold=33554432:glibc.malloc.mmap_threshold=33554432:"
            "glibc.malloc.arena_max=1",

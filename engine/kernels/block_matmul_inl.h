@@ -1,6 +1,6 @@
-// Products of attention's small blocks, which stay in the cache, with B and C in rows padded to 16 floats. Every
-// element of C is one chain of fused multiply-adds in the order of A's columns. Included by op_cpu.cpp files
-// inside Highway's loop over targets, so its guard is Highway's toggle.
+// Products of attention's small blocks, which stay in the cache, with B and C in rows padded to 16 floats.
+// Every element of C is one chain of fused multiply-adds in the order of A's columns. Included by op_cpu.cpp
+// files inside Highway's loop over targets, so its guard is Highway's toggle.
 #if defined(FULCRUM_KERNELS_BLOCK_MATMUL_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef FULCRUM_KERNELS_BLOCK_MATMUL_INL_H_
 #undef FULCRUM_KERNELS_BLOCK_MATMUL_INL_H_
@@ -30,8 +30,8 @@ struct BlockShape {
 };
 
 template <int kRows, int kWide>
-HWY_INLINE void BlockTile(const BlockA& a, int64_t depth, const float* b, int64_t b_stride, bool add, float* c,
-                          int64_t c_stride) {
+HWY_INLINE void BlockTile(const BlockA& a, int64_t depth, const float* b, int64_t b_stride, bool add,
+                          float* c, int64_t c_stride) {
   constexpr int kVectors = kWide * kRowVectors;
   const Floats d;
   TileSums<kRows, kVectors> chains;
