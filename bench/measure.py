@@ -172,7 +172,11 @@ def percent_apart(a: float, b: float) -> float:
     return 100 * abs(a - b) / min(a, b)
 
 
+def is_steady(timing: dict) -> bool:
+    return timing["aa_percent"] <= MAX_AA_PERCENT
+
+
 def refuse_if_unsteady(timing: dict) -> None:
-    if timing["aa_percent"] > MAX_AA_PERCENT:
+    if not is_steady(timing):
         raise BenchError(f"refused: ours against itself differs by {timing['aa_percent']:.1f} %, more than "
                          f"{MAX_AA_PERCENT:g}; {timing['foreign_cores']:.1f} cores were busy with other work")

@@ -38,5 +38,37 @@ TEST(Bench, EndsWhatItStartedWhenItIsStopped) {
   if (!gone) ::kill(child, SIGKILL);
 }
 
+// bench/setting.py on a line whose measurements differ from themselves by these percents, one after another:
+// prints the repeats of each, and how it ended.
+std::string judged_line(const std::string& percents) {
+  return "import sys\n"
+         "sys.path.insert(0, '" +
+         (source_folder() / "bench").string() +
+         "')\n"
+         "from pathlib import Path\n"
+         "from setting import Setting\n"
+         "setting = Setting(Path('x'), Path('x'), Path('x'), 7)\n"
+         "percents, repeats = " +
+         percents +
+         ", []\n"
+         "def line():\n"
+         "    repeats.append(setting.repeats)\n"
+         "    return {'aa_percent': percents[len(repeats) - 1], 'foreign_cores': 0}\n"
+         "given = list(setting.guarded('a line', None, line))\n"
+         "print(len(given), repeats, setting.repeats, *setting.refused)\n";
+}
+
+TEST(Bench, MeasuresAnUnsteadyLineOnceMoreAndThenRefusesIt) {
+  const TempFolder folder;
+  const auto said = [&](const std::string& percents) {
+    Process python({"/usr/bin/env", "python3", "-c", judged_line(percents)}, folder.path() / "bench");
+    EXPECT_EQ(python.wait(std::chrono::seconds(60)), 0) << python.err();
+    return python.out();
+  };
+  EXPECT_EQ(said("[4.9]"), "1 [7] 7\n");
+  EXPECT_EQ(said("[5.1, 4.9]"), "1 [7, 14] 7\n");
+  EXPECT_EQ(said("[5.1, 5.1]"), "0 [7, 14] 7 a line\n");
+}
+
 }  // namespace
 }  // namespace fulcrum::testing
