@@ -150,12 +150,12 @@ def cpu_seconds(pid: int) -> float:
 
 
 def alternate(repeats: int, ours: Action, peer: Action | None = None,
-              check: Callable[[], dict] = lambda: {}) -> dict:
-    """Each once to warm up; then `check`, which may refuse what they wrote and gives fields of the line; then
+              check: Callable[[], dict] = lambda: {}, warm_up: bool = True) -> dict:
+    """Each once to warm up, unless they are warm; then `check`, which may refuse what they wrote and gives fields of the line; then
     ours, the peer, ours, `repeats` times, every second round in the reverse order."""
     first, second, others = Series(), Series(), Series()
     turns = [(first, ours), *([(others, peer)] if peer else []), (second, ours)]
-    for action in [ours, peer] if peer else [ours]:
+    for action in [] if not warm_up else [ours, peer] if peer else [ours]:
         action()
     checked = check()
     begin, busy, own = time.perf_counter(), busy_seconds(), own_seconds()

@@ -14,9 +14,13 @@ FIRST_CHARACTER, SURROGATES = 0x100, range(0xD800, 0xE000)
 
 
 def alphabet(shape: str) -> str:
-    """As many characters as the shape's vocabulary has beside the special tokens; character i is token i + 4."""
+    return characters(SHAPES[shape][5])
+
+
+def characters(vocabulary: int) -> str:
+    """As many as a vocabulary of this size has beside the special tokens; character i is token i + 4."""
     made, code = [], FIRST_CHARACTER
-    while len(made) < SHAPES[shape][5] - SPECIAL:
+    while len(made) < vocabulary - SPECIAL:
         if code not in SURROGATES:
             made.append(chr(code))
         code += 1

@@ -17,8 +17,9 @@ PROGRAMS = ("fulcrum", "fulcrum-engine", "fulcrum-gpu-check", "fulcrum-bench")
 PLUGIN = "libfulcrum_cuda.so"
 LIMIT = 64 << 20  # what may be carried to the machine
 BENCH = ("measure.py", "report.py", "ceiling.py", "served.py", "setting.py", "shapes.py", "peer_env.py")
-PEERS = ("serve.py", "device.py", "decode.py", "head.py", "optimizer.py", "ceiling.py", "average.py", "train_step.py", "made_model.py")
-GPU = ("run.py", "target.py", "parity.py", "jobs.py", "speed.py", "speed_lines.py")
+PEERS = ("serve.py", "device.py", "decode.py", "head.py", "optimizer.py", "ceiling.py", "average.py", "train_step.py", "made_model.py",
+         "trl_step.py")
+GPU = ("run.py", "target.py", "parity.py", "jobs.py", "speed.py", "speed_lines.py", "whole_job.py")
 RUN = """#!/bin/sh
 # See --help. Needs Python 3.10 or later, with torch.
 here=$(dirname "$(readlink -f "$0")")

@@ -37,6 +37,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--torch", type=Path, help="torch's folder, where python3 does not find it")
     parser.add_argument("--python", help="the interpreter that has torch (default: this one)")
     parser.add_argument("--trainers", help="of the part `jobs` only these, with commas between them")
+    parser.add_argument("--lines", help="of the part `bench` only these, G1 to G8, with commas between them")
     given = parser.parse_args()
     given.parts = given.only.split(",") if given.only else list(PARTS)
     for part in given.parts:
@@ -53,7 +54,7 @@ def run_part(part: str, target: targets.Target, work: Path, given: argparse.Name
     if part == "jobs":
         only = given.trainers.split(",") if given.trainers else None
         return jobs.run(target, work, given.device, until, only)
-    return speed.run(target, work, given.device, until, given.small)
+    return speed.run(target, work, given.device, until, given.small, given.lines.split(",") if given.lines else None)
 
 
 def markdown(report: dict) -> str:

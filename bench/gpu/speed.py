@@ -1,12 +1,12 @@
-"""The benches of a GPU, ours and the peer in turn. research names: G0 ceilings, G1 loss, G2 divergences, G5 training steps,
-G3 decoding, G4 grouped
-rollouts, G6 optimizer, G7 mean of two models; speed_lines.NOT_YET has the rest."""
+"""The benches of a GPU, ours and the peer in turn: G0 ceilings, G1 loss, G2 divergences, G3 decoding, G4 grouped rollouts,
+G5 training steps, G6 optimizer, G7 mean of two models, G8 steps of a whole job."""
 import json
 import os
 import sys
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from threading import Timer
 
@@ -16,10 +16,10 @@ from served import Served
 from target import Target, has_module, said_by
 import report
 import speed_lines
+import whole_job
 
 REPEATS, WARM_UPS = 7, 3
-SIDE_SECONDS = 90  # of a line, all of it
-LEAST_SECONDS = 20  # to begin one
+CEILING_SECONDS = 90
 THREADS = min(8, len(os.sched_getaffinity(0)))
 
 
@@ -29,12 +29,15 @@ class Side(Served):
     def __init__(self, command: list[str], log: Path, limit: float, more: dict[str, str]) -> None:
         super().__init__(command, log, THREADS, more)
         self.facts: dict = {}
-        self.late = Timer(limit, self.process.kill)
-        self.late.start()
+        self._end_after(limit)
 
     def extend(self, limit: float) -> None:
         self.late.cancel()
+        self._end_after(limit)
+
+    def _end_after(self, limit: float) -> None:
         self.late = Timer(limit, self.process.kill)
+        self.late.daemon = True  # one that never got ready is not waited for
         self.late.start()
 
     def __exit__(self, *error: object) -> None:
@@ -53,12 +56,13 @@ class Bench:
     work: Path
     device: str
     until: float
+    allowed: float = CEILING_SECONDS  # for a side of this line
     peaks: dict = field(default_factory=dict)
     modules: dict[str, bool] = field(default_factory=dict)
     kept: tuple[str, Side] | None = None  # ours, for the next line with the same work
 
     def limit(self) -> float:
-        return min(SIDE_SECONDS, self.until - time.monotonic())
+        return min(self.allowed, self.until - time.monotonic())
 
     def has(self, module: str | None) -> bool:
         if module is None:
@@ -89,7 +93,8 @@ class Bench:
         return stack.enter_context(Side(command, self.work / "peer.log", self.limit(), visible))
 
 
-def run(target: Target, work: Path, device: str, until: float, small: bool) -> dict:
+def run(target: Target, work: Path, device: str, until: float, small: bool, groups: list[str] | None = None) -> dict:
+    """`groups`: only these, and the ceilings."""
     bench = Bench(target, work, device, until)
     lines, missing = [], {}
     try:
@@ -100,7 +105,9 @@ def run(target: Target, work: Path, device: str, until: float, small: bool) -> d
         print("  " + ceilings(bench.peaks), flush=True)
     except (BenchError, OSError) as error:
         missing["G0 ceilings"] = str(error)
-    for line in speed_lines.lines(device, small):
+    for line in chain(speed_lines.lines(device, small), whole_job.lines(small)):
+        if groups and line.group not in groups:
+            continue
         try:
             made = report.judged(_line(bench, line))
             lines.append(made)
@@ -110,7 +117,6 @@ def run(target: Target, work: Path, device: str, until: float, small: bool) -> d
             print(f"  {line.name}: not reported: {error}", file=sys.stderr, flush=True)
             bench.close()  # it may be in any state
     bench.close()
-    missing |= speed_lines.NOT_YET
     return {"lines": lines, "missing": missing, "peaks": bench.peaks}
 
 
@@ -120,7 +126,8 @@ def ceilings(peaks: dict) -> str:
 
 
 def _line(bench: Bench, line: speed_lines.Line) -> dict:
-    if bench.limit() < LEAST_SECONDS:
+    bench.allowed, end = line.seconds, time.monotonic() + line.seconds
+    if bench.limit() < line.least_seconds:
         raise BenchError("no time was left for it")
     if not bench.has(line.needs):
         raise BenchError(f"the peer is not installed ({line.needs})")
@@ -129,25 +136,40 @@ def _line(bench: Bench, line: speed_lines.Line) -> dict:
     options = {"device": bench.device, "threads": THREADS, **line.options}
     if line.model:
         options["model"] = str(bench.work / line.model)
+    theirs = options | line.peer_options
+    if line.op == "job":
+        options, theirs = whole_job.prepare(bench.target, bench.work, line, options, bench.limit())
     with ExitStack() as stack:
         ours = bench.ours(line.op, options)
-        peer = bench.peer(stack, line.script, options | line.peer_options) if line.script else None
+        peer = bench.peer(stack, line.script, theirs) if line.script else None
+        if line.op == "job":  # long steps: the first of each is the warm-up
+            first = ours.once(), peer.once()
+            check = whole_job.same(line, ours.facts, peer.facts)
+            times = whole_job.repeats(*first, min(end, bench.until))
+            timing = alternate(times, ours.once, peer.once, lambda: {"check": check}, warm_up=False)
+            return _out(bench, line, ours, timing)
         check = _same(line, ours, peer)
         for side in (ours, peer) if peer else (ours,):
             for _ in range(WARM_UPS - 2):  # one has compared, one is alternate()'s
                 side.once()
         timing = alternate(REPEATS, ours.once, peer.once if peer else None, lambda: {"check": check})
+    return _out(bench, line, ours, timing)
+
+
+def _out(bench: Bench, line: speed_lines.Line, ours: Side, timing: dict) -> dict:
     out = {"bench": line.group, "line": line.title, "peer_name": line.peer_name, "data": line.data, **timing}
     if timing["aa_percent"] > MAX_AA_PERCENT:
         out["check"] += "; unsteady"
-    if line.goal and peer:
+    if line.goal and timing["peer"]:
         out["goal"] = line.goal
-    if bench.peaks and peer:
+    if bench.peaks and timing["peer"]:
         out["floor_s"] = max(line.flops / bench.peaks["bf16_flops"], line.bytes / bench.peaks["read_bytes"])
     rate = line.flops / timing["ours"]["median_s"] / 1e12
     moved = line.bytes / timing["ours"]["median_s"] / 1e9
     if line.op == "decode":
         out["data"] += f"; ours {ours.facts['tokens'] / timing['ours']['median_s']:.0f} tokens/s, weights at {moved:.0f} GB/s"
+    elif line.op == "job":
+        out["data"] += f"; ours {rate:.0f} TFLOP/s; {whole_job.split(ours.facts)}"
     else:
         out["data"] += f"; ours {rate:.0f} TFLOP/s" if line.flops else f"; ours {moved:.0f} GB/s" if line.bytes else ""
     return out

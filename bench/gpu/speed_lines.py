@@ -8,18 +8,16 @@ from typing import Iterator
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "peers"))
 
-NOT_YET = {"G8 RLVR end to end": "not there yet: it wants a tokenizer of that many tokens, and TRL as the peer"}
-
 
 def _model(layers: int, hidden: int, heads: int, kv_heads: int, head_dim: int, inner: int, vocabulary: int) -> dict:
     return {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "num_hidden_layers": layers,
             "hidden_size": hidden, "num_attention_heads": heads, "num_key_value_heads": kv_heads, "head_dim": head_dim,
             "intermediate_size": inner, "vocab_size": vocabulary, "tie_word_embeddings": True, "rms_norm_eps": 1e-5,
             "rope_theta": 500000.0, "max_position_embeddings": 32768, "hidden_act": "silu", "attention_bias": False,
-            "bos_token_id": 1, "eos_token_id": 2, "torch_dtype": "bfloat16"}
+            "bos_token_id": 1, "eos_token_id": None, "torch_dtype": "bfloat16"}
 
 
-# Shapes of models that people train; the weights are random.
+# Shapes of models that people train; the weights are random, and no token ends a completion.
 MODELS = {"0.6b": _model(28, 1024, 16, 8, 128, 3072, 151936), "1b": _model(16, 2048, 32, 8, 64, 8192, 128256),
           "tiny": _model(2, 64, 4, 2, 16, 128, 512)}
 
@@ -42,6 +40,9 @@ class Line:
     keys: tuple[str, ...] = ("value", "hidden_probe", "weight_probe")
     compared: int = 2
     tolerance: float = 0.1
+    prompt: int = 0  # tokens, of a whole job (whole_job.py)
+    seconds: float = 90  # of the line, all of it
+    least_seconds: float = 20  # to begin it
 
     @property
     def name(self) -> str:
@@ -140,7 +141,7 @@ def _steps(device: str, small: bool) -> Iterator[Line]:
         parts = 2 if trainer == "dpo" else 1
         passes = 4 if trainer == "dpo" else 3  # forward, two for the gradients; the reference's
         shape = MODELS[model]
-        body, head = _products(shape)
+        body, head = products(shape)
         tokens, targets = count * (prompt + parts * completion), count * parts * completion
         yield Line("G5", f"{trainer} {model}, {count} x {prompt}+{completion}, {name}", "train",
                    {"dtype": "bf16", "trainer": trainer, "rows": {"count": count, "prompt": prompt, "completion": completion},
@@ -159,7 +160,7 @@ def _generation(small: bool) -> Iterator[Line]:
         cases = [("G3", "1b", 1, 1, 128, 64, 10.0), ("G3", "0.6b", 1, 1, 128, 64, 10.0), ("G3", "1b", 32, 1, 128, 64, None),
                  ("G4", "0.6b", 64, 8, 512, 128, 8.0), ("G3", "0.6b", 128, 1, 128, 64, None)]
     for group, model, prompts, generations, prompt, new, goal in cases:
-        body, head = _products(MODELS[model])
+        body, head = products(MODELS[model])
         rows = prompts * generations
         yield Line(group, f"{model}, {prompts} prompts x {generations}, {prompt}+{new}", "decode",
                    {"dtype": "bfloat16", "made": {"count": prompts, "length": prompt}, "generations": generations,
@@ -169,7 +170,7 @@ def _generation(small: bool) -> Iterator[Line]:
                    bytes=2.0 * (body + head) * new, keys=("tokens",), compared=1, tolerance=0.0)
 
 
-def _products(shape: dict) -> tuple[float, float]:
+def products(shape: dict) -> tuple[float, float]:
     """Weights that multiply each token, and each target."""
     attention = 2 * shape["num_attention_heads"] + 2 * shape["num_key_value_heads"]
     layer = shape["hidden_size"] * (attention * shape["head_dim"] + 3 * shape["intermediate_size"])

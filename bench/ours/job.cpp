@@ -5,6 +5,7 @@
 
 #include "bench/ours/op.h"
 #include "engine/pipeline/run_job.h"
+#include "policy/nn/device.h"
 
 namespace fulcrum::bench {
 namespace {
@@ -44,6 +45,7 @@ class Gate final : public JobControl {
   }
 
   Status point(const std::function<Status()>&) override {
+    give_back_reserve();  // to the peer on the same GPU; else the rollouts would a moment later
     std::unique_lock lock(mutex_);
     waiting_ = true;
     changed_.notify_all();

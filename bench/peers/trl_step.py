@@ -1,17 +1,20 @@
-"""TRL's DPOTrainer or GRPOTrainer, one training step for each request."""
+"""TRL's DPOTrainer or GRPOTrainer, one training step for each request. On a GPU what the allocator keeps in reserve is given
+back after each: ours works there, too."""
 import json
+import re
 import sys
 import time
 
 import torch
 from datasets import Dataset
+from device import peak_mib, wait, watch_memory
 from serve import say, wait_for_request
 from transformers import AutoModelForCausalLM, AutoTokenizer, PrinterCallback, TrainerCallback
 
 
 class OnRequest(TrainerCallback):
-    def __init__(self) -> None:
-        self.begin, self.said = 0.0, {}
+    def __init__(self, device: str) -> None:
+        self.begin, self.device = 0.0, device
 
     def on_train_begin(self, args, state, control, **_) -> None:
         say({"ready": True})
@@ -23,8 +26,11 @@ class OnRequest(TrainerCallback):
 
     def on_log(self, args, state, control, logs=None, **_) -> None:
         if logs and "loss" in logs:
-            said = {"loss": logs["loss"], "mean_length": logs.get("completions/mean_length")}
-            say(said | {"seconds": time.perf_counter() - self.begin})
+            said = {"loss": logs["loss"], "mean_length": logs.get("completions/mean_length"), "reward": logs.get("reward")}
+            wait(self.device)
+            seconds, peak = time.perf_counter() - self.begin, peak_mib(self.device)
+            watch_memory(self.device)
+            say(said | {"seconds": seconds} | ({"peak_mib": peak} if peak else {}))
             self._wait(control)
 
     def _wait(self, control) -> None:
@@ -38,11 +44,20 @@ def target_length(completion_ids, **_) -> list[float]:
     return [max(0.0, 1 - abs(len(ids) - 32) / 32) for ids in completion_ids]
 
 
+def matcher(pattern: str):
+    """fulcrum's `regex` reward."""
+    def matches(completions, **_) -> list[float]:
+        return [float(bool(re.search(pattern, text))) for text in completions]
+    return matches
+
+
 def trainer(options: dict):
-    tokenizer = AutoTokenizer.from_pretrained(options["model"])
+    device = options.get("device", "cpu")
+    tokenizer = AutoTokenizer.from_pretrained(options.get("tokenizer", options["model"]))
     rows = [json.loads(line) for line in open(options["rows"], encoding="utf-8")]
-    load = lambda: AutoModelForCausalLM.from_pretrained(options["model"], dtype=torch.float32)
-    shared = dict(output_dir=options["folder"], max_steps=100_000, bf16=False, use_cpu=True, report_to="none",
+    load = lambda: AutoModelForCausalLM.from_pretrained(options["model"], dtype=getattr(torch, options.get("weights", "float32")))
+    shared = dict(output_dir=options["folder"], max_steps=100_000, bf16=options.get("autocast", False), use_cpu=device == "cpu",
+                  report_to="none",
                   gradient_checkpointing=False, save_strategy="no", disable_tqdm=True, logging_steps=1,
                   dataloader_pin_memory=False, learning_rate=options["learning_rate"],
                   lr_scheduler_type="constant", weight_decay=0.0, max_grad_norm=1.0)
@@ -52,10 +67,17 @@ def trainer(options: dict):
                           args=DPOConfig(per_device_train_batch_size=len(rows), beta=0.1, **shared),
                           processing_class=tokenizer)
     from trl import GRPOConfig, GRPOTrainer
-    return GRPOTrainer(model=load(), reward_funcs=target_length, train_dataset=Dataset.from_list(rows),
-                       args=GRPOConfig(per_device_train_batch_size=options["prompts"] * options["generations"],
+    more, count = {}, options["prompts"] * options["generations"]
+    at_once = options.get("rows_at_once", count)
+    if options.get("forced"):  # TRL wants an end: one that the model has no row for, and so never draws
+        tokenizer.add_special_tokens({"eos_token": "<end>"})
+    if options.get("continuous_batching"):
+        more["use_transformers_continuous_batching"] = True
+    reward = matcher(options["pattern"]) if "pattern" in options else target_length
+    return GRPOTrainer(model=load(), reward_funcs=reward, train_dataset=Dataset.from_list(rows),
+                       args=GRPOConfig(per_device_train_batch_size=at_once, gradient_accumulation_steps=count // at_once,
                                        num_generations=options["generations"], temperature=1.0, beta=0.0,
-                                       max_completion_length=options["new_tokens"], **shared),
+                                       max_completion_length=options["new_tokens"], **more, **shared),
                        processing_class=tokenizer)
 
 
@@ -63,7 +85,7 @@ def main(options: dict) -> None:
     torch.set_num_threads(options["threads"])
     made = trainer(options)
     made.remove_callback(PrinterCallback)  # it prints to stdout
-    made.add_callback(OnRequest())
+    made.add_callback(OnRequest(options.get("device", "cpu")))
     made.train()
 
 
