@@ -13,7 +13,8 @@ from served import OURS, Served, both
 from setting import Setting
 
 THREADS = 2
-TOKENS, HIDDEN, VOCABULARY, CHUNK = 1024, 576, 49152, 512
+TOKENS, HIDDEN, VOCABULARY = 1024, 576, 49152
+CHUNKS = {"loss": 512, "divergence": 256}  # targets whose logits exist at a time
 # Relative, of the value and of a projection of each gradient; the peers round logits and gradients to bf16.
 TOLERANCE = {"fp32": 1e-3, "bf16": 0.1}
 CCE, LIGER = "cut-cross-entropy", "liger-kernel"
@@ -58,24 +59,31 @@ def _line(setting: Setting, kind: str, dtype: str, peer: str, name: str, goal: f
     # Liger's divergence is the plain mean.
     inputs = _inputs(setting, "ones" if kind == "divergence" and peer == LIGER else "normal")
     options = {"inputs": str(inputs), "kind": kind, "dtype": dtype, "divergence": "forward_kl",
-               "threads": THREADS, "chunk": CHUNK, "peer": peer}
+               "threads": THREADS, "chunk": CHUNKS[kind], "peer": peer}
     with ExitStack() as stack:
         ours, theirs = both(setting, stack, THREADS, ("head", options), ("head.py", options))
         check = _same(ours, theirs, TOLERANCE[dtype])
+        for side in (ours, theirs):
+            side.forget_peak()  # the check copies gradients
         timing = alternate(setting.repeats, ours.once, theirs.once, lambda: {"check": check})
-        above = [side.peak_above_ready_mib() for side in (ours, theirs)]
+        above = [side.peak_above_ready_mib() - _gradients_mib(bytes)
+                 for side, bytes in ((ours, 4), (theirs, 2 if dtype == "bf16" else 4))]
     products = 3 if kind == "loss" else 4  # of T x H x V: the logits, two gradients, the reference's logits
     floor = floor_seconds(setting, THREADS, Work(2.0 * products * TOKENS * HIDDEN * VOCABULARY, dtype=dtype))
     return {"bench": kind, "line": f"{dtype} {peer}", "peer_name": name, "floor_s": floor,
-            "data": f"T {TOKENS}, H {HIDDEN}, V {VOCABULARY}, {dtype}, {THREADS} threads; MiB above the inputs, both "
-                    f"gradients among them: {above[0]:.0f} / {above[1]:.0f}", **({"goal": goal} if goal else {}),
+            "data": f"T {TOKENS}, H {HIDDEN}, V {VOCABULARY}, {dtype}, {THREADS} threads, chunks of {CHUNKS[kind]}; MiB above "
+                    f"inputs and gradients: {above[0]:.0f} / {above[1]:.0f}", **({"goal": goal} if goal else {}),
             **timing}
+
+
+def _gradients_mib(bytes: int) -> float:
+    return (VOCABULARY + TOKENS) * HIDDEN * bytes / 2**20
 
 
 def _generator(setting: Setting, name: str) -> dict:
     def side(stack: ExitStack, divergence: str) -> Served:
         options = {"inputs": str(_inputs(setting)), "kind": "divergence", "dtype": "fp32", "divergence": divergence,
-                   "threads": THREADS, "chunk": CHUNK, "targets": FEW}
+                   "threads": THREADS, "chunk": CHUNKS["divergence"], "targets": FEW}
         return stack.enter_context(Served([str(setting.ours), "head", json.dumps(options)],
                                           setting.work / f"{divergence}.log", THREADS, OURS))
 
