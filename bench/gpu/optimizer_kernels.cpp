@@ -1,6 +1,5 @@
 // AdamW and the norm of gradients over lists of tensors beside the CPU's references.
 #include <ATen/TensorOperators.h>
-#include <ATen/ops/from_blob.h>
 #include <ATen/ops/full.h>
 #include <ATen/ops/zeros.h>
 
@@ -10,6 +9,7 @@
 #include "bench/gpu/groups.h"
 #include "bench/gpu/kernel_call.h"
 #include "engine/kernels/adamw/op.h"
+#include "engine/learner/device_adamw.h"
 #include "policy/nn/device_call.h"
 
 namespace fulcrum::gpu_check {
@@ -53,26 +53,20 @@ class OnDevice {
   OnDevice(const std::vector<Numbers>& all, at::Device device, int64_t offset) {
     std::vector<TrainedTensor> list;
     for (const Numbers& x : all) {
-      const int64_t n = x.weights.numel(), index = std::ssize(list);
+      const int64_t index = std::ssize(list);
       Arrays& to = arrays_.emplace_back(x, rounded_type(index), device, offset);
       list.push_back({.gradient = index == kWithoutGradient ? nullptr : to.gradient.data<float>(),
                       .weights = to.weights.data<float>(),
                       .first = to.first.data<float>(),
                       .second = to.second.data<float>(),
-                      .n = n,
-                      .first_piece = pieces_,
+                      .n = x.weights.numel(),
                       .rounded = to.rounded.data<std::byte>(),
                       .rounded_as = activation_type(rounded_type(index)),
                       .decays = static_cast<int32_t>(index % 2)});
-      pieces_ += (n + kernels::kTrainedPiece - 1) / kernels::kTrainedPiece;
     }
-    memory_ = at::from_blob(list.data(), {std::ssize(list) * static_cast<int64_t>(sizeof(TrainedTensor))},
-                            at::kByte)
-                  .to(device, at::kByte, /*non_blocking=*/false, /*copy=*/true);
+    list_ = set_.list(std::move(list), device);
   }
-  kernels::TrainedList list() const {
-    return {reinterpret_cast<const TrainedTensor*>(memory_.const_data_ptr()), std::ssize(arrays_), pieces_};
-  }
+  const kernels::TrainedList& list() const { return list_; }
   // Weights, moments and rounded weights, tensor by tensor.
   Tensors values() const {
     Tensors out;
@@ -94,8 +88,8 @@ class OnDevice {
     Guarded gradient, weights, first, second, rounded;
   };
   std::deque<Arrays> arrays_;
-  at::Tensor memory_;
-  int64_t pieces_ = 0;
+  device::TrainedSet set_;
+  kernels::TrainedList list_;
 };
 
 // One step of the reference on each.

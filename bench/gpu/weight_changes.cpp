@@ -1,6 +1,5 @@
 // Which weights have changed, found on the device: the CPU's changes, and the bytes that a worker would get.
 #include <ATen/TensorOperators.h>
-#include <ATen/ops/from_blob.h>
 #include <ATen/ops/full.h>
 
 #include <deque>
@@ -8,6 +7,7 @@
 #include "bench/gpu/groups.h"
 #include "bench/gpu/kernel_call.h"
 #include "engine/kernels/weight_changes/op.h"
+#include "engine/learner/device_adamw.h"
 #include "engine/publish/delta.h"
 
 namespace fulcrum::gpu_check {
@@ -57,24 +57,21 @@ class OnDevice {
  public:
   OnDevice(const Model& model, const Kernels& k, int64_t offset) {
     std::vector<kernels::TrainedTensor> list;
-    int64_t place = 0, pieces = 0;
+    int64_t place = 0;
     for (size_t i = 0; i < model.weights.size(); ++i) {
       const int64_t n = model.weights[i].numel();
       const auto& w = weights_.emplace_back(model.weights[i], k.device, offset);
       const auto& p = published_.emplace_back(model.published[i], k.device, offset);
-      list.push_back(
-          {.weights = w.data<float>(), .n = n, .first_piece = pieces, .rounded = p.data<std::byte>()});
-      for (int64_t at = 0; at < n; at += kernels::kTrainedPiece, ++pieces) places_.push_back(place + at);
+      list.push_back({.weights = w.data<float>(), .n = n, .rounded = p.data<std::byte>()});
+      for (int64_t at = 0; at < n; at += kernels::kTrainedPiece) places_.push_back(place + at);
       place += n;
     }
-    const auto bytes = std::ssize(list) * static_cast<int64_t>(sizeof(list[0]));
-    const at::Tensor there = at::from_blob(list.data(), {bytes}, at::kByte)
-                                 .to(k.device, at::kByte, /*non_blocking=*/false, /*copy=*/true);
-    const Guarded begins(at::full({pieces + 1}, -1, at::kLong), k.device, 0);
+    device::TrainedSet set;
+    const kernels::TrainedList there = set.list(std::move(list), k.device);
+    const Guarded begins(at::full({there.pieces + 1}, -1, at::kLong), k.device, 0);
     const Guarded changes(at::full({place}, 0, at::kInt), k.device, offset);
     k.require(k.table.weight_changes(
-        {reinterpret_cast<const kernels::TrainedTensor*>(there.const_data_ptr()), std::ssize(list), pieces},
-        {begins.data<int64_t>(), changes.data<kernels::WeightChange>(), place}, k.stream));
+        there, {begins.data<int64_t>(), changes.data<kernels::WeightChange>(), place}, k.stream));
     begins_ = begins.values();
     changes_ = changes.values();
   }

@@ -58,6 +58,12 @@ double norm_of(const std::vector<at::Tensor>& tensors) {
   return std::sqrt(std::accumulate(sums.begin(), sums.end(), 0.0));
 }
 
+// Whether an update is made from gradients of these norms.
+bool finite_and_some(std::span<const double> norms) {
+  return std::all_of(norms.begin(), norms.end(), [](double x) { return std::isfinite(x); }) &&
+         std::any_of(norms.begin(), norms.end(), [](double x) { return x != 0; });
+}
+
 }  // namespace
 
 void clear_gradients(const NamedTensors& parameters) {
@@ -88,11 +94,6 @@ AdamW::AdamW(NamedTensors parameters, const LearnerConfig& config)
     first_.push_back(at::zeros_like(leaf));
     second_.push_back(at::zeros_like(leaf));
   }
-}
-
-bool finite_and_some(std::span<const double> norms) {
-  return std::all_of(norms.begin(), norms.end(), [](double x) { return std::isfinite(x); }) &&
-         std::any_of(norms.begin(), norms.end(), [](double x) { return x != 0; });
 }
 
 // Loshchilov & Hutter, "Decoupled Weight Decay Regularization", 2019, algorithm 2 (their eta_t alpha is the

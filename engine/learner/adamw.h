@@ -72,7 +72,4 @@ class AdamW {
   device::TrainedSet on_device_;
 };
 
-// Whether an update is made from gradients of these norms.
-bool finite_and_some(std::span<const double> norms);
-
 }  // namespace fulcrum

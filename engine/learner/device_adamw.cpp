@@ -26,28 +26,32 @@ float* numbers_of(const at::Tensor& x) { return x.defined() ? x.mutable_data_ptr
 
 kernels::TrainedList TrainedSet::list(const std::vector<Leaf>& leaves) {
   std::vector<kernels::TrainedTensor> tensors;
-  kernels::TrainedList out;
   for (const Leaf& leaf : leaves) {
-    const int64_t n = leaf.weights.numel();
     tensors.push_back(
         {.gradient = numbers_of(leaf.gradient),
          .weights = numbers_of(leaf.weights),
          .first = numbers_of(leaf.first),
          .second = numbers_of(leaf.second),
-         .n = n,
-         .first_piece = out.pieces,
+         .n = leaf.weights.numel(),
          .rounded = leaf.rounded.defined() ? leaf.rounded.mutable_data_ptr() : nullptr,
          .rounded_as = activation_type(leaf.rounded.defined() ? leaf.rounded.scalar_type() : at::kFloat),
          .decays = leaf.weights.dim() >= 2});
-    out.pieces += (n + kernels::kTrainedPiece - 1) / kernels::kTrainedPiece;
   }
-  out.count = static_cast<int64_t>(tensors.size());
-  if (out.count == 0) return out;
+  if (tensors.empty()) return {};
+  return list(std::move(tensors), leaves[0].weights.device());
+}
+
+kernels::TrainedList TrainedSet::list(std::vector<kernels::TrainedTensor> tensors, at::Device device) {
+  kernels::TrainedList out{.count = std::ssize(tensors)};
+  for (kernels::TrainedTensor& t : tensors) {
+    t.first_piece = out.pieces;
+    out.pieces += (t.n + kernels::kTrainedPiece - 1) / kernels::kTrainedPiece;
+  }
   if (tensors != tensors_) {
     tensors_ = std::move(tensors);
     const auto bytes = static_cast<int64_t>(tensors_.size() * sizeof(kernels::TrainedTensor));
     memory_ = at::from_blob(tensors_.data(), {bytes}, at::kByte)
-                  .to(at::TensorOptions(leaves[0].weights.device()), /*non_blocking=*/true, /*copy=*/true);
+                  .to(at::TensorOptions(device), /*non_blocking=*/true, /*copy=*/true);
   }
   out.tensors = reinterpret_cast<const kernels::TrainedTensor*>(memory_.const_data_ptr());
   return out;

@@ -24,10 +24,12 @@ struct Leaf {
 };
 
 // Leaves that are trained together as the kernels read them: a list in the device's memory, made again where
-// something lies elsewhere than before, as gradients may from step to step.
+// something lies elsewhere than before, as gradients may from step to step. It lasts until the next one.
 class TrainedSet {
  public:
   kernels::TrainedList list(const std::vector<Leaf>& leaves);
+  // Where each tensor's pieces begin is found here.
+  kernels::TrainedList list(std::vector<kernels::TrainedTensor> tensors, at::Device device);
 
  private:
   std::vector<kernels::TrainedTensor> tensors_;

@@ -38,8 +38,9 @@ TrainedModels::Norms TrainedModels::update(int64_t step, int64_t max_steps) {
   std::vector<AdamW::Clipped> updates = {trained_.update(step, max_steps, policy_->rounded())};
   if (critic_ != nullptr) updates.push_back(critic_->update(step, max_steps));
   const auto [norms, rounded] = AdamW::step_clipped(updates);
-  if (!rounded && finite_and_some(norms)) parameters_changed();
-  return {norms[0], critic_ != nullptr ? norms[1] : 0};
+  const Norms out{norms[0], critic_ != nullptr ? norms[1] : 0};
+  if (!rounded && out.finite() && !out.zero()) parameters_changed();
+  return out;
 }
 
 TrainedModels::Snapshot TrainedModels::snapshot() const {

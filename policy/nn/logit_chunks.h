@@ -53,10 +53,15 @@ inline at::Tensor chunk_buffer(const Head& head, int64_t chunk, at::Tensor* kept
 }
 
 // Where a backward pass adds the weight's gradient: to the sum that parts share, which autograd is not given,
-// or to one of its own. Null where nobody wants it.
+// or to one of its own. Nowhere if nobody wants it.
 struct WeightGradientOfPass {
   c10::intrusive_ptr<WeightGradient> sum;
   bool shared = false;
+
+  void add(const at::Tensor& d_logits_nV, const at::Tensor& states_nD, Rounding rounding) const {
+    if (sum != nullptr) sum->add(d_logits_nV, states_nD, rounding);
+  }
+  at::Tensor for_autograd() const { return sum == nullptr || shared ? at::Tensor() : sum->sum_VD; }
 };
 inline WeightGradientOfPass weight_gradient(torch::autograd::AutogradContext& ctx) {
   if (!ctx.needs_input_grad(1)) return {};

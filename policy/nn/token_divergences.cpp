@@ -97,10 +97,9 @@ class ChunkedDivergences : public torch::autograd::Function<ChunkedDivergences> 
           z.masked_fill_(unused_n.unsqueeze(1), 0);  // whatever stands at masked targets
           if (out[0].defined())
             product_into(out[0].narrow(0, begin, n), z, policy.weight_VD, false, policy.rounding);
-          if (d_weight.sum != nullptr)
-            d_weight.sum->add(z, policy.hidden_ND.narrow(0, begin, n), policy.rounding);
+          d_weight.add(z, policy.hidden_ND.narrow(0, begin, n), policy.rounding);
         });
-    if (d_weight.sum != nullptr && !d_weight.shared) out[1] = d_weight.sum->sum_VD;
+    out[1] = d_weight.for_autograd();
     return out;
   }
 };

@@ -61,9 +61,9 @@ class TokenLogps : public torch::autograd::Function<TokenLogps> {
       row_loss_gradients({z, ids_N.narrow(0, begin, n), temperature}, lse_N.narrow(0, begin, n),
                          d_logps_N.narrow(0, begin, n));
       if (out[0].defined()) product_into(out[0].narrow(0, begin, n), z, weight_VD, false, rounding);
-      if (d_weight.sum != nullptr) d_weight.sum->add(z, hidden_ND.narrow(0, begin, n), rounding);
+      d_weight.add(z, hidden_ND.narrow(0, begin, n), rounding);
     });
-    if (d_weight.sum != nullptr && !d_weight.shared) out[1] = d_weight.sum->sum_VD;
+    out[1] = d_weight.for_autograd();
     return out;
   }
 };
