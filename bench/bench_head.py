@@ -14,7 +14,7 @@ from setting import Setting
 
 THREADS = 2
 TOKENS, HIDDEN, VOCABULARY = 1024, 576, 49152
-CHUNKS = {"loss": 512, "divergence": 256}  # targets whose logits exist at a time
+CHUNKS = {"loss": 512, "divergence": 208}  # targets whose logits exist at a time
 # Relative, of the value and of a projection of each gradient; the peers round logits and gradients to bf16.
 TOLERANCE = {"fp32": 1e-3, "bf16": 0.1}
 CCE, LIGER = "cut-cross-entropy", "liger-kernel"

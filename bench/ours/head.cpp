@@ -95,11 +95,12 @@ Status head(const Json& options, const Serve& serve) {
   weight.set_requires_grad(true);
   const int64_t chunk = options.at("chunk").get<int64_t>();
   bool first = true;
+  HeadMemory memory;
+  if (!forward_only) memory.weight_gradient = c10::make_intrusive<WeightGradient>(weight);
   watch_memory(device);
   return serve([&]() -> Result<Json> {
     const at::AutoGradMode gradients(!forward_only);
-    HeadMemory memory;
-    if (!forward_only) memory.weight_gradient = c10::make_intrusive<WeightGradient>();
+    memory.clear();
     const at::Tensor d_hidden = at::empty_like(in.hidden.detach());
     at::Tensor total = at::zeros({}, at::TensorOptions(device));
     for (int64_t begin = 0; begin < targets; begin += chunk) {
@@ -121,7 +122,7 @@ Status head(const Json& options, const Serve& serve) {
     Json said = {{"value", total.item<double>()}, {"peak_mib", peak_mib(device)}};
     if (std::exchange(first, false) && !forward_only) {
       add_probe(said, "hidden_probe", d_hidden, in.hidden_probe.to(device));
-      add_probe(said, "weight_probe", memory.weight_gradient->sum_VD, in.weight_probe.to(device));
+      add_probe(said, "weight_probe", weight.grad(), in.weight_probe.to(device));
     }
     return said;
   });

@@ -56,16 +56,15 @@ class SlicePass {
         needs_(objective.needs()),
         slice_(slice),
         options_(options),
-        old_is_current_(old_is_current) {
+        old_is_current_(old_is_current),
+        memory_(models.head) {
     const at::Tensor hidden_TD = models.policy.hidden(slice);
     if (models.policy.spec().score_head) {
       if (needs_.scores) scores_R_ = scores(last_states(hidden_TD, slice), models.policy.score_weight());
     } else {
       states_ND_ = target_states(hidden_TD, slice);
-      weight_VD_ = models.policy.output_weight();
-      if (weight_VD_.requires_grad() && at::GradMode::is_enabled())
-        memory_.weight_gradient = c10::make_intrusive<WeightGradient>();
-      head_weight_VD_ = computed_in(at::kFloat, states_ND_.detach(), weight_VD_.detach()).weight_VD;
+      const at::Tensor weight_VD = models.policy.output_weight().detach();
+      weight_VD_ = computed_in(at::kFloat, states_ND_.detach(), weight_VD).weight_VD;
     }
     if (needs_.values) values_N_ = models.critic->values(hidden_TD, slice);
     if (!needs_.divergence) return;
@@ -118,10 +117,8 @@ class SlicePass {
       gradients.push_back(gradient);
     };
     seed(states_ND_, d_states_ND_);
-    if (memory_.weight_gradient != nullptr) seed(weight_VD_, memory_.weight_gradient->sum_VD);
     seed(values_N_, d_values_N_);
     seed(scores_R_, d_scores_R_);
-    memory_ = {};  // the logits
     if (!roots.empty()) torch::autograd::backward(roots, gradients);
     return std::move(out_);
   }
@@ -130,8 +127,9 @@ class SlicePass {
   TokenDivergences run_head(const at::Tensor& states_ND, int64_t begin, const TrainBatch& part,
                             at::Tensor& entropy_N) {
     if (!states_ND.defined()) return {};
-    const at::Tensor weight_VD =
-        head_weight_VD_.detach().set_requires_grad(memory_.weight_gradient != nullptr);
+    // A new one each time: its gradient goes to the policy's leaf, and a graph of one part ends here.
+    const at::Tensor weight_VD = weight_VD_.detach().set_requires_grad(memory_.weight_gradient != nullptr &&
+                                                                       at::GradMode::is_enabled());
     const at::Tensor ids_N = target_ids(part, states_ND.device());
     if (!needs_.divergence) {
       return {.logps_N = token_logps(states_ND, weight_VD, ids_N, options_.temperature, options_.logits_chunk,
@@ -198,10 +196,10 @@ class SlicePass {
   const TrainBatch& slice_;
   const ForwardOptions& options_;
   const bool old_is_current_;
-  at::Tensor states_ND_, weight_VD_, values_N_, scores_R_;
-  at::Tensor head_weight_VD_;  // as the head's products read it
+  HeadMemory& memory_;
+  at::Tensor states_ND_, values_N_, scores_R_;
+  at::Tensor weight_VD_;  // as the head's products read it
   Head reference_;
-  HeadMemory memory_;
   at::Tensor d_states_ND_, d_values_N_, d_scores_R_;
   variable_list logps_, reference_logps_;
   MicroBatchResult out_;

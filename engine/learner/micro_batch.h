@@ -10,6 +10,7 @@
 #include "engine/core/status.h"
 #include "engine/learner/critic.h"
 #include "engine/objective/objective.h"
+#include "policy/nn/head_memory.h"
 #include "policy/nn/policy.h"
 
 namespace fulcrum {
@@ -17,6 +18,7 @@ namespace fulcrum {
 // Whose outputs a loss is a function of.
 struct Models {
   Policy& policy;
+  HeadMemory& head;             // the policy's
   Critic* critic = nullptr;     // where the objective needs values
   Policy* reference = nullptr;  // where it needs an exact divergence; constant
 };

@@ -19,9 +19,13 @@ void add_gradients(const NamedTensors& leaves, std::vector<at::Tensor>& to) {
 
 TrainedModels::TrainedModels(std::unique_ptr<Policy> policy, std::unique_ptr<Critic> critic,
                              const LearnerConfig& config)
-    : policy_(std::move(policy)), critic_(std::move(critic)), trained_(policy_->parameters(), config) {}
+    : policy_(std::move(policy)), critic_(std::move(critic)), trained_(policy_->parameters(), config) {
+  if (const at::Tensor leaf = policy_->output_leaf(); leaf.defined() && leaf.requires_grad())
+    head_.weight_gradient = c10::make_intrusive<WeightGradient>(leaf);
+}
 
-void TrainedModels::clear_gradients() const {
+void TrainedModels::clear_gradients() {
+  head_.clear();
   trained_.clear_gradients();
   if (critic_ != nullptr) critic_->trained().clear_gradients();
 }

@@ -20,9 +20,9 @@ class TrainedModels {
 
   Policy& policy() const { return *policy_; }
   bool has_critic() const { return critic_ != nullptr; }
-  Models models() const { return {*policy_, critic_.get()}; }
+  Models models() { return {*policy_, head_, critic_.get()}; }
 
-  void clear_gradients() const;
+  void clear_gradients();
   // Every gradient becomes the sum of the ranks' gradients.
   Status sum_gradients(Collective& group) const;
   // The norms of the gradients, clipped each on its own; without a critic its norm is 0.
@@ -56,6 +56,7 @@ class TrainedModels {
   std::unique_ptr<Policy> policy_;
   std::unique_ptr<Critic> critic_;
   TrainedParameters trained_;  // the policy's
+  HeadMemory head_;
 };
 
 }  // namespace fulcrum

@@ -2,7 +2,6 @@
 // RMS norms before them, final norm. The residual stream, the norms and the head stay fp32; with bf16 the
 // weights are the bf16-rounded ones everywhere and the products inside the layers are bf16.
 #include <ATen/core/grad_mode.h>
-#include <ATen/ops/embedding.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/from_blob.h>
 
@@ -10,6 +9,7 @@
 #include <map>
 
 #include "engine/core/text.h"
+#include "policy/nn/embedding.h"
 #include "policy/nn/layer.h"
 #include "policy/nn/placed.h"
 #include "policy/nn/policy.h"
@@ -85,6 +85,7 @@ class Llama final : public Policy {
   void parameters_changed() override { refresh(); }
   std::vector<at::Tensor> rounded() const override;
   at::Tensor output_weight() const override { return head_.use(); }
+  at::Tensor output_leaf() const override { return head_.leaf; }
   at::Tensor score_weight() const override { return score_.use(); }
 
   at::Tensor hidden(const TrainBatch& batch) override {
@@ -92,7 +93,7 @@ class Llama final : public Policy {
     const auto attention = attention_context(spec_, batch, options_.device, options_.dtype);
     const LayerOptions options{spec_.rms_norm_eps,
                                options_.gradient_checkpointing && at::GradMode::is_enabled()};
-    at::Tensor x_TD = at::embedding(embedding_.use(), ids_T);
+    at::Tensor x_TD = embed(embedding_, ids_T);
     for (const LayerWeights& layer : layers_) x_TD = transformer_layer(x_TD, layer, attention, options);
     return rms_norm(x_TD, final_norm_, spec_.rms_norm_eps).to(options_.dtype);
   }

@@ -52,22 +52,28 @@ inline at::Tensor chunk_buffer(const Head& head, int64_t chunk, at::Tensor* kept
   return out;
 }
 
-// Where a backward pass adds the weight's gradient: to the sum that parts share, which autograd is not given,
-// or to one of its own. Nowhere if nobody wants it.
+// Where a backward pass adds the weight's gradient: to the leaf's, of which autograd is told nothing, or to a
+// sum of its own. Nowhere if nobody wants it.
 struct WeightGradientOfPass {
-  c10::intrusive_ptr<WeightGradient> sum;
-  bool shared = false;
+  bool wanted = false;
+  c10::intrusive_ptr<WeightGradient> of_leaf;
+  at::Tensor own_VD;  // for autograd
 
-  void add(const at::Tensor& d_logits_nV, const at::Tensor& states_nD, Rounding rounding) const {
-    if (sum != nullptr) sum->add(d_logits_nV, states_nD, rounding);
+  void add(const at::Tensor& d_logits_nV, const at::Tensor& states_nD, Rounding rounding) {
+    at::Tensor no_room;
+    if (of_leaf != nullptr) {
+      of_leaf->add(d_logits_nV, states_nD, rounding);
+    } else if (wanted) {
+      add_weight_gradient(own_VD, no_room, d_logits_nV, states_nD, rounding);
+    }
   }
-  at::Tensor for_autograd() const { return sum == nullptr || shared ? at::Tensor() : sum->sum_VD; }
 };
 inline WeightGradientOfPass weight_gradient(torch::autograd::AutogradContext& ctx) {
-  if (!ctx.needs_input_grad(1)) return {};
+  WeightGradientOfPass out{.wanted = ctx.needs_input_grad(1), .of_leaf = {}, .own_VD = {}};
   const auto found = ctx.saved_data.find("weight_gradient");
-  if (found == ctx.saved_data.end()) return {c10::make_intrusive<WeightGradient>(), false};
-  return {c10::static_intrusive_pointer_cast<WeightGradient>(found->second.toCapsule()), true};
+  if (out.wanted && found != ctx.saved_data.end())
+    out.of_leaf = c10::static_intrusive_pointer_cast<WeightGradient>(found->second.toCapsule());
+  return out;
 }
 inline void save_weight_gradient(torch::autograd::AutogradContext& ctx, const HeadMemory* memory) {
   if (memory != nullptr && memory->weight_gradient != nullptr)

@@ -1,6 +1,7 @@
 // Independent pieces of work on the threads that LibTorch computes with (at::set_num_threads of the calling
 // thread; LibTorch's own header runs everything on one thread unless compiled with OpenMP). Called by
-// attention.cpp, layer_rows.cpp, logit_rows.cpp, divergence_rows.cpp and products.cpp. Thread-safe.
+// attention.cpp, embedding.cpp, layer_rows.cpp, logit_rows.cpp, divergence_rows.cpp and products.cpp.
+// Thread-safe.
 #pragma once
 
 #include <cstdint>

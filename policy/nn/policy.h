@@ -37,6 +37,8 @@ class Policy {
   virtual at::Tensor hidden(const TrainBatch& batch) = 0;
   // [V, D]; the embedding when tied. Undefined for a model with a score head.
   virtual at::Tensor output_weight() const = 0;
+  // The parameter that it is, or is rounded from.
+  virtual at::Tensor output_leaf() const = 0;
   // [1, D], of a model with a score head (spec().score_head); undefined for one with a language head.
   virtual at::Tensor score_weight() const = 0;
   // fp32 leaves in name order (HF names); tied weights once.

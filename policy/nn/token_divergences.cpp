@@ -70,7 +70,7 @@ class ChunkedDivergences : public torch::autograd::Function<ChunkedDivergences> 
     const at::Tensor g_N = grads[0] / setting.temperature, h_N = grads[1] / setting.temperature;
     // Without a gradient into the divergence this is token_logps()'s backward pass, to the bit.
     const bool divergence_counts = (h_N != 0).any().item<bool>();
-    const WeightGradientOfPass d_weight = weight_gradient(*ctx);
+    WeightGradientOfPass d_weight = weight_gradient(*ctx);
     variable_list out(6);
     if (ctx->needs_input_grad(0)) out[0] = at::empty(policy.hidden_ND.sizes(), sums_of(policy));
     at::Tensor buffer = take_kept(*ctx, "logits"), reference_buffer = take_kept(*ctx, "reference_logits");
@@ -99,7 +99,7 @@ class ChunkedDivergences : public torch::autograd::Function<ChunkedDivergences> 
             product_into(out[0].narrow(0, begin, n), z, policy.weight_VD, false, policy.rounding);
           d_weight.add(z, policy.hidden_ND.narrow(0, begin, n), policy.rounding);
         });
-    out[1] = d_weight.for_autograd();
+    out[1] = d_weight.own_VD;
     return out;
   }
 };

@@ -50,7 +50,7 @@ class TokenLogps : public torch::autograd::Function<TokenLogps> {
     const at::Tensor d_logps_N = grads[0].contiguous();
     const Rounding rounding = ctx->saved_data["bf16"].toBool() ? Rounding::kBf16 : Rounding::kNone;
     const Head head{hidden_ND, weight_VD, rounding};
-    const WeightGradientOfPass d_weight = weight_gradient(*ctx);
+    WeightGradientOfPass d_weight = weight_gradient(*ctx);
     variable_list out(8);
     if (ctx->needs_input_grad(0)) out[0] = at::empty(hidden_ND.sizes(), sums_of(head));
     at::Tensor buffer = take_kept(*ctx, "logits");
@@ -63,7 +63,7 @@ class TokenLogps : public torch::autograd::Function<TokenLogps> {
       if (out[0].defined()) product_into(out[0].narrow(0, begin, n), z, weight_VD, false, rounding);
       d_weight.add(z, hidden_ND.narrow(0, begin, n), rounding);
     });
-    out[1] = d_weight.for_autograd();
+    out[1] = d_weight.own_VD;
     return out;
   }
 };

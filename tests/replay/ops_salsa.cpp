@@ -192,6 +192,7 @@ class OneTensor final : public Policy {
   const ModelSpec& spec() const override { return spec_; }
   at::Tensor hidden(const TrainBatch& /*batch*/) override { return {}; }
   at::Tensor output_weight() const override { return parameters_[0].second; }
+  at::Tensor output_leaf() const override { return output_weight(); }
   at::Tensor score_weight() const override { return {}; }
   const std::vector<std::pair<std::string, at::Tensor>>& parameters() const override { return parameters_; }
   void parameters_changed() override {}

@@ -5,141 +5,17 @@
 #include <utility>
 
 #include "engine/core/text.h"
-#include "engine/kernels/attention/op.h"
-#include "engine/kernels/matmul/op.h"
-#include "policy/decode/decoder.h"
+#include "engine/pipeline/plan/sizes.h"
 
 namespace fulcrum {
 namespace {
 
-using kernels::round_up;
-
-constexpr int64_t kFloat = 4;
 constexpr unsigned kAlways = 63;
 // A token on the host while a step lasts: its completion, the packed batch, the copy that the learner gets
 // and the slice of a micro-batch, each with ids, positions, sources, log-probs and advantages.
 constexpr int64_t kHostBytesPerToken = 200;
 
 unsigned at(Phase phase) { return static_cast<unsigned>(phase); }
-
-struct Widths {
-  explicit Widths(const ModelSpec& s)
-      : hidden(s.hidden_size),
-        inner(s.intermediate_size),
-        query(s.num_attention_heads * s.head_dim),
-        qkv(query + 2 * s.num_key_value_heads * s.head_dim) {}
-  int64_t hidden, inner, query, qkv;
-};
-
-// A model of nn: the fp32 leaves and, with bf16, what the forward pass uses in their place: the matrices
-// inside of the layers in bf16, the others rounded in fp32.
-int64_t learner_model_bytes(const ModelSpec& spec, bool bf16) {
-  const int64_t all = parameter_count(spec), inside = spec.num_hidden_layers * layer_matrix_weights(spec);
-  return kFloat * all + (bf16 ? 2 * inside + kFloat * (all - inside) : 0);
-}
-
-// A model of the decoder. In fp32 it shares the embedding with the published weights; in bf16 it has a copy
-// of the rounded values, in fp32.
-int64_t decode_model_bytes(const ModelSpec& s, DType dtype) {
-  const Widths w(s);
-  const bool bf16 = dtype == DType::kBF16;
-  const auto packed = [&](int64_t outputs, int64_t inputs) {
-    return (bf16 ? kFloat / 2 : kFloat) * inputs * round_up(outputs, kernels::kPanelOutputs);
-  };
-  const int64_t row = kernels::kRowAlign;
-  const int64_t qkv = round_up(w.query, row) + round_up(s.num_key_value_heads * s.head_dim, row) +
-                      s.num_key_value_heads * s.head_dim;
-  const int64_t layer = packed(qkv, w.hidden) + packed(w.hidden, w.query) +
-                        packed(round_up(w.inner, row) + w.inner, w.hidden) + packed(w.hidden, w.inner);
-  const int64_t embedding = bf16 ? kFloat * s.vocab_size * w.hidden : 0;
-  return s.num_hidden_layers * layer + packed(s.vocab_size, w.hidden) + embedding;
-}
-
-// Keys and values of the sequences that are generated at a time; full pages of a prompt are shared by its
-// group.
-int64_t cache_bytes(const Workload& w, int64_t at_a_time) {
-  const kernels::AttentionShape shape{w.spec.num_attention_heads, w.spec.num_key_value_heads, w.spec.head_dim,
-                                      1};
-  const int64_t page = kFloat * shape.page_floats() * w.spec.num_hidden_layers,
-                slots = kernels::kPagePositions;
-  const int64_t group = std::max<int64_t>(1, w.config.sampling.num_generations);
-  const int64_t groups = (at_a_time + group - 1) / group;
-  const int64_t shared = w.mean_prompt() / slots;
-  const int64_t own = (w.mean_prompt() % slots + w.completion_length + slots - 1) / slots;
-  return page * (groups * (shared + 1) + at_a_time * own);
-}
-
-// The decoder's rows and logits, and each group's logits after its prompt.
-int64_t decoder_buffer_bytes(const Workload& w, int64_t at_a_time) {
-  const Widths x(w.spec);
-  const int64_t rows = w.config.sampling.rollout_threads * Decoder::kChunkRows *
-                       (2 * x.hidden + x.qkv + x.query + 3 * x.inner);
-  const int64_t logits = w.spec.vocab_size * (2 * at_a_time + 4 * w.config.sampling.rollout_threads);
-  return kFloat * (rows + logits);
-}
-
-// What a layer keeps of a token for its backward pass (policy/nn/layer.cpp, Kept): its input, q, k and v,
-// what was attended with a log-sum-exp a head, the middle of the residual stream, gate and up. Always fp32.
-int64_t kept_in_layer(const ModelSpec& spec) {
-  const Widths w(spec);
-  return kFloat * (2 * w.hidden + w.qkv + w.query + spec.num_attention_heads + 2 * w.inner);
-}
-
-// Beside it while one layer's gradient is made: those of the MLP and of q, k and v, the normed rows of both
-// halves, three of the residual stream; with bf16 the operands of the largest product, rounded.
-int64_t temporary_in_layer(const ModelSpec& spec, bool bf16) {
-  const Widths w(spec);
-  return kFloat * (3 * w.inner + w.qkv + 5 * w.hidden) + (bf16 ? 2 * (2 * w.inner + w.hidden) : 0);
-}
-
-struct Activations {
-  int64_t saved = 0, logits = 0, temporary = 0;
-  int64_t largest() const { return saved + std::max(logits, temporary); }
-};
-
-Activations activations_of(const Workload& w) {
-  const LearnerConfig& c = w.config.learner;
-  const MicroBatch m = w.largest();
-  const int64_t layers = w.spec.num_hidden_layers;
-  const int64_t layer = kept_in_layer(w.spec), hidden = kFloat * w.spec.hidden_size;
-  const int64_t models = w.separate_critic ? 2 : 1;
-  Activations out;
-  out.saved = models * m.tokens * (c.gradient_checkpointing ? layers * hidden : layers * layer) +
-              m.tokens * 2 * hidden + m.targets * hidden;
-  out.temporary =
-      m.tokens * (temporary_in_layer(w.spec, c.dtype == "bfloat16") + (c.gradient_checkpointing ? layer : 0));
-  if (w.needs.scores) return out;
-  // Buffers of [chunk, V]: the log-prob has one, an exact divergence those of two models.
-  const int64_t buffers = w.needs.divergence ? 2 : 1;
-  out.logits =
-      buffers * kFloat * std::min(c.logits_chunk, m.targets) * w.spec.vocab_size + m.targets * hidden;
-  return out;
-}
-
-// The share of a micro-batch's tensors that malloc takes from its heap: those below the 32 MiB above which
-// every block is a mapping of its own, given back when it is freed.
-double heap_share(const Workload& w) {
-  constexpr int64_t kMappedFrom = int64_t{32} << 20;
-  const Widths x(w.spec);
-  int64_t all = 0, heap = 0;
-  for (const int64_t columns : {x.hidden, x.hidden, x.qkv, x.query, 2 * x.inner}) {
-    const int64_t bytes = w.largest().tokens * kFloat * columns;
-    all += bytes;
-    heap += bytes < kMappedFrom ? bytes : 0;
-  }
-  return all == 0 ? 0 : static_cast<double>(heap) / static_cast<double>(all);
-}
-
-// What the heap holds beside the tensors in it: blocks of other sizes that were freed and fit none that came
-// later, above all where gradients, which stay, are made among activations, which go. Measured with
-// glibc 2.36 over seven shapes: 0.2 of the tensors in one micro-batch, 0.3 in several, 0.3 to 1.6 where each
-// layer is computed again; the factors lie above that, for shapes that do worse. With a fixed
-// M_MMAP_THRESHOLD it is gone, and so is a third of the speed.
-double heap_waste(const Workload& w) {
-  const bool several = w.micro_batches.size() > 1 || w.config.objective.several_updates();
-  const double again = 0.7 + 0.06 * static_cast<double>(w.spec.num_hidden_layers);
-  return heap_share(w) * (w.config.learner.gradient_checkpointing ? again : several ? 0.55 : 0.28);
-}
 
 class Planner {
  public:
@@ -216,14 +92,11 @@ class Planner {
     // with all of them.
     const bool beside = w_.micro_batches.size() > 1 || heap_share(w_) > 0.5;
     add_there("gradients", gradients, at(Phase::kUpdate) | (beside ? at(Phase::kBackward) : 0));
-    const int64_t head = kFloat * w_.spec.vocab_size * w_.spec.hidden_size;
-    add_there("gradient of the head", w_.needs.scores ? 0 : head, at(Phase::kBackward));
+    add_head(a, beside);
     const std::string smaller = w_.config.learner.gradient_checkpointing
                                     ? "max_tokens_per_micro_batch"
                                     : "max_tokens_per_micro_batch, gradient_checkpointing";
     add_there("activations", a.saved, at(Phase::kBackward), smaller);
-    add_there("logits", std::max(a.logits, a.temporary), at(Phase::kBackward),
-              a.logits > a.temporary ? "logits_chunk" : "max_tokens_per_micro_batch");
     if (!w_.on_device) {
       add("heap between tensors",
           static_cast<int64_t>(heap_waste(w_) * static_cast<double>(a.largest() + gradients)),
@@ -237,6 +110,24 @@ class Planner {
         at(Phase::kGenerate) | at(Phase::kBackward) | at(Phase::kUpdate), "prompts_per_step");
     const bool moving = w_.reference_model && moves(w_.config.reference);
     add("checkpoint copies", weights_ * (1 + 3 * trained() + (moving ? 1 : 0)), at(Phase::kCheckpoint));
+  }
+
+  // What the head keeps between steps on the CPU (policy/nn/head_memory.h), and a layer's backward pass,
+  // which comes after the head's. `beside`: the gradients are counted in the backward pass already.
+  void add_head(const Activations& a, bool beside) {
+    const int64_t gradient = w_.needs.scores ? 0 : kFloat * w_.spec.vocab_size * w_.spec.hidden_size;
+    const std::string tokens = "max_tokens_per_micro_batch";
+    if (w_.on_device) {
+      add_there("gradient of the head", gradient, at(Phase::kBackward));
+      add_there("logits", std::max(a.logits, a.temporary), at(Phase::kBackward),
+                a.logits > a.temporary ? "logits_chunk" : tokens);
+      return;
+    }
+    const unsigned running = kAlways & ~at(Phase::kStart);
+    add("gradient of the head", gradient,
+        running & ~at(Phase::kUpdate) & ~(beside ? at(Phase::kBackward) : 0));
+    add("logits", a.logits, running, "logits_chunk");
+    add("gradients of a layer", a.temporary, at(Phase::kBackward), tokens);
   }
 
   const Workload& w_;

@@ -54,7 +54,8 @@ INSTANTIATE_TEST_SUITE_P(All, ChunkAndTemperature,
                          ::testing::Combine(::testing::Values(1, 5, 36, 37, 1000),
                                             ::testing::Values(1.0, 0.6, 2.0)));
 
-// As the learner does it: parts forward and backward in turn, the weight's gradient summed beside autograd.
+// As the learner does it: parts forward and backward in turn, the weight's gradient put beside autograd, in
+// two steps, the second in the room of the first.
 TEST(TokenLogps, PartsThatShareMemoryAddUpToTheWhole) {
   const Case c = make_case();
   const at::Tensor upstream = c.upstream.to(at::kFloat);
@@ -63,21 +64,29 @@ TEST(TokenLogps, PartsThatShareMemoryAddUpToTheWhole) {
   const at::Tensor whole = token_logps(hidden, weight, c.ids, 0.6, 1000);
   whole.backward(upstream);
   for (const int64_t chunk : {1000, 4}) {  // a part's logits are kept, or made again but for the last chunk
+    const at::Tensor leaf = weight.detach().requires_grad_(true);
     HeadMemory memory{
-        .weight_gradient = c10::make_intrusive<WeightGradient>(), .logits = {}, .reference_logits = {}};
-    const at::Tensor shared = weight.detach().requires_grad_(true);
-    int64_t begin = 0;
-    for (const int64_t n : {10, 20, 7}) {
-      const at::Tensor part = hidden.detach().narrow(0, begin, n).clone().set_requires_grad(true);
-      const at::Tensor logps =
-          token_logps(part, shared, c.ids.narrow(0, begin, n), 0.6, chunk, nullptr, &memory);
-      logps.backward(upstream.narrow(0, begin, n));
-      EXPECT_TRUE(logps.equal(whole.narrow(0, begin, n)));
-      EXPECT_TRUE(part.grad().equal(hidden.grad().narrow(0, begin, n)));
-      begin += n;
+        .weight_gradient = c10::make_intrusive<WeightGradient>(leaf), .logits = {}, .reference_logits = {}};
+    at::Tensor first;
+    for (const int step : {1, 2}) {
+      int64_t begin = 0;
+      for (const int64_t n : {10, 20, 7}) {
+        const at::Tensor part = hidden.detach().narrow(0, begin, n).clone().set_requires_grad(true);
+        const at::Tensor shared = weight.detach().requires_grad_(true);
+        const at::Tensor logps =
+            token_logps(part, shared, c.ids.narrow(0, begin, n), 0.6, chunk, nullptr, &memory);
+        logps.backward(upstream.narrow(0, begin, n));
+        EXPECT_TRUE(logps.equal(whole.narrow(0, begin, n)));
+        EXPECT_TRUE(part.grad().equal(hidden.grad().narrow(0, begin, n)));
+        EXPECT_FALSE(shared.grad().defined());
+        begin += n;
+      }
+      EXPECT_LT((leaf.grad() - weight.grad()).abs().max().item<double>(), 1e-5);
+      if (step == 1) first = leaf.grad();
+      EXPECT_EQ(leaf.grad().const_data_ptr(), first.const_data_ptr());
+      memory.clear();
+      EXPECT_FALSE(leaf.grad().defined());
     }
-    EXPECT_FALSE(shared.grad().defined());
-    EXPECT_LT((memory.weight_gradient->sum_VD - weight.grad()).abs().max().item<double>(), 1e-5);
   }
 }
 

@@ -107,7 +107,7 @@ TEST_F(Plan, WeightsGradientsAndMomentsAreWhatTheyMustBe) {
 // Of a token in a layer: 2 D, q k v, the attention's output, a log-sum-exp a head, 2 F.
 TEST_F(Plan, ActivationsAreWhatAutogradKeeps) {
   const int64_t layer = 4 * (2 * 64 + 128 + 64 + 4 + 2 * 192);
-  const int64_t around = 1640 * 2 * 4 * 64 + 1600 * 4 * 64;
+  const int64_t around = 1640 * 2 * 4 * 64 + 1600 * 2 * 4 * 64;
   EXPECT_EQ(bytes("activations"), 1640 * 3 * layer + around);
   config_.learner.gradient_checkpointing = true;
   EXPECT_EQ(bytes("activations"), 1640 * 3 * 4 * 64 + around) << "each layer's input alone";
@@ -119,12 +119,27 @@ TEST_F(Plan, SmallerMicroBatchesAndChunksNeedLess) {
   rows_.resize(1);
   config_.learner.logits_chunk = 1000;  // of 400 targets
   const int64_t before = peak();
-  EXPECT_EQ(bytes("logits"), 2 * 4 * 400 * 4096 + 400 * 4 * 64);
+  EXPECT_EQ(bytes("logits"), 2 * 4 * 400 * 4096);
   config_.learner.logits_chunk = 200;
-  EXPECT_EQ(bytes("logits"), 2 * 4 * 200 * 4096 + 400 * 4 * 64);
+  EXPECT_EQ(bytes("logits"), 2 * 4 * 200 * 4096);
   EXPECT_LT(peak(), before);
   config_.learner.max_tokens_per_micro_batch = 100;
   EXPECT_LT(peak(), before);
+}
+
+// policy/nn/head_memory.h.
+TEST_F(Plan, TheHeadKeepsItsRoomBetweenStepsOnTheCpuAlone) {
+  const auto generating = [&](const Workload& w, const std::string& name) {
+    for (const MemoryPart& part : plan_memory(w, {}).parts) {
+      if (part.name == name) return (part.phases & static_cast<unsigned>(Phase::kGenerate)) != 0;
+    }
+    ADD_FAILURE() << "no part " << name;
+    return false;
+  };
+  Workload w = work();
+  for (const char* name : {"logits", "gradient of the head"}) EXPECT_TRUE(generating(w, name)) << name;
+  w.on_device = true;
+  for (const char* name : {"logits", "gradient of the head"}) EXPECT_FALSE(generating(w, name)) << name;
 }
 
 TEST_F(Plan, OlderVersionsAndLargerBatchesOfTheDecoderNeedMore) {
