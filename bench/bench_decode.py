@@ -8,7 +8,7 @@ from typing import Iterator
 
 import peer_env
 import shapes
-from ceiling import Work, body_parameters, floor_seconds, head_parameters
+from ceiling import Work, body_parameters, floor_seconds, head_parameters, measure_again
 from measure import alternate, run_once, steady
 from peer_env import BenchError
 from served import Served, both, peer_alone
@@ -55,6 +55,7 @@ CASES = (*(Case(TRANSFORMERS, *case) for case in (
              ("fp32", "135m", 1, 32, 48, 1.0), ("fp32", "135m", 8, 32, 48, 1.0), ("fp32", "135m", 32, 32, 48, 1.0),
              ("bf16", "135m", 1, 32, 48, 1.0), ("bf16", "135m", 8, 32, 48, 1.0), ("bf16", "135m", 32, 32, 48, 1.0))))
 DTYPES = {"fp32": "float32", "bf16": "bfloat16"}
+LEAST_SHARE = 0.6  # of the memory's bandwidth, where a step reads every weight for one token
 LARGEST_GAP = 0.05  # in logits: what the rounding of bf16 may cost
 LOGITS_APART = 1e-4  # in fp32; with the rotary pairs mixed up they are 2e-3 apart
 
@@ -77,12 +78,24 @@ def _line(setting: Setting, case: Case) -> dict:
         theirs = steady(peer.once) if case.peer is LLAMA else peer.once  # transformers is never that short
         timing = alternate(setting.repeats, steady(ours.once), theirs, lambda: {"check": check})
     made = case.batch * case.new
+    share = _memory_share(setting, case, timing["ours"]["median_s"])
     alone = "" if case.peer_threads == THREADS else f" (the peer {case.peer_threads})"
     rates = [made / timing[side]["median_s"] for side in ("ours", "peer")]
     return {"bench": "decode", "line": case.name(), "peer_name": case.peer.name, "goal": case.goal,
             "floor_s": floor_seconds(setting, THREADS, _work(case)),
             "data": f"{case.dtype}, {case.prompt} + {case.new} tokens, {THREADS} threads{alone}; tokens/s "
-                    f"{rates[0]:.0f} / {rates[1]:.0f}", **timing}
+                    f"{rates[0]:.0f} / {rates[1]:.0f}" + (f"; {share:.2f} of what reading the weights allows" if share else ""),
+            "also_missed": "memory bandwidth" if share and share < LEAST_SHARE else "", **timing}
+
+
+def _memory_share(setting: Setting, case: Case, seconds: float) -> float | None:
+    """The least time that reading the weights takes for each step, of ours; for a single sequence, where it is that which
+    bounds a step."""
+    bytes = _work(case).bytes
+    if case.batch > 1 or not bytes:
+        return None
+    measure_again(setting, THREADS)
+    return floor_seconds(setting, THREADS, Work(0.0, bytes)) / seconds
 
 
 def _work(case: Case) -> Work:

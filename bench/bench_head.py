@@ -14,6 +14,8 @@ from setting import Setting
 
 THREADS = 2
 TOKENS, HIDDEN, VOCABULARY = 1024, 576, 49152
+# Of torch's memory with full logits, at most.
+MEMORY = {"loss": 1 / 4, "divergence": 1 / 10}
 CHUNKS = {"loss": 512, "divergence": 208}  # targets whose logits exist at a time
 # Relative, of the value and of a projection of each gradient; the peers round logits and gradients to bf16.
 TOLERANCE = {"fp32": 1e-3, "bf16": 0.1}
@@ -70,10 +72,12 @@ def _line(setting: Setting, kind: str, dtype: str, peer: str, name: str, goal: f
                  for side, bytes in ((ours, 4), (theirs, 2 if dtype == "bf16" else 4))]
     products = 3 if kind == "loss" else 4  # of T x H x V: the logits, two gradients, the reference's logits
     floor = floor_seconds(setting, THREADS, Work(2.0 * products * TOKENS * HIDDEN * VOCABULARY, dtype=dtype))
+    large = peer == "torch" and above[0] > MEMORY[kind] * above[1]
     return {"bench": kind, "line": f"{dtype} {peer}", "peer_name": name, "floor_s": floor,
             "data": f"T {TOKENS}, H {HIDDEN}, V {VOCABULARY}, {dtype}, {THREADS} threads, chunks of {CHUNKS[kind]}; MiB above "
-                    f"inputs and gradients: {above[0]:.0f} / {above[1]:.0f}", **({"goal": goal} if goal else {}),
-            **timing}
+                    f"inputs and gradients: {above[0]:.0f} / {above[1]:.0f} ({above[0] / above[1]:.3f})",
+            **({"goal": goal} if goal else {}),
+            "also_missed": "memory" if large else "", **timing}
 
 
 def _gradients_mib(bytes: int) -> float:

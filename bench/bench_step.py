@@ -2,6 +2,7 @@
 rows."""
 import json
 import random
+import subprocess
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Iterator
@@ -20,6 +21,7 @@ PAIRS, PROMPT, ANSWER = 8, 32, 96
 PROMPTS, GENERATIONS, NEW = 4, 8, 64
 STEPS_COMPARED, LOSS_TOLERANCE = 4, 2e-3
 GOALS = {"tiny": 10.0, "small": 3.0}
+PLAN_MEMORY, PLAN_TIME = 0.2, 0.3  # how far `fulcrum plan` may be off
 
 
 def lines(setting: Setting) -> Iterator[dict]:
@@ -48,8 +50,21 @@ def _dpo(setting: Setting, shape: str) -> dict:
         timing = alternate(setting.repeats, steady(ours.once), steady(peer.once), lambda: {"check": check})
     tokens = PAIRS * (PROMPT + 2 * ANSWER)  # a prompt once
     floor = floor_seconds(setting, THREADS, _training(shape, tokens, PAIRS * 2 * ANSWER, passes=4))
+    planned, off = _plan(setting, timing["ours"], [])
     return {"bench": "step", "line": f"dpo {shape}", "peer_name": "TRL", "goal": GOALS[shape], "floor_s": floor,
-            "data": f"{PAIRS} pairs of {PROMPT} + {ANSWER} tokens, fp32, {THREADS} threads", **timing}
+            "data": f"{PAIRS} pairs of {PROMPT} + {ANSWER} tokens, fp32, {THREADS} threads; {planned}", "also_missed": off,
+            **timing}
+
+
+def _plan(setting: Setting, ours: dict, options: list[str]) -> tuple[str, str]:
+    """What `fulcrum plan` says of the job that was measured, over what it took; and what of it is too far off."""
+    said = subprocess.run([str(setting.fulcrum), "plan", str(setting.work / "step.json"), "-o", "json", *options], check=True,
+                          stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True).stdout
+    plan = {row["part"]: row for row in json.loads(said)}
+    memory = plan["peak memory"]["MiB"] / ours["peak_mib"]
+    seconds = plan["step"]["seconds"] / ours["median_s"]
+    off = [what for what, ratio, most in (("memory", memory, PLAN_MEMORY), ("time", seconds, PLAN_TIME)) if abs(ratio - 1) > most]
+    return f"planned over real: memory {memory:.2f}, time {seconds:.2f}", f"the plan's {' and '.join(off)}" if off else ""
 
 
 def _training(shape: str, tokens: float, targets: float, passes: int) -> Work:
@@ -93,14 +108,16 @@ def _grpo(setting: Setting, shape: str) -> dict:
                            steady(noting("peer", peer, "mean_length")))
     means = [sum(of) / len(of) for of in lengths.values()]
     shares = ours.said
-    split = ", ".join(f"{what} {1e3 * shares[key]:.0f}" for what, key in
-                      (("generate", "timing_s/gen"), ("reward", "timing_s/reward"), ("train", "timing_s/update_actor")))
+    split = ", ".join(f"{what} {1e3 * shares.get(key, 0):.1f}" for what, key in
+                      (("generate", "timing_s/gen"), ("reward", "timing_s/reward"), ("reference", "timing_s/ref"),
+                       ("train", "timing_s/update_actor"), ("publish", "timing_s/update_weights")))
     made = PROMPTS * GENERATIONS * means[0]  # generating is one more pass
     floor = floor_seconds(setting, THREADS, _training(shape, PROMPTS * PROMPT + made, made, passes=4))
+    planned, off = _plan(setting, timing["ours"], ["--completion-length", str(round(means[0]))])
     return {"bench": "rl", "line": f"grpo {shape}", "peer_name": "TRL", "goal": GOALS[shape], "floor_s": floor,
             "check": f"mean lengths {means[0]:.1f} / {means[1]:.1f}",
             "data": f"{PROMPTS} x {GENERATIONS}, {PROMPT} + at most {NEW} tokens, fp32, {THREADS} threads; ms of "
-                    f"ours: {split}", **timing}
+                    f"ours: {split}; {planned}", "also_missed": off, **timing}
 
 
 def _sides(setting: Setting, stack: ExitStack, shape: str, rows: Path, job: dict,

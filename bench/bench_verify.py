@@ -56,4 +56,5 @@ def _agreement(made: Path, theirs: Path, disputed: Path) -> dict:
                 "ours": ours_says, "peer": peer_says, "reason": a["reason"]}
     inputs.write_rows(disputed, wrong.values())
     return {"check": f"agree with the labels: ours {right}, peer {peer_right} of {rows}",
-            "agreement": {"rows": rows, "ours": right, "peer": peer_right}, "check_met": right >= peer_right}
+            "agreement": {"rows": rows, "ours": right, "peer": peer_right},
+            "also_missed": "" if right >= peer_right else "agreement is lower"}

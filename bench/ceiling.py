@@ -28,14 +28,25 @@ def note(setting: Setting, threads: int) -> str:
             f"{peaks['bf16_flops'] / 1e9:.0f} in bf16, {peaks['read_bytes'] / 1e9:.1f} GB/s read.")
 
 
+def measure_again(setting: Setting, threads: int) -> None:
+    """What a machine does at most it may not do at once: another machine's neighbours have the same memory. Called beside
+    lines that are held against the floor itself."""
+    before = setting.peaks.get(threads, {})
+    measured = _measured(setting, threads)
+    setting.peaks[threads] = {name: max(value, before.get(name, 0.0)) for name, value in measured.items()}
+
+
 def _peaks(setting: Setting, threads: int) -> dict:
-    """Measured once in a run."""
     if threads not in setting.peaks:
-        command = [str(setting.ours), "ceiling", json.dumps({"threads": threads})]
-        with Served(command, setting.work / "ceiling.log", threads) as side:
-            side.once(), side.once()
-        setting.peaks[threads] = side.said
+        measure_again(setting, threads)
     return setting.peaks[threads]
+
+
+def _measured(setting: Setting, threads: int) -> dict:
+    command = [str(setting.ours), "ceiling", json.dumps({"threads": threads})]
+    with Served(command, setting.work / "ceiling.log", threads) as side:
+        side.once(), side.once()
+    return {name: side.said[name] for name in ("fp32_flops", "bf16_flops", "read_bytes")}
 
 
 def body_parameters(shape: str) -> int:

@@ -33,7 +33,6 @@ NEED_TORCH = {"decode", "loss", "divergence", "publish", "step", "rl", "optimize
 PEERS = tuple(name for name in peer_env.PEERS if name != "orjson")  # which only reads files for the others
 LEAST_REPEATS = 7
 UNSTEADY = 3  # the exit code of what another run may mend
-MAX_FOREIGN_CORES = 0.2  # with more, times may agree with each other and still be too long
 
 
 class Parser(argparse.ArgumentParser):
@@ -98,7 +97,7 @@ def record(setting: Setting, described: dict, lines: list[dict]) -> None:
     nothing is."""
     if any(error.code != UNSTEADY for error in setting.refused.values()):
         raise BenchError("a line failed, nothing is recorded", 1)
-    quiet = [line for line in lines if line["foreign_cores"] <= MAX_FOREIGN_CORES]
+    quiet = [line for line in lines if line["foreign_cores"] <= report.MAX_FOREIGN_CORES]
     missing = {name: str(error) for name, error in setting.refused.items()}
     missing |= {f"{line['bench']} {line['line']}": f"{line['foreign_cores']:.1f} cores were busy with other work"
                 for line in lines if line not in quiet}

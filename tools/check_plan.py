@@ -51,7 +51,8 @@ def run(job: pathlib.Path, out: pathlib.Path) -> tuple[float, float, int]:
     if status != 0:
         sys.exit(f"{job}: the run ended with {status}")
     steps = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()][1:]
-    seconds = [s.get("timing_s/gen", 0) + s["timing_s/update_actor"] for s in steps]
+    stages = ("gen", "ref", "update_actor")
+    seconds = [sum(s.get(f"timing_s/{stage}", 0) for stage in stages) for s in steps]
     lengths = [s.get("completions/mean_length", 1) for s in steps]
     return usage.ru_maxrss / 1024, min(seconds), max(1, round(statistics.mean(lengths)))
 

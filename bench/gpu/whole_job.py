@@ -22,7 +22,8 @@ RATE = 1e-5
 MOST_APART = 0.05
 APART = "sampling/sampling_logp_difference/"
 DEVIATIONS = 5  # between the rewards of two that draw alike
-PARTS = (("generate", "timing_s/gen"), ("judge", "timing_s/reward"), ("train", "timing_s/update_actor"))
+PARTS = (("generate", "timing_s/gen"), ("judge", "timing_s/reward"), ("reference", "timing_s/ref"),
+         ("train", "timing_s/update_actor"), ("publish", "timing_s/update_weights"))
 
 
 def lines(small: bool) -> Iterator[Line]:
@@ -122,6 +123,6 @@ def repeats(ours: Run, peer: Run, until: float) -> int:
 
 def split(said: dict) -> str:
     """Of our last step."""
-    spent = [(what, said[key]) for what, key in PARTS]
+    spent = [(what, said.get(key, 0)) for what, key in PARTS]
     spent.append(("publish and the rest", said["seconds"] - sum(seconds for _, seconds in spent)))
     return "s of our last step: " + ", ".join(f"{what} {seconds:.3g}" for what, seconds in spent)

@@ -8,6 +8,7 @@
 
 #include "engine/core/log.h"
 #include "engine/core/rng.h"
+#include "engine/core/stopwatch.h"
 #include "engine/data/mini_batches.h"
 #include "engine/data/slice.h"
 #include "engine/kernels/device/fallbacks.h"
@@ -44,9 +45,15 @@ Result<Metrics> TorchLearner::step(TrainBatch batch, std::stop_token stop) {
       static_cast<int>(options_.config.threads));  // OpenMP's setting belongs to the calling thread
   ranks_.begin();
   const kernels::FallbackCounts before = kernels::fallback_counts();
+  reference_seconds_ = 0;
+  Stopwatch watch;
   Result<Metrics> out = catch_torch("learner step", [&] { return train(batch, stop); });
   trained_.clear_gradients();
-  if (out.ok()) add_fallbacks(before, *out);
+  if (out.ok()) {
+    add_fallbacks(before, *out);
+    add_metric(*out, "timing_s/update_actor", watch.lap() - reference_seconds_);
+    if (reference_seconds_ > 0) add_metric(*out, "timing_s/ref", reference_seconds_);
+  }
   return ranks_.settle(std::move(out));
 }
 
@@ -70,9 +77,12 @@ Result<std::vector<float>> TorchLearner::logps(const TrainBatch& batch, std::sto
 Result<std::vector<float>> TorchLearner::reference_logps(const TrainBatch& batch,
                                                          const std::stop_token& stop) {
   const int64_t most = options_.config.max_tokens_per_micro_batch;
-  return shared_logps(ranks_, batch, most, reference_->model() == nullptr, [&](const TrainBatch& part) {
+  Stopwatch watch;
+  auto out = shared_logps(ranks_, batch, most, reference_->model() == nullptr, [&](const TrainBatch& part) {
     return reference_->logps(part, options_.temperature, most, options_.config.logits_chunk, stop);
   });
+  reference_seconds_ += watch.lap();
+  return out;
 }
 
 TensorMap TorchLearner::weights() const { return copy_parameters(trained_.policy()); }

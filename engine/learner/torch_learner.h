@@ -68,6 +68,7 @@ class TorchLearner final : public Learner {
   std::unique_ptr<Reference> reference_;
   HostState host_;
   StepNotes notes_;
+  double reference_seconds_ = 0;  // of the step, in the reference's own passes
 };
 
 }  // namespace fulcrum

@@ -5,9 +5,9 @@
 #include <utility>
 
 #include "engine/core/log.h"
+#include "engine/core/stopwatch.h"
 #include "engine/core/text.h"
 #include "engine/pipeline/dynamic_sampling.h"
-#include "engine/pipeline/timing.h"
 
 namespace fulcrum {
 namespace {

@@ -1,7 +1,6 @@
 // rows -> batch -> step -> record: SFT, DPO and others that learn from data that is already there.
 #include "engine/data/pack.h"
 #include "engine/pipeline/job.h"
-#include "engine/pipeline/timing.h"
 
 namespace fulcrum {
 
@@ -10,9 +9,7 @@ Status offline_loop(BuiltJob& job) {
   for (int64_t s = job.first_step; s < job.config.max_steps; ++s) {
     TRY_DO(job.control.point([&] { return save_point(job, s); }));
     const std::vector<const DataRow*> rows = job.train.step_rows(s, job.config.data.prompts_per_step);
-    Stopwatch watch;
     TRY(metrics, job.learn(pack_rows(rows, job.config.rows())));
-    add_metric(metrics, "timing_s/update_actor", watch.lap());
     job.unrecorded = std::move(metrics);
     TRY_DO(finish_step(job, s + 1));
   }

@@ -1,9 +1,9 @@
 // prompts -> rollouts -> rewards -> batch -> step -> publish -> record
+#include "engine/core/stopwatch.h"
 #include "engine/data/pack.h"
 #include "engine/pipeline/generation.h"
 #include "engine/pipeline/job.h"
 #include "engine/pipeline/judged_step.h"
-#include "engine/pipeline/timing.h"
 
 namespace fulcrum {
 namespace {
@@ -30,11 +30,10 @@ void add_sampling(Metrics& metrics, const JudgedStep& made) {
              static_cast<double>(made.drawn_groups));
 }
 
-void add_timing(Metrics& metrics, const JudgedStep& made, double update_seconds) {
+void add_timing(Metrics& metrics, const JudgedStep& made) {
   const auto tokens = static_cast<double>(made.generated_tokens);
   add_metric(metrics, "timing_s/gen", made.generate_seconds);
   add_metric(metrics, "timing_s/reward", made.judge_seconds);
-  add_metric(metrics, "timing_s/update_actor", update_seconds);
   add_metric(metrics, "perf/throughput", made.generate_seconds > 0 ? tokens / made.generate_seconds : 0);
 }
 
@@ -63,13 +62,14 @@ Status online_loop(BuiltJob& job) {
     TRY_DO(job.control.point([&] { return save_point(job, s); }));  // pause and cancel take effect here
     TRY(made, generation.take(s, job.stop()));
     warn_unscored(s, made, unscored_said);
-    Stopwatch watch;
     TRY(metrics, job.learn(pack_step(job, s, made)));
-    add_timing(metrics, made, watch.lap());
+    add_timing(metrics, made);
     add_publishing(metrics, *job.backend.publisher, bytes_sent);
     if (job.config.dynamic_sampling != "off") add_sampling(metrics, made);
     job.unrecorded = std::move(metrics);
+    Stopwatch watch;
     TRY_DO(job.publish(s + 1));
+    add_metric(*job.unrecorded, "timing_s/update_weights", watch.lap());
     generation.published(s + 1);
     TRY_DO(job.journal->completions(s + 1, made.groups, made.verdicts));
     TRY_DO(finish_step(job, s + 1));

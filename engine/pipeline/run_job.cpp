@@ -4,12 +4,12 @@
 
 #include "engine/core/cores.h"
 #include "engine/core/log.h"
+#include "engine/core/stopwatch.h"
 #include "engine/core/text.h"
 #include "engine/data/pack.h"
 #include "engine/pipeline/evaluate.h"
 #include "engine/pipeline/job.h"
 #include "engine/pipeline/job_warnings.h"
-#include "engine/pipeline/timing.h"
 
 namespace fulcrum {
 namespace {

@@ -46,6 +46,19 @@ TEST(Variations, TheMicroBatchChangesNoMetricByMoreThanRounding) {
   }
 }
 
+// In fp32 what the decoder says of a token it draws is what the learner says of it, after updates too. The
+// greatest difference bounds the root of the mean square.
+TEST(Variations, TheDecodersLogProbsAreTheLearners) {
+  for (const std::string trainer : {"grpo", "ppo"}) {
+    Lab lab;
+    lab.run_whole(lab.job(trainer, {{"learning_rate", 1e-3}, {"max_steps", 4}}), "run");
+    for (const Json& row : lab.metrics("run")) {
+      EXPECT_LE(row.at("sampling/sampling_logp_difference/max").get<double>(), 1e-5)
+          << trainer << " " << row.dump();
+    }
+  }
+}
+
 TEST(Variations, TheBatchAndTheThreadsOfTheRolloutsChangeNoBit) {
   for (const std::string trainer : {"grpo", "dph_rl"}) {
     Lab lab;

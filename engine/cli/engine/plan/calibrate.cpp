@@ -11,10 +11,10 @@
 #include <algorithm>
 #include <limits>
 
+#include "engine/core/stopwatch.h"
 #include "engine/data/slice.h"
 #include "engine/learner/adamw.h"
 #include "engine/learner/learner.h"
-#include "engine/pipeline/timing.h"
 #include "engine/reference/parameters.h"
 #include "policy/decode/decoder.h"
 #include "policy/nn/device.h"

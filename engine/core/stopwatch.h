@@ -1,4 +1,4 @@
-// Seconds of the stages of a step, for timing_s/*. Not part of what a resume must reproduce.
+// Seconds of the stages of a step, for timing_s/*. Not part of what a resume must reproduce. Not thread-safe.
 #pragma once
 
 #include "engine/core/clock.h"
