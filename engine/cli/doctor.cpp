@@ -11,6 +11,7 @@
 #include "engine/core/files.h"
 #include "engine/kernels/device/driver.h"
 #include "engine/kernels/device/plugin.h"
+#include "engine/kernels/simd.h"
 #include "rollout/fingerprint.h"
 
 namespace fulcrum::cli {
@@ -85,11 +86,17 @@ void add_gpu_checks(std::vector<Check>& checks) {
                     plugin.ok() ? kernels::plugin_path().string() : plugin.status().message()});
 }
 
+Check decoder_check() {
+  if (!kernels::is_emulated()) return {"decoder", "ok", describe_decoder(1)};
+  return {"decoder", "warning",
+          "this CPU has no AVX2: kernels are emulated, many times slower; " + describe_decoder(1)};
+}
+
 int run(const Options& o) {
   const CoreLimit cores = core_limit();
   std::vector<Check> checks = {
       {"version", "ok", FULCRUM_VERSION},
-      {"decoder", "ok", describe_decoder(1)},
+      decoder_check(),
       {"fingerprint", "ok", numeric_fingerprint()},
       {"fingerprint in bf16", "ok", numeric_fingerprint(DType::kBF16)},
       {"usable cores", "ok", std::to_string(cores.cores) + ": " + cores.because},

@@ -21,6 +21,10 @@ namespace fulcrum::kernels {
 
 HWY_EXPORT(Target);
 std::string simd_target() { return HWY_DYNAMIC_DISPATCH(Target)(); }
+bool is_emulated() {
+  const std::string target = simd_target();
+  return target == "SCALAR" || target == "EMU128";
+}
 
 void spin_pause() { hwy::Pause(); }
 

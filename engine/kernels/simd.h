@@ -6,8 +6,10 @@
 
 namespace fulcrum::kernels {
 
-// The instruction set chosen at run time, in Highway's words: "AVX3" (AVX-512), "AVX2", "EMU128", "NEON".
+// The instruction set chosen at run time, in Highway's words: "AVX3" (AVX-512), "AVX2", "NEON", "SCALAR".
 std::string simd_target();
+// There is none with fused multiply-adds (x86: AVX2 or newer): every kernel works, many times slower.
+bool is_emulated();
 
 // From now on all kernels run on the named one; false, and they run on what the machine chooses, if it or
 // this build does not have it. For measurements that must compare between machines; no kernel may run
