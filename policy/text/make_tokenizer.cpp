@@ -1,6 +1,7 @@
 #include "policy/text/make_tokenizer.h"
 
 #include <array>
+#include <unordered_set>
 
 #include "engine/core/json.h"
 #include "engine/core/text.h"
@@ -42,11 +43,15 @@ Result<Json> vocabulary(std::string_view characters) {
   if (!is_valid_utf8(characters)) return invalid_argument("the characters of a tokenizer must be UTF-8");
   Json vocab = Json::object();
   for (const char* content : kSpecial) vocab[content] = vocab.size();
+  // Pushed without ordered_json's search for duplicates, which walks all members: no special token is one
+  // character.
+  auto& members = vocab.get_ref<Json::object_t&>();
+  std::unordered_set<std::string_view> seen;
   while (!characters.empty()) {
-    const std::string character(characters.substr(0, first_char(characters).length));
-    if (vocab.contains(character))
+    const std::string_view character = characters.substr(0, first_char(characters).length);
+    if (!seen.insert(character).second)
       return invalid_argument("the character " + in_quotes(character) + " is there twice");
-    vocab[character] = vocab.size();
+    members.Container::emplace_back(std::string(character), members.size());
     characters.remove_prefix(character.size());
   }
   return vocab;

@@ -4,6 +4,7 @@
 
 #include "policy/text/gguf_metadata.h"
 #include "policy/text/make_tokenizer.h"
+#include "policy/text/unicode.h"
 #include "policy/weights/llama_tokenizer_config.h"
 #include "tests/unit/policy/text/tiny_files.h"
 
@@ -336,6 +337,19 @@ TEST(MadeTokenizer, IsReadBackWithOneTokenACharacter) {
             (std::vector<Path>{folder.path("tokenizer.json"), folder.path("tokenizer_config.json")}));
   EXPECT_THAT(make_character_tokenizer_json("aa").status().message(), HasSubstr("'a' is there twice"));
   EXPECT_EQ(make_character_tokenizer_json("\xFF").status().code(), Code::kInvalidArgument);
+}
+
+TEST(MadeTokenizer, AMillionCharactersTakeNoQuadraticTime) {
+  std::string characters;
+  constexpr char32_t kFirst = 0x10000, kCount = 1'000'000;
+  for (char32_t point = kFirst; point < kFirst + kCount; ++point) characters += to_utf8(point);
+  TokenizerFolder folder;
+  ASSERT_TRUE(write_character_tokenizer(folder.path(), characters).ok());
+  const auto tokenizer = folder.load();
+  EXPECT_EQ((*tokenizer)->vocab_size(), 4 + int64_t{kCount});
+  EXPECT_EQ(encode(tokenizer, to_utf8(kFirst + kCount - 1) + to_utf8(kFirst)), (Ids{3 + kCount, 4}));
+  characters += to_utf8(kFirst + kCount - 1);
+  EXPECT_THAT(make_character_tokenizer_json(characters).status().message(), HasSubstr("is there twice"));
 }
 
 }  // namespace
