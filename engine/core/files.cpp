@@ -29,10 +29,15 @@ class Descriptor {
   int fd_;
 };
 
+Status require_regular(const struct stat& st, const Path& path) {
+  if (S_ISREG(st.st_mode)) return ok_status();
+  return invalid_argument(in_quotes(path.string()) + " is not a regular file");
+}
+
 Result<uint64_t> regular_size(int fd, const Path& path) {
   struct stat st {};
   if (::fstat(fd, &st) != 0) return from_errno(errno, "cannot read", path);
-  if (!S_ISREG(st.st_mode)) return invalid_argument(in_quotes(path.string()) + " is not a regular file");
+  TRY_DO(require_regular(st, path));
   return static_cast<uint64_t>(st.st_size);
 }
 
@@ -93,6 +98,13 @@ Result<std::string> read_file(const Path& path, uint64_t max_bytes) {
   }
   out.resize(done);
   return out;
+}
+
+Status require_regular_file(const Path& path, Links links) {
+  struct stat st {};
+  const auto look = links == Links::kFollowed ? ::stat : ::lstat;
+  if (look(path.c_str(), &st) != 0) return from_errno(errno, "cannot open", path);
+  return require_regular(st, path);
 }
 
 Status write_file_atomic(const Path& path, std::string_view bytes) {

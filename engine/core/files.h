@@ -19,6 +19,11 @@ using Path = std::filesystem::path;
 // kUnavailable.
 Result<std::string> read_file(const Path& path, uint64_t max_bytes = uint64_t{1} << 31);
 
+// ok, or kInvalidArgument for a folder, a pipe, a device; kNotFound. For those that open by other means than
+// read_file(): who opens a pipe waits for its other end.
+enum class Links { kFollowed, kRefused };
+Status require_regular_file(const Path& path, Links links = Links::kFollowed);
+
 // Writes beside the target, fsyncs, renames, fsyncs the folder: a reader sees the old file or the new one,
 // whole. Errors: kResourceExhausted (disk full, quota), kPermissionDenied, kNotFound (no such folder),
 // kUnavailable.

@@ -5,6 +5,7 @@
 #include <optional>
 #include <utility>
 
+#include "engine/core/files.h"
 #include "engine/core/rng.h"
 #include "engine/core/text.h"
 #include "engine/data/jsonl.h"
@@ -149,9 +150,7 @@ Result<Dataset> Dataset::open(const DatasetOptions& options, const Tokenizer& to
   const RowReader reader(options, tokenizer, vocab_size);
   int64_t index = 0;
   for (const std::string& file : options.files) {
-    std::error_code ignored;  // what is not there is said by open()
-    if (std::filesystem::exists(file, ignored) && !std::filesystem::is_regular_file(file, ignored))
-      return invalid_argument(in_quotes(file) + " is not a regular file");
+    if (file != "-") TRY_DO(require_regular_file(file));  // "-": standard input
     TRY(lines, JsonlReader::open(file));
     for (; auto columns = lines.next(); ++index) {
       auto row = reader.use(std::move(*columns), index, lines.where());

@@ -102,8 +102,7 @@ Result<std::map<std::string, FileFacts>> seal_files(const Path& folder) {
       subfolders.push_back(path);
       continue;
     }
-    if (!fs::is_regular_file(kind))
-      return invalid_argument(in_quotes(path.string()) + " is not a regular file");
+    TRY_DO(require_regular_file(path, Links::kRefused));
     TRY_DO(sync_file(path));
     TRY(facts, file_facts(path));
     files[path.lexically_relative(folder).generic_string()] = facts;

@@ -1,8 +1,10 @@
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include <set>
 
 #include "engine/core/config.h"
+#include "engine/core/files.h"
 #include "engine/core/hash.h"
 #include "engine/core/log.h"
 #include "engine/core/rng.h"
@@ -255,6 +257,26 @@ Status twice(int x, int& out) {
   return ok_status();
 }
 Result<std::vector<int>> three() { return std::vector<int>{1, 2, 3}; }
+
+TEST(Files, OnlyARegularOneIsReadOrTaken) {
+  const testing::TempFolder folder;
+  const Path file = folder.path() / "file", link = folder.path() / "link", pipe = folder.path() / "pipe";
+  ASSERT_TRUE(write_file_atomic(file, "x").ok());
+  std::filesystem::create_symlink(file, link);
+  ASSERT_EQ(::mkfifo(pipe.c_str(), 0600), 0);
+  EXPECT_TRUE(require_regular_file(file).ok());
+  EXPECT_TRUE(require_regular_file(link).ok());
+  EXPECT_EQ(require_regular_file(link, Links::kRefused).code(), Code::kInvalidArgument);
+  for (const Path& path : {pipe, folder.path()}) {
+    const Status taken = require_regular_file(path), read = read_file(path).status();
+    EXPECT_EQ(taken.code(), Code::kInvalidArgument);
+    EXPECT_NE(taken.message().find(path.filename().string() + "' is not a regular file"), std::string::npos);
+    EXPECT_EQ(read.message(), taken.message());
+    EXPECT_EQ(MappedFile::open(path).status().message(), taken.message());
+  }
+  EXPECT_EQ(require_regular_file(folder.path() / "none").code(), Code::kNotFound);
+}
+
 TEST(Result, AWalkOverATemporarysValueIsSafe) {
   int sum = 0;
   for (const int x : three().value()) sum += x;
