@@ -5,6 +5,7 @@
 #include <prometheus/text_serializer.h>
 
 #include <atomic>
+#include <optional>
 #include <sstream>
 #include <string_view>
 #include <thread>
@@ -164,7 +165,6 @@ void configure(httplib::Server& server) {
 }  // namespace
 
 struct MetricsEndpoint::Parts {
-  Parts(JobStore& store, const WorkerHub& hub) : numbers(store, hub) {}
   ~Parts() {
     // stop() does nothing before the loop of listen_after_bind() has begun.
     while (thread.joinable() && !server.is_running() && !ended) std::this_thread::yield();
@@ -172,27 +172,34 @@ struct MetricsEndpoint::Parts {
     if (thread.joinable()) thread.join();
   }
 
-  LearnerNumbers numbers;
+  void answer(httplib::Response& response) const {
+    if (!shown) {
+      response.status = 503;
+      return;
+    }
+    response.set_content(numbers->page(), "text/plain; version=0.0.4; charset=utf-8");
+  }
+
+  std::optional<LearnerNumbers> numbers;
+  std::atomic<bool> shown = false;  // then `numbers` does not change
   httplib::Server server;
   std::atomic<bool> ended = false;
   std::string address;
   std::thread thread;
 };
 
-Result<std::unique_ptr<MetricsEndpoint>> MetricsEndpoint::start(const MetricsEndpointOptions& options,
-                                                                JobStore& store, const WorkerHub& hub) {
+Result<std::unique_ptr<MetricsEndpoint>> MetricsEndpoint::start(const MetricsEndpointOptions& options) {
   TRY(address, parse_address(options.listen));
   if (!options.other_machines && !is_loopback(address.host)) {
     return invalid_argument("refusing to show /metrics on " + in_quotes(options.listen) +
                             ", which other machines can reach: it is plain HTTP without a token; ask for it "
                             "with --metrics-other-machines, or listen on 127.0.0.1");
   }
-  auto parts = std::make_unique<Parts>(store, hub);
+  auto parts = std::make_unique<Parts>();
   configure(parts->server);
-  parts->server.Get("/metrics",
-                    [&numbers = parts->numbers](const httplib::Request&, httplib::Response& response) {
-                      response.set_content(numbers.page(), "text/plain; version=0.0.4; charset=utf-8");
-                    });
+  parts->server.Get("/metrics", [&p = *parts](const httplib::Request&, httplib::Response& response) {
+    p.answer(response);
+  });
   if (address.port == 0) {
     address.port = parts->server.bind_to_any_port(address.host);
   } else if (!parts->server.bind_to_port(address.host, address.port)) {
@@ -213,6 +220,11 @@ Result<std::unique_ptr<MetricsEndpoint>> MetricsEndpoint::start(const MetricsEnd
 
 MetricsEndpoint::MetricsEndpoint(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
 MetricsEndpoint::~MetricsEndpoint() = default;
+
+void MetricsEndpoint::show(JobStore& store, const WorkerHub& hub) {
+  parts_->numbers.emplace(store, hub);
+  parts_->shown = true;
+}
 
 std::string MetricsEndpoint::address() const { return parts_->address; }
 

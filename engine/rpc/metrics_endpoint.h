@@ -20,14 +20,15 @@ struct MetricsEndpointOptions {
 
 class MetricsEndpoint {
  public:
-  // Store and hub must outlive it. kInvalidArgument: no address; kFailedPrecondition: not loopback and not
-  // asked for; kUnavailable: the port is in use.
-  static Result<std::unique_ptr<MetricsEndpoint>> start(const MetricsEndpointOptions& options,
-                                                        JobStore& store, const WorkerHub& hub);
+  // Listens, and answers 503 until show(). kInvalidArgument: no address, or one off the loopback that was not
+  // asked for; kFailedPrecondition: the port is in use.
+  static Result<std::unique_ptr<MetricsEndpoint>> start(const MetricsEndpointOptions& options);
   ~MetricsEndpoint();  // ends what is being read
   MetricsEndpoint(const MetricsEndpoint&) = delete;
   MetricsEndpoint& operator=(const MetricsEndpoint&) = delete;
 
+  // Once. Store and hub must outlive the endpoint.
+  void show(JobStore& store, const WorkerHub& hub);
   std::string address() const;  // HOST:PORT
 
  private:

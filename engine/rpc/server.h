@@ -24,12 +24,17 @@ struct ServerOptions {
   Path token_file;                         // see auth.h; empty: no tokens (loopback only)
 };
 
+struct FrontDoor;  // front_door.h
+
 class RpcServer {
  public:
   // The services are not owned; they must live until stop() has returned. kInvalidArgument,
   // kFailedPrecondition (not loopback and no TLS or tokens), kUnavailable (port in use), and what reading the
   // files says.
   static Result<std::unique_ptr<RpcServer>> start(const ServerOptions& options,
+                                                  std::span<grpc::Service* const> services);
+  // Behind a door that is open already.
+  static Result<std::unique_ptr<RpcServer>> start(std::unique_ptr<FrontDoor> door,
                                                   std::span<grpc::Service* const> services);
   ~RpcServer();
   RpcServer(const RpcServer&) = delete;

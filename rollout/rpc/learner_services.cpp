@@ -3,6 +3,7 @@
 #include <array>
 #include <optional>
 
+#include "engine/rpc/front_door.h"
 #include "engine/rpc/job_service.h"
 #include "engine/rpc/monitor_service.h"
 #include "engine/rpc/weight_service.h"
@@ -22,6 +23,21 @@ struct LearnerServices::Parts {
   std::unique_ptr<RpcServer> server;
 };
 
+LearnerDoors::LearnerDoors() = default;
+LearnerDoors::~LearnerDoors() = default;
+LearnerDoors::LearnerDoors(LearnerDoors&&) noexcept = default;
+LearnerDoors& LearnerDoors::operator=(LearnerDoors&&) noexcept = default;
+
+Result<LearnerDoors> LearnerDoors::open(const ServerOptions& options, const MetricsEndpointOptions& metrics) {
+  LearnerDoors doors;
+  TRY(calls, FrontDoor::open(options));
+  doors.calls_ = std::move(calls);
+  if (metrics.listen.empty()) return doors;
+  TRY(endpoint, MetricsEndpoint::start(metrics));
+  doors.metrics_ = std::move(endpoint);
+  return doors;
+}
+
 LearnerServices::LearnerServices() : parts_(std::make_unique<Parts>()) {}
 LearnerServices::~LearnerServices() = default;
 
@@ -30,21 +46,17 @@ Result<ClusterRollouts> LearnerServices::begin_job(FleetJobOptions options) {
   return ClusterRollouts{job, job};
 }
 
-Status LearnerServices::listen(const ServerOptions& options, JobServiceParts parts,
-                               const MetricsEndpointOptions& metrics) {
+Status LearnerServices::listen(LearnerDoors doors, JobServiceParts parts) {
   if (parts_->server) return failed_precondition("this learner listens already");
-  std::unique_ptr<MetricsEndpoint> endpoint;
-  if (!metrics.listen.empty()) {
-    TRY(started, MetricsEndpoint::start(metrics, parts.store, parts_->fleet));
-    endpoint = std::move(started);
-  }
-  parts_->monitor.emplace(parts.store, parts_->fleet);
+  JobStore& store = parts.store;
+  parts_->monitor.emplace(store, parts_->fleet);
   parts_->jobs.emplace(std::move(parts));
   const std::array<grpc::Service*, 4> services{&*parts_->jobs, &parts_->workers, &parts_->weights,
                                                &*parts_->monitor};
-  TRY(server, RpcServer::start(options, services));
+  TRY(server, RpcServer::start(std::move(doors.calls_), services));
   parts_->server = std::move(server);
-  parts_->metrics = std::move(endpoint);
+  parts_->metrics = std::move(doors.metrics_);
+  if (parts_->metrics) parts_->metrics->show(store, parts_->fleet);
   return ok_status();
 }
 

@@ -21,6 +21,23 @@ struct ClusterRollouts {
   std::shared_ptr<WeightPublisher> publisher;
 };
 
+// Where a learner is going to listen: bound and checked before its state is made, so that a port in use or a
+// wrong key leaves nothing behind. Who calls waits until LearnerServices::listen().
+class LearnerDoors {
+ public:
+  // What can go wrong is RpcServer::start's and MetricsEndpoint::start's, and then nothing is bound.
+  static Result<LearnerDoors> open(const ServerOptions& options, const MetricsEndpointOptions& metrics = {});
+  ~LearnerDoors();
+  LearnerDoors(LearnerDoors&&) noexcept;
+  LearnerDoors& operator=(LearnerDoors&&) noexcept;
+
+ private:
+  friend class LearnerServices;
+  LearnerDoors();
+  std::unique_ptr<FrontDoor> calls_;
+  std::unique_ptr<MetricsEndpoint> metrics_;  // null: none
+};
+
 class LearnerServices {
  public:
   LearnerServices();
@@ -32,9 +49,8 @@ class LearnerServices {
   // object.
   Result<ClusterRollouts> begin_job(FleetJobOptions options);
 
-  // Once; what can go wrong is RpcServer::start's and MetricsEndpoint::start's, and then nothing listens.
-  Status listen(const ServerOptions& options, JobServiceParts parts,
-                const MetricsEndpointOptions& metrics = {});
+  // Once: kFailedPrecondition.
+  Status listen(LearnerDoors doors, JobServiceParts parts);
   // After listen().
   std::string address() const;
   std::string metrics_address() const;  // empty: no endpoint

@@ -269,6 +269,10 @@ TEST_F(BadInput, APortInUseAndAStateFolderInUseAreNamed) {
   const std::string address = told.substr(at, told.find(',', at) - at);
   expect_error({"learner", "--state", path("two"), "--listen", address}, kWrongState,
                {"127.0.0.1", address.substr(address.rfind(':') + 1)});
+  EXPECT_FALSE(std::filesystem::exists(path("two"))) << "nothing was served from it";
+  expect_error({"learner", "--state", path("two"), "--listen", "127.0.0.1:0", "--metrics", address},
+               kWrongState, {"/metrics", address});
+  EXPECT_FALSE(std::filesystem::exists(path("two")));
   expect_error({"learner", "--state", path("one"), "--listen", "127.0.0.1:0"}, kWrongState, {"one"});
 }
 
@@ -282,6 +286,7 @@ TEST_F(BadInput, ALearnerThatIsNotThereIsFive) {
 
 TEST_F(BadInput, AnOpenServiceOffTheLoopbackIsRefused) {
   expect_error({"learner", "--state", path("s"), "--listen", "0.0.0.0:0"}, kBadInput, {"0.0.0.0"});
+  EXPECT_FALSE(std::filesystem::exists(path("s")));
 }
 
 TEST_F(BadInput, RelativePathsAndBrokenJobsOverTheWireAreRefused) {

@@ -81,6 +81,7 @@ Status serve(const Options& o, const SignalStop& signals, const std::shared_ptr<
   std::stop_source stop;
   const std::stop_callback by_signal(signals.token(), [&] { stop.request_stop(); });
   if (leader != nullptr) leader->on_trouble([&](const Status&) { stop.request_stop(); });
+  TRY(doors, LearnerDoors::open(o.server, o.metrics));
   TRY(store, JobStore::open(o.state));
   LearnerServices services;
   TRY(runner, JobRunner::start(*store, [&](const Job& job, JobControl& control) {
@@ -91,7 +92,7 @@ Status serve(const Options& o, const SignalStop& signals, const std::shared_ptr<
       .runner = *runner,
       .check = [](const std::string& config) { return parse_job(config, {}).status(); },
       .run_folder = [&](const Job& job) -> Result<Path> { return run_folder_of(o, job); }};
-  TRY_DO(services.listen(o.server, parts, o.metrics));
+  TRY_DO(services.listen(std::move(doors), parts));
   services.set_serving(true);
   std::printf("learner listens on %s, state in %s\n", services.address().c_str(),
               printable(o.state, 4096).c_str());

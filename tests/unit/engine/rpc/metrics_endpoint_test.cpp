@@ -32,7 +32,9 @@ class TwoWorkers final : public WorkerHub {
 class MetricsEndpointTest : public ::testing::Test {
  protected:
   Result<std::unique_ptr<MetricsEndpoint>> start(MetricsEndpointOptions options = {.listen = "127.0.0.1:0"}) {
-    return MetricsEndpoint::start(options, *store_, hub_);
+    TRY(endpoint, MetricsEndpoint::start(options));
+    endpoint->show(*store_, hub_);
+    return endpoint;
   }
   // A job that has done `step` steps.
   Job running(int64_t step, const Json& metrics) {
@@ -110,6 +112,14 @@ TEST_F(MetricsEndpointTest, ListensOffTheLoopbackOnlyWhenAsked) {
   EXPECT_EQ(start({.listen = "0.0.0.0:0"}).status().code(), Code::kInvalidArgument);
   const auto endpoint = start({.listen = "0.0.0.0:0", .other_machines = true});
   ASSERT_TRUE(endpoint.ok()) << endpoint.status().message();
+  EXPECT_THAT(http_get((*endpoint)->address(), "/metrics"), HasSubstr("200 OK"));
+}
+
+TEST_F(MetricsEndpointTest, SaysThatThereIsNothingYetBeforeItIsToldWhatToShow) {
+  const auto endpoint = MetricsEndpoint::start({.listen = "127.0.0.1:0"});
+  ASSERT_TRUE(endpoint.ok()) << endpoint.status().message();
+  EXPECT_THAT(http_get((*endpoint)->address(), "/metrics"), HasSubstr(" 503 "));
+  (*endpoint)->show(*store_, hub_);
   EXPECT_THAT(http_get((*endpoint)->address(), "/metrics"), HasSubstr("200 OK"));
 }
 

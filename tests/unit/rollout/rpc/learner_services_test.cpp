@@ -10,6 +10,7 @@
 #include "rollout/fingerprint.h"
 #include "rollout/local_rollout.h"
 #include "rollout/rpc/worker.h"
+#include "tests/support/free_port.h"
 #include "tests/support/http.h"
 #include "tests/support/rpc_test.h"
 #include "tests/support/test_data.h"
@@ -120,8 +121,11 @@ TEST(LearnerServices, AJobOverTheClusterDrawsTheBitsOfOneProcess) {
   auto runner = std::move(JobRunner::start(*store, run)).value();
   ServerOptions options;
   options.listen = "127.0.0.1:0";
-  ASSERT_TRUE(services.listen(options, {*store, *runner, nullptr, nullptr}, {.listen = "127.0.0.1:0"}).ok());
-  EXPECT_EQ(services.listen(options, {*store, *runner, nullptr, nullptr}).code(), Code::kFailedPrecondition);
+  const JobServiceParts parts{*store, *runner, nullptr, nullptr};
+  ASSERT_TRUE(
+      services.listen(std::move(LearnerDoors::open(options, {.listen = "127.0.0.1:0"})).value(), parts).ok());
+  EXPECT_EQ(services.listen(std::move(LearnerDoors::open(options)).value(), parts).code(),
+            Code::kFailedPrecondition);
 
   JobClient client(connect_to(services.address()));
   const auto job = client.submit({"n", "{}", ""});
@@ -148,22 +152,26 @@ TEST(LearnerServices, AJobOverTheClusterDrawsTheBitsOfOneProcess) {
 }
 
 TEST(LearnerServices, ListenWithAllTheirDoorsOrWithNone) {
+  const auto taken = serve({});
+  const auto open = [](const std::string& listen, const std::string& metrics) {
+    ServerOptions options;
+    options.listen = listen;
+    return LearnerDoors::open(options, {.listen = metrics});
+  };
+  const std::string free = "127.0.0.1:" + std::to_string(free_port());
+  EXPECT_EQ(open(free, taken->address()).status().code(), Code::kFailedPrecondition);
+  EXPECT_EQ(open(taken->address(), free).status().code(), Code::kFailedPrecondition);
+  auto doors = open(free, "");
+  ASSERT_TRUE(doors.ok()) << "a door was left open: " << doors.status().message();
+
   const TempFolder folder;
   const auto store = std::move(JobStore::open(folder.path())).value();
   const auto runner =
       std::move(JobRunner::start(*store, [](const Job&, JobControl&) { return ok_status(); })).value();
-  const JobServiceParts parts{*store, *runner, nullptr, nullptr};
-  const auto taken = serve({});
   LearnerServices services;
-  ServerOptions options;
-  options.listen = "127.0.0.1:0";
-  EXPECT_EQ(services.listen(options, parts, {.listen = taken->address()}).code(), Code::kFailedPrecondition);
   EXPECT_EQ(services.address(), "");
-  options.listen = taken->address();
-  EXPECT_EQ(services.listen(options, parts, {.listen = "127.0.0.1:0"}).code(), Code::kFailedPrecondition);
-  EXPECT_EQ(services.metrics_address(), "");
-  options.listen = "127.0.0.1:0";
-  EXPECT_TRUE(services.listen(options, parts).ok());
+  EXPECT_TRUE(services.listen(std::move(doors).value(), {*store, *runner, nullptr, nullptr}).ok());
+  EXPECT_EQ(services.address(), free);
   EXPECT_EQ(services.metrics_address(), "") << "nobody asked for it";
 }
 
