@@ -3,6 +3,9 @@
 #include <grpcpp/ext/proto_server_reflection_plugin.h>
 #include <grpcpp/grpcpp.h>
 #include <grpcpp/health_check_service_interface.h>
+#include <grpcpp/impl/server_builder_option.h>
+#include <grpcpp/impl/server_builder_plugin.h>
+#include <grpcpp/impl/server_initializer.h>
 
 #include <mutex>
 
@@ -27,6 +30,30 @@ void set_limits(grpc::ServerBuilder& builder) {
   builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, kKeepaliveMs / 3);
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
 }
+
+// Finds where a server keeps the names of its services, reflection and health among them once it is built.
+class ServiceNames final : public grpc::ServerBuilderOption {
+ public:
+  explicit ServiceNames(const std::vector<std::string>** names) : names_(names) {}
+  void UpdateArguments(grpc::ChannelArguments*) override {}
+  void UpdatePlugins(std::vector<std::unique_ptr<grpc::ServerBuilderPlugin>>* plugins) override {
+    plugins->push_back(std::make_unique<Plugin>(names_));
+  }
+
+ private:
+  class Plugin final : public grpc::ServerBuilderPlugin {
+   public:
+    explicit Plugin(const std::vector<std::string>** names) : names_(names) {}
+    std::string name() override { return "fulcrum_service_names"; }
+    void InitServer(grpc::ServerInitializer*) override {}
+    void Finish(grpc::ServerInitializer* server) override { *names_ = server->GetServiceList(); }
+    void ChangeArguments(const std::string&, void*) override {}
+
+   private:
+    const std::vector<std::string>** names_;
+  };
+  const std::vector<std::string>** names_;
+};
 
 void prepare_process() {
   route_grpc_log();
@@ -59,11 +86,15 @@ Result<std::unique_ptr<RpcServer>> RpcServer::start(std::unique_ptr<FrontDoor> d
   auto connections = builder.experimental().AddExternalConnectionAcceptor(
       grpc::ServerBuilder::experimental_type::ExternalConnectionType::FROM_FD, door->credentials);
   for (grpc::Service* service : services) builder.RegisterService(service);
+  const std::vector<std::string>* names = nullptr;  // the server's
+  builder.SetOption(std::make_unique<ServiceNames>(&names));
   auto parts = std::make_unique<Parts>();
   parts->door = std::move(door);
   parts->server = builder.BuildAndStart();
   const auto& [options, address, acceptor, credentials] = *parts->door;
   if (!parts->server) return unavailable("cannot serve on " + in_quotes(options.listen));
+  // Whoever asks by name is told what the whole server does; set_serving() changes all of them.
+  for (const std::string& name : *names) parts->server->GetHealthCheckService()->SetServingStatus(name, true);
   acceptor->serve(std::move(connections));
   log_info("rpc: listening on " + in_quotes(address.host) + " port " + std::to_string(address.port) +
            (options.tls_cert.empty() ? ", this machine only" : ", TLS") +

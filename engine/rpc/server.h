@@ -42,7 +42,8 @@ class RpcServer {
 
   int port() const;
   std::string address() const;  // where clients on this machine find it
-  // What the health service answers for the server as a whole.
+  // What the health service answers, for the server as a whole ("") and for each of its services by name;
+  // NOT_FOUND for any other name.
   void set_serving(bool serving);
   // Health says no, nothing new is accepted, calls get `grace` to end and are then cancelled. Idempotent;
   // blocks until every call has ended.

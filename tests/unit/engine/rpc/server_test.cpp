@@ -153,6 +153,26 @@ TEST(Server, AnswersHealthToAnybody) {
   EXPECT_EQ(raw_call(connection, "/grpc.health.v1.Health/Check", "").bytes, "\x08\x02");  // NOT_SERVING
 }
 
+// As gRPC's health protocol has it: a load balancer may ask for the service it sends calls to.
+TEST(Server, AnswersHealthByTheNameOfAService) {
+  Probe probe;
+  const auto server = serve({&probe});
+  const Connection connection = connect_to(server->address());
+  const auto check = [&](const std::string& service) {
+    const std::string request = std::string("\x0a") + static_cast<char>(service.size()) + service;
+    return raw_call(connection, "/grpc.health.v1.Health/Check", request);
+  };
+  for (const char* service : {"", "fulcrum.v1.RewardService", "grpc.health.v1.Health"})
+    EXPECT_EQ(check(service).bytes, "\x08\x01") << service;
+  EXPECT_EQ(check("fulcrum.v1.JobService").status.error_code(), grpc::StatusCode::NOT_FOUND)
+      << "this server does not have it";
+  server->set_serving(false);
+  for (const char* service : {"", "fulcrum.v1.RewardService"})
+    EXPECT_EQ(check(service).bytes, "\x08\x02") << service;
+  server->set_serving(true);
+  EXPECT_EQ(check("fulcrum.v1.RewardService").bytes, "\x08\x01");
+}
+
 TEST(Server, ReflectionNamesItsServices) {
   Probe probe;
   const auto server = serve({&probe});

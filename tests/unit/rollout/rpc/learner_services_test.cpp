@@ -173,6 +173,12 @@ TEST(LearnerServices, ListenWithAllTheirDoorsOrWithNone) {
   EXPECT_TRUE(services.listen(std::move(doors).value(), {*store, *runner, nullptr, nullptr}).ok());
   EXPECT_EQ(services.address(), free);
   EXPECT_EQ(services.metrics_address(), "") << "nobody asked for it";
+  const Connection connection = connect_to(free);
+  for (const std::string name : {"JobService", "WorkerService", "WeightService", "MonitorService"}) {
+    const std::string service = "fulcrum.v1." + name;
+    const std::string request = std::string("\x0a") + static_cast<char>(service.size()) + service;
+    EXPECT_EQ(raw_call(connection, "/grpc.health.v1.Health/Check", request).bytes, "\x08\x01") << service;
+  }
 }
 
 }  // namespace
