@@ -19,7 +19,7 @@ MEMORY = {"loss": 1 / 4, "divergence": 1 / 10}
 CHUNKS = {"loss": 512, "divergence": 208}  # targets whose logits exist at a time
 # Relative, of the value and of a projection of each gradient; the peers round logits and gradients to bf16.
 TOLERANCE = {"fp32": 1e-3, "bf16": 0.1}
-CCE, LIGER = "cut-cross-entropy", "liger-kernel"
+CCE, LIGER = "cut-cross-entropy", "liger-chunked"
 # dtype, peer, its name, goal
 LOSS = (("fp32", "torch", "torch", 1.1), ("fp32", "trl", "TRL chunked", 4.0), ("fp32", CCE, CCE, 1.1),
         ("fp32", LIGER, "Liger chunked", None),

@@ -13,7 +13,8 @@ LLAMA_REQUIREMENTS = HERE / "peers" / "requirements-llama.txt"
 LLAMA = "llama-cpp-python"
 
 PEERS = ("tokenizers", "math-verify", "orjson", "torch", "transformers", "trl", "cut-cross-entropy",
-         "liger-kernel", LLAMA)
+         "liger-chunked", LLAMA)
+PACKAGES = {"liger-chunked": "liger-kernel"}  # of peers that are a part of one
 
 
 class BenchError(Exception):
@@ -65,7 +66,8 @@ def versions() -> dict[str, str]:
     lines = [line for file in (REQUIREMENTS, TORCH_REQUIREMENTS, LLAMA_REQUIREMENTS) if _installed(file)
              for line in file.read_text().splitlines() if line and not line.startswith("#")]
     pinned = dict(line.split("==") for line in lines)
-    return {name: pinned[name] for name in PEERS if name in pinned}
+    packages = [PACKAGES.get(name, name) for name in PEERS]
+    return {name: pinned[name] for name in packages if name in pinned}
 
 
 def _stamp(requirements: Path) -> Path:

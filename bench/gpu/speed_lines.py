@@ -80,7 +80,7 @@ def _losses(small: bool) -> Iterator[Line]:
         peers = [("torch-chunked", "torch in chunks", None, 3.0, None)]
         if i < 2:
             peers += [("torch", "torch, full logits", None, None, None), ("trl", "TRL chunked", "trl.kernels", 5.0, None),
-                      ("liger", "Liger fused", "liger_kernel", 1.25, 1.0)]
+                      ("liger-triton", "Liger Triton", "liger_kernel", 1.25, 1.0)]
         for peer, name, module, goal, coefficient in peers:
             yield Line("G1", f"loss {size}, {peer}", "head", _head(shape, "loss", coefficient=coefficient),
                        f"log-probs of {shape[0]} targets, bf16, forward and backward", "head.py", {"peer": peer}, name,
@@ -99,9 +99,9 @@ def _divergences(small: bool) -> Iterator[Line]:
                    f"KL(reference || policy) of {shape[0]} targets, bf16, forward and backward", "head.py",
                    {"peer": "torch"}, "torch, full logits", goal=3.0, flops=flops)
         # Ours is twice the Jensen-Shannon divergence that Liger has.
-        yield Line("G2", f"JS {size}, liger", "head", _head(shape, "divergence", "js_divergence", 0.5),
+        yield Line("G2", f"JS {size}, liger-triton", "head", _head(shape, "divergence", "js_divergence", 0.5),
                    f"Jensen-Shannon divergence of {shape[0]} targets, bf16, forward and backward", "head.py",
-                   {"peer": "liger"}, "Liger fused", "liger_kernel", goal=3.0, flops=flops)
+                   {"peer": "liger-triton"}, "Liger Triton", "liger_kernel", goal=3.0, flops=flops)
 
 
 def _generators(small: bool) -> Iterator[Line]:

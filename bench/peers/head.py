@@ -42,8 +42,8 @@ def chunked(chunk: int, full):
     return value
 
 
-def liger(kind: str):
-    """Its Triton kernels, which need a GPU."""
+def liger_triton(kind: str):
+    """Liger's fused kernels, which need a GPU."""
     if kind == "loss":
         from liger_kernel.ops.fused_linear_cross_entropy import LigerFusedLinearCrossEntropyFunction as fused
         # With its own mean over the targets: coefficients of its own are not among what it takes.
@@ -53,7 +53,7 @@ def liger(kind: str):
 
 
 def liger_chunked(kind: str, coefficient: torch.Tensor):
-    """Its functions in plain torch: means over the targets."""
+    """Liger's `chunked_loss`, in plain torch, which runs on a CPU: means over the targets."""
     from liger_kernel.chunked_loss import LigerFusedLinearGRPOLoss, LigerFusedLinearJSDLoss
     if kind == "loss":
         # CISPO without old log-probs: advantage times log-prob. A target is a row, so that each has its own advantage, and
@@ -69,10 +69,10 @@ def liger_chunked(kind: str, coefficient: torch.Tensor):
 def values(kind: str, peer: str, coefficient: torch.Tensor):
     if peer == "torch-chunked":
         return chunked(1024, values(kind, "torch", coefficient))
-    if peer == "liger-kernel":
+    if peer == "liger-chunked":
         return liger_chunked(kind, coefficient)
-    if peer == "liger":
-        return liger(kind)
+    if peer == "liger-triton":
+        return liger_triton(kind)
     if kind == "loss" and peer == "torch":
         return lambda h, w, y, hr, wr: torch.log_softmax((h @ w.t()).float(), -1).gather(-1, y[:, None])[:, 0]
     if peer == "cut-cross-entropy":
@@ -111,7 +111,7 @@ def main(options: dict) -> None:
     del given["hidden"], given["weight"], given["reference_hidden"]
     value = values(options["kind"], options["peer"], given["coefficient"])
     # Liger's functions give the mean.
-    mean = options["peer"] in ("liger", "liger-kernel")
+    mean = options["peer"] in ("liger-triton", "liger-chunked")
     coefficient, targets = (1.0, 1) if mean else (given["coefficient"], ids.numel())
     first = True
     watch_memory(device)

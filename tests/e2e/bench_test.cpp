@@ -38,6 +38,24 @@ TEST(Bench, EndsWhatItStartedWhenItIsStopped) {
   if (!gone) ::kill(child, SIGKILL);
 }
 
+// What is a part of a package goes by a name of its own.
+TEST(Bench, EveryPeerOfTheHeadsLinesCanBeAskedFor) {
+  const TempFolder folder;
+  const Finished listed = run({"/usr/bin/env", "python3", "-c",
+                               "import sys\n"
+                               "sys.path.insert(0, '" +
+                                   (source_folder() / "bench").string() +
+                                   "')\n"
+                                   "import bench_head, run\n"
+                                   "for _, peer, _, _ in bench_head.LOSS + bench_head.DIVERGENCE:\n"
+                                   "    sys.argv = ['run.py', '--peer', peer]\n"
+                                   "    run.check(run.parse())\n"
+                                   "print('liger-chunked' in run.PEERS, 'liger-kernel' in run.PEERS)\n"},
+                              folder.path() / "listed");
+  EXPECT_EQ(listed.code, 0) << listed.err;
+  EXPECT_EQ(listed.out, "True False\n");
+}
+
 // bench/setting.py on a line whose measurements differ from themselves by these percents, one after another:
 // prints the repeats of each, and how it ended.
 std::string judged_line(const std::string& percents) {
