@@ -74,5 +74,5 @@ fulcrum_library(bench/ours LAYER 6 DEPENDS engine/pipeline)
 fulcrum_program(fulcrum-bench bench/ours/main.cpp bench_ours)
 
 # What tools/gpu_check packs: a device beside the CPU. Not part of what users install.
-fulcrum_library(bench/gpu LAYER 6 DEPENDS engine/learner engine/publish rollout LINK CLI11::CLI11)
+fulcrum_library(bench/gpu LAYER 6 DEPENDS engine/learner engine/collective engine/publish rollout LINK CLI11::CLI11)
 fulcrum_program(fulcrum-gpu-check bench/gpu/main.cpp bench_gpu)

@@ -7,6 +7,7 @@
 #include <functional>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "policy/decode/device/options.h"
 
@@ -55,8 +56,9 @@ class Checks {
 
 struct CheckOptions {
   at::Device device = at::kCPU;
-  DeviceOptions generation;  // without kernels: nothing generates but the CPU
-  bool small = false;        // sizes for a device that is emulated
+  DeviceOptions generation;              // without kernels: nothing generates but the CPU
+  bool small = false;                    // sizes for a device that is emulated
+  std::vector<at::Device> members = {};  // of a group, one each; fewer than two: there is no group
 };
 
 // The list stands in groups.cpp.

@@ -6,7 +6,7 @@ namespace fulcrum::gpu_check {
 namespace {
 
 // A group runs in a process of its own where time and faults must not reach the next one. What is new for a
-// device (a collective of several, say) gets its line here.
+// device gets its line here.
 constexpr std::array kGroups = {
     CheckGroup{"layer_kernels", check_layer_kernels},
     CheckGroup{"token_losses", check_token_losses},
@@ -17,7 +17,11 @@ constexpr std::array kGroups = {
     CheckGroup{"heads", check_heads},
     CheckGroup{"policies", check_policies},
     CheckGroup{"updates", check_updates},
+    CheckGroup{"decode_kernels", check_decode_kernels},
+    CheckGroup{"paged_attention", check_paged_attention},
+    CheckGroup{"draws", check_draws},
     CheckGroup{"generation", check_generation},
+    CheckGroup{"device_sums", check_device_sums},
 };
 
 }  // namespace

@@ -14,7 +14,11 @@ void check_weight_changes(const CheckOptions& options, Checks& checks);
 void check_attention(const CheckOptions& options, Checks& checks);
 void check_heads(const CheckOptions& options, Checks& checks);
 void check_policies(const CheckOptions& options, Checks& checks);
+void check_decode_kernels(const CheckOptions& options, Checks& checks);
+void check_paged_attention(const CheckOptions& options, Checks& checks);
+void check_draws(const CheckOptions& options, Checks& checks);
 void check_generation(const CheckOptions& options, Checks& checks);
 void check_updates(const CheckOptions& options, Checks& checks);
+void check_device_sums(const CheckOptions& options, Checks& checks);
 
 }  // namespace fulcrum::gpu_check

@@ -1,6 +1,7 @@
 // fulcrum-gpu-check: compares what a device computes with what the CPU does. Called by the pack that
 // tools/gpu_check makes; one line a check on stdout, and the same as JSON for who wants to read it.
 #include <ATen/Parallel.h>
+#include <c10/core/impl/VirtualGuardImpl.h>
 
 #include <CLI/CLI.hpp>
 #include <cmath>
@@ -53,6 +54,12 @@ int list() {
   return 0;
 }
 
+// The first two of a kind; none where there is one alone, or on the CPU.
+std::vector<at::Device> two_of(at::Device device) {
+  if (device.is_cpu() || c10::impl::VirtualGuardImpl(device.type()).deviceCount() < 2) return {};
+  return {at::Device(device.type(), 0), at::Device(device.type(), 1)};
+}
+
 int run(const Options& o) {
   const auto cores = static_cast<int>(std::thread::hardware_concurrency());
   at::set_num_threads(o.threads > 0 ? o.threads : std::max(1, cores));
@@ -78,7 +85,7 @@ int run(const Options& o) {
       print(line);
       if (!o.json.empty()) json << dump_json(as_json(group.name, line)) << std::endl;
     });
-    group.run({*device, generation, o.small}, checks);
+    group.run({*device, generation, o.small, two_of(*device)}, checks);
     lines += checks.lines();
     failed += checks.failed();
   }

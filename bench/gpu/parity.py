@@ -1,5 +1,6 @@
 """The checks of bin/fulcrum-gpu-check, each group in a process and with a time of its own."""
 import json
+import os
 import subprocess
 import sys
 import time
@@ -27,6 +28,11 @@ def run(target: Target, work: Path, device: str, small: bool, until: float) -> d
     return {"checks": checks, "groups": ends, "failed": failed}
 
 
+def _two_gpus() -> dict[str, str]:
+    """Where nobody has said which GPUs are to be used: the first, and the second for sums over both."""
+    return {"CUDA_VISIBLE_DEVICES": os.environ.get("CUDA_VISIBLE_DEVICES", "0,1")}
+
+
 def _group(target: Target, command: list[str], group: str, limit: float) -> dict:
     """Its lines go to the terminal as they come. An error is what kept it from its end; a failed check is none."""
     begin = time.monotonic()
@@ -36,7 +42,7 @@ def _group(target: Target, command: list[str], group: str, limit: float) -> dict
     words_of = Path(command[command.index("--json") + 1]).with_suffix(".err")
     with open(words_of, "w") as words:  # a pipe that nobody reads would stop it
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=words, text=True, errors="replace",
-                                   env=target.env(), stdin=subprocess.DEVNULL)
+                                   env=target.env() | _two_gpus(), stdin=subprocess.DEVNULL)
     late = Timer(limit, process.kill)
     late.start()
     try:

@@ -3,6 +3,7 @@
 #include <atomic>
 
 #include "engine/kernels/device/cuda_ops.h"
+#include "tests/support/decode_on_host.h"
 #include "tests/support/far_device.h"
 
 namespace fulcrum::testing {
@@ -39,7 +40,36 @@ const DeviceKernels kOpened = {kernels::cuda_kernels().error_text,
                                OPEN(adamw),
                                OPEN(weight_changes)};
 
+// The same of a decode step's.
+template <auto kFunction>
+struct OpenDecode;
+template <class... Arguments, int (*kernels::DecodeKernels::*kFunction)(Arguments...)>
+struct OpenDecode<kFunction> {
+  static int call(Arguments... arguments) {
+    const FarAccess access;
+    return (host_decode_kernels().*kFunction)(arguments...);
+  }
+};
+#define OPEN_DECODE(table, function) table.function = &OpenDecode<&kernels::DecodeKernels::function>::call
+
 }  // namespace
+
+const kernels::DecodeKernels& opened_decode_kernels() {
+  static const kernels::DecodeKernels table = [] {
+    kernels::DecodeKernels out = host_decode_kernels();
+    OPEN_DECODE(out, upload);
+    OPEN_DECODE(out, launch);
+    OPEN_DECODE(out, product);
+    OPEN_DECODE(out, embed);
+    OPEN_DECODE(out, rope_and_store);
+    OPEN_DECODE(out, attend);
+    OPEN_DECODE(out, draw);
+    OPEN_DECODE(out, rmsnorm);
+    OPEN_DECODE(out, swiglu);
+    return out;
+  }();
+  return table;
+}
 
 EmulatedKernels::EmulatedKernels() { kernels::use_device_kernels(&kOpened); }
 

@@ -2,6 +2,7 @@
 // (tests/support/cuda_on_host.h), on memory that is open to the host only while they do.
 #pragma once
 
+#include "engine/kernels/device/decode_table.h"
 #include "engine/kernels/device/table.h"
 
 namespace fulcrum::testing {
@@ -16,5 +17,8 @@ class EmulatedKernels {
 
   static int64_t calls();  // of all kernels so far, in this process
 };
+
+// Those of decode_on_host.h, which may be given memory of the far device too.
+const kernels::DecodeKernels& opened_decode_kernels();
 
 }  // namespace fulcrum::testing

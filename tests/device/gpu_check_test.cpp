@@ -9,8 +9,8 @@
 #include "bench/gpu/kernel_call.h"
 #include "engine/kernels/device/table.h"
 #include "tests/device/emulated_kernels.h"
-#include "tests/support/decode_on_host.h"
 #include "tests/support/far_device.h"
+#include "tests/support/far_group.h"
 
 namespace fulcrum {
 namespace {
@@ -20,12 +20,15 @@ using testing::EmulatedKernels;
 using testing::far_device;
 
 std::vector<Line> lines_of(const CheckGroup& group, at::Device device,
-                           const kernels::DecodeKernels& decode = testing::host_decode_kernels()) {
+                           const kernels::DecodeKernels& decode = testing::opened_decode_kernels()) {
   std::vector<Line> out;
   Checks checks([&](const Line& line) { out.push_back(line); });
-  DeviceOptions generation;
-  if (!device.is_cpu()) generation.kernels = &decode;
-  group.run({device, generation, true}, checks);
+  CheckOptions options{.device = device, .small = true};
+  if (!device.is_cpu()) {
+    options.generation.kernels = &decode;
+    options.members = {device, device};
+  }
+  group.run(options, checks);
   EXPECT_EQ(checks.lines(), static_cast<int64_t>(out.size()));
   return out;
 }
@@ -67,6 +70,7 @@ class EveryGroup : public ::testing::TestWithParam<std::string> {};
 
 TEST_P(EveryGroup, FindsNothingWrongWithTheKernelsOwnSource) {
   const EmulatedKernels all;
+  const testing::FarGroup group;
   const std::vector<Line> lines = lines_of(group_named(GetParam()), far_device());
   EXPECT_FALSE(lines.empty());
   for (const Line& line : lines) {
@@ -164,13 +168,88 @@ TEST(GpuCheck, NamesTheKernelsThatAreWrong) {
 }
 
 int wrong_embedding(const kernels::EmbedRows& in, kernels::DeviceStream stream) {
-  const int error = testing::host_decode_kernels().embed(in, stream);
+  const int error = testing::opened_decode_kernels().embed(in, stream);
+  const testing::FarAccess access;
   in.hidden[0] += 0.1F;
   return error;
 }
+// An input that is left out.
+int short_product(kernels::DeviceProducts products, const kernels::Product& in,
+                  kernels::DeviceStream stream) {
+  const int error = testing::opened_decode_kernels().product(products, in, stream);
+  const testing::FarAccess access;
+  const float size = std::abs(in.y[in.rows * in.outputs - 1]);
+  in.y[in.rows * in.outputs - 1] += (1 + size) / static_cast<float>(in.inputs);
+  return error;
+}
+int wrong_norm(const kernels::NormRows& in, kernels::ActivationType type, void* y,
+               kernels::DeviceStream stream) {
+  kernels::NormRows other = in;
+  other.epsilon *= 1.1F;
+  return testing::opened_decode_kernels().rmsnorm(other, type, y, stream);
+}
+// Of the neighbour's layer.
+int misplaced_keys(const kernels::RopeAndStore& in, kernels::DeviceStream stream) {
+  kernels::RopeAndStore other = in;
+  ++other.layer;
+  return testing::opened_decode_kernels().rope_and_store(other, stream);
+}
+int unscaled_attention(const kernels::AttendRows& in, kernels::DeviceStream stream) {
+  kernels::AttendRows other = in;
+  other.scale *= 1.001F;
+  return testing::opened_decode_kernels().attend(other, stream);
+}
+// The last logit is not looked at, and the last row's token is not counted.
+int short_draw(const kernels::DrawRows& in, kernels::DeviceStream stream) {
+  kernels::DrawRows other = in;
+  if (in.count > 5) --other.count;
+  const int error = testing::opened_decode_kernels().draw(other, stream);
+  const testing::FarAccess access;
+  if (in.count == 5) ++in.slots[4].remaining;
+  return error;
+}
+// The last number is left out.
+kernels::GroupState short_sum(kernels::GroupMember* member, void* numbers, int64_t count,
+                              kernels::GroupNumber type, void* stream, kernels::GroupText* why) {
+  return testing::far_group_table().sum(member, numbers, count - 1, type, stream, why);
+}
+
+TEST(GpuCheck, NamesTheKernelsOfADecodeStepThatAreWrong) {
+  const EmulatedKernels all;
+  kernels::DecodeKernels decode = testing::opened_decode_kernels();
+  decode.product = short_product;
+  decode.embed = wrong_embedding;
+  decode.rmsnorm = wrong_norm;
+  decode.rope_and_store = misplaced_keys;
+  decode.attend = unscaled_attention;
+  decode.draw = short_draw;
+  const auto failures = [&](const std::string& group) {
+    return failed(lines_of(group_named(group), far_device(), decode));
+  };
+  EXPECT_EQ(
+      failures("decode_kernels"),
+      (std::set<std::string>{"product in fp32", "product in bf16", "product in the library's order in fp32",
+                             "product in the library's order in bf16", "embed",
+                             "rmsnorm and swiglu of a decode step: other bits than in training",
+                             "recorded work: not of what lies there when it is launched"}));
+  EXPECT_EQ(failures("paged_attention"),
+            (std::set<std::string>{"rope_and_store", "attend, cache in fp32", "attend, cache in bf16"}));
+  EXPECT_EQ(failures("draws"),
+            (std::set<std::string>{"draw: the sampler's tokens, and their log-probs",
+                                   "draw: what is written down otherwise than it should be"}));
+}
+
+TEST(GpuCheck, SeesASumThatIsNotThatOfAllNumbers) {
+  const testing::FarGroup group;
+  kernels::DeviceGroup table = testing::far_group_table();
+  table.sum = short_sum;
+  kernels::use_device_group(&table);
+  EXPECT_EQ(failed(lines_of(group_named("device_sums"), far_device())),
+            std::set<std::string>{"sums over two GPUs that are not the host's"});
+}
 
 TEST(GpuCheck, SeesCompletionsWhoseLogProbsAreNotTheModels) {
-  kernels::DecodeKernels decode = testing::host_decode_kernels();
+  kernels::DecodeKernels decode = testing::opened_decode_kernels();
   decode.embed = wrong_embedding;
   const auto wrong = failed(lines_of(group_named("generation"), far_device(), decode));
   EXPECT_TRUE(wrong.contains("generation, llama in fp32: log-probs"));
