@@ -56,6 +56,40 @@ TEST(Bench, EveryPeerOfTheHeadsLinesCanBeAskedFor) {
   EXPECT_EQ(listed.out, "True False\n");
 }
 
+// The disk is where there is no tmpfs, and where it has too little room.
+TEST(Bench, SoupReadsAndWritesInMemoryWhereThereIsRoomAndLeavesNothingThere) {
+  const TempFolder folder;
+  const Finished said =
+      run({"/usr/bin/env", "python3", "-c",
+           "import sys\n"
+           "sys.path.insert(0, '" +
+               (source_folder() / "bench").string() +
+               "')\n"
+               "import bench_soup\n"
+               "from pathlib import Path\n"
+               "model = Path('" +
+               folder.path().string() +
+               "') / 'model'\n"
+               "model.mkdir()\n"
+               "(model / 'weights').write_text('w')\n"
+               "def look(memory, room, needed):\n"
+               "    bench_soup.MEMORY = memory\n"
+               "    if room is not None: bench_soup._has_room = lambda needed: room\n"
+               "    with bench_soup._files([model], needed) as (parts, where):\n"
+               "        print(where, parts[0] == model, (parts[0] / 'weights').read_text())\n"
+               "memory = model.parent / 'memory'\n"
+               "memory.mkdir()\n"
+               "look(memory, None, 1)\n"
+               "look(Path('/dev/shm'), None, 1 << 60)\n"
+               "look(memory, True, 1)\n"
+               "print(list(memory.iterdir()))\n"},
+          folder.path() / "said");
+  EXPECT_EQ(said.out,
+            "files on a disk, page cache warm True w\nfiles on a disk, page cache warm True w\n"
+            "files in memory False w\n[]\n")
+      << said.err;
+}
+
 // bench/setting.py on a line whose measurements differ from themselves by these percents, one after another:
 // prints the repeats of each, and how it ended.
 std::string judged_line(const std::string& percents) {
