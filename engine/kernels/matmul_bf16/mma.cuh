@@ -15,7 +15,9 @@ namespace fulcrum::kernels::cuda {
 // g + 8.
 __device__ __forceinline__ void add_mma(float (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
 #ifndef FULCRUM_CUDA_ON_HOST
-  asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
+  // Volatile: all lanes must come to it together, so it is neither moved into a branch nor left out.
+  asm volatile(
+      "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
       "{%0, %1, %2, %3};"
       : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
