@@ -252,6 +252,10 @@ std::string unlaunchable(const Launch& l) {
     return "a block of " + std::to_string(threads) + " threads";
   if (l.grid.x > 0x7FFFFFFFu || l.grid.y > 65535 || l.grid.z > 65535) return "a grid beyond the limits";
   if (l.shared_bytes > kMostShared) return std::to_string(l.shared_bytes) + " bytes of shared memory";
+  if (l.shared_bytes > l.shared_allowed) {
+    return std::to_string(l.shared_bytes) + " bytes of shared memory, of which it may have " +
+           std::to_string(l.shared_allowed);
+  }
   return "";
 }
 

@@ -115,7 +115,7 @@ using Where = std::source_location;
 struct Launch {
   std::string_view kernel;  // its name
   dim3 grid, block;
-  size_t shared_bytes = 0;
+  size_t shared_bytes = 0, shared_allowed = 0;
   void (*thread)(void* kernel_and_arguments) = nullptr;
   void* kernel_and_arguments = nullptr;
 };
@@ -147,14 +147,24 @@ int launch_as(void (*)(Parameters...), const Launch& launch, Arguments&&... argu
   filled.kernel_and_arguments = const_cast<void*>(static_cast<const void*>(&call));
   return run(filled);
 }
-template <auto kKernel, class... Arguments>
-int launch_with_shared(dim3 grid, dim3 block, size_t shared_bytes, void*, Arguments&&... arguments) {
-  return launch_as<kKernel>(kKernel, {.grid = grid, .block = block, .shared_bytes = shared_bytes},
-                            std::forward<Arguments>(arguments)...);
+
+// Dynamic shared memory that a launch of the kernel may have: what a device gives unasked, less 1 KiB for the
+// kernel's own __shared__ variables, whose bytes nothing here knows; or what allow_shared() has asked for.
+inline constexpr size_t kSharedAtFirst = 47 << 10;
+template <auto kKernel>
+inline thread_local size_t shared_allowed = kSharedAtFirst;
+template <auto kKernel>
+int allow_shared(size_t bytes) {
+  shared_allowed<kKernel> = bytes;
+  return 0;
 }
+
 template <auto kKernel, class... Arguments>
-int launch(dim3 grid, dim3 block, void* stream, Arguments&&... arguments) {
-  return launch_with_shared<kKernel>(grid, block, 0, stream, std::forward<Arguments>(arguments)...);
+int start(dim3 grid, dim3 block, size_t shared_bytes, void*, Arguments&&... arguments) {
+  return launch_as<kKernel>(
+      kKernel,
+      {.grid = grid, .block = block, .shared_bytes = shared_bytes, .shared_allowed = shared_allowed<kKernel>},
+      std::forward<Arguments>(arguments)...);
 }
 
 template <class T>
@@ -323,6 +333,9 @@ inline __nv_bfloat16 __ushort_as_bfloat16(unsigned short x) { return {x}; }
 using cudaError_t = int;
 using cudaStream_t = void*;
 inline constexpr cudaError_t cudaSuccess = 0, cudaErrorInvalidValue = 1;
+namespace fulcrum::cuda_on_host {
+inline int noted(cudaError_t error) { return error; }  // there is no record
+}  // namespace fulcrum::cuda_on_host
 inline const char* cudaGetErrorString(cudaError_t error) {
   return error == 0 ? "no error" : "unspecified launch failure";
 }

@@ -26,13 +26,7 @@ const char* error_text(int error) {
   return cudaGetErrorString(static_cast<cudaError_t>(error));
 }
 
-int use_device(int32_t device) { return cudaSetDevice(device); }
-
-// What failed is taken off the runtime's record, so that the next launch does not report it.
-int noted(cudaError_t error) {
-  if (error != cudaSuccess) static_cast<void>(cudaGetLastError());
-  return error;
-}
+int use_device(int32_t device) { return noted(cudaSetDevice(device)); }
 int allocate(int64_t bytes, void** memory) { return noted(cudaMalloc(memory, static_cast<size_t>(bytes))); }
 void free_memory_of(void* memory) { static_cast<void>(cudaFree(memory)); }
 int allocate_host(int64_t bytes, void** memory) {

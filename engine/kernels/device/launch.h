@@ -9,8 +9,8 @@
 
 namespace fulcrum::kernels {
 using cuda_on_host::dynamic_shared;
-using cuda_on_host::launch;
-using cuda_on_host::launch_with_shared;
+using cuda_on_host::noted;
+namespace launching = cuda_on_host;
 }  // namespace fulcrum::kernels
 
 #else
@@ -23,36 +23,38 @@ using cuda_on_host::launch_with_shared;
 
 namespace fulcrum::kernels {
 
+// What failed is taken off the runtime's record of this thread. LibTorch has the same runtime: its next
+// launch would report what is left there as its own failure.
+inline int noted(cudaError_t error) {
+  if (error != cudaSuccess) static_cast<void>(cudaGetLastError());
+  return error;
+}
+
 namespace launching {
+
+template <auto kKernel>
+int allow_shared(size_t bytes) {
+  return noted(
+      cudaFuncSetAttribute(kKernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes)));
+}
+
 template <class... Parameters, class... Arguments>
-int with(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared_bytes, void* stream,
-         Arguments&&... arguments) {
-  constexpr size_t kAlwaysThere = 48 << 10;
-  if (shared_bytes > kAlwaysThere) {
-    const cudaError_t error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                                   static_cast<int>(shared_bytes));
-    if (error != cudaSuccess) return error;
-  }
+int start(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared_bytes, void* stream,
+          Arguments&&... arguments) {
   cudaLaunchConfig_t config = {};
   config.gridDim = grid;
   config.blockDim = block;
   config.dynamicSmemBytes = shared_bytes;
   config.stream = static_cast<cudaStream_t>(stream);
-  return cudaLaunchKernelEx(&config, kernel, static_cast<Parameters>(std::forward<Arguments>(arguments))...);
+  return noted(
+      cudaLaunchKernelEx(&config, kernel, static_cast<Parameters>(std::forward<Arguments>(arguments))...));
 }
-}  // namespace launching
+template <auto kKernel, class... Arguments>
+int start(dim3 grid, dim3 block, size_t shared_bytes, void* stream, Arguments&&... arguments) {
+  return start(kKernel, grid, block, shared_bytes, stream, std::forward<Arguments>(arguments)...);
+}
 
-// Puts kernel(arguments...) on the stream: launch<kernel>(...) or launch<kernel<float>>(...). Returns the
-// runtime's error; a grid without blocks is no error and does nothing.
-template <auto kKernel, class... Arguments>
-int launch_with_shared(dim3 grid, dim3 block, size_t shared_bytes, void* stream, Arguments&&... arguments) {
-  if (grid.x == 0 || grid.y == 0 || grid.z == 0) return cudaSuccess;
-  return launching::with(kKernel, grid, block, shared_bytes, stream, std::forward<Arguments>(arguments)...);
-}
-template <auto kKernel, class... Arguments>
-int launch(dim3 grid, dim3 block, void* stream, Arguments&&... arguments) {
-  return launch_with_shared<kKernel>(grid, block, 0, stream, std::forward<Arguments>(arguments)...);
-}
+}  // namespace launching
 
 // The block's shared memory of launch_with_shared(), aligned to 16 bytes.
 template <class T>
@@ -64,3 +66,25 @@ __device__ __forceinline__ T* dynamic_shared() {
 }  // namespace fulcrum::kernels
 
 #endif
+
+namespace fulcrum::kernels {
+
+// Of the 48 KiB that a block has unasked; the kernel's own __shared__ variables are in the rest.
+inline constexpr size_t kSharedUnasked = 47 << 10;
+
+// Puts kernel(arguments...) on the stream: launch<kernel>(...) or launch<kernel<float>>(...). Returns the
+// runtime's error; a grid without blocks is no error and does nothing.
+template <auto kKernel, class... Arguments>
+int launch_with_shared(dim3 grid, dim3 block, size_t shared_bytes, void* stream, Arguments&&... arguments) {
+  if (grid.x == 0 || grid.y == 0 || grid.z == 0) return cudaSuccess;
+  if (shared_bytes > kSharedUnasked) {
+    if (const int error = launching::allow_shared<kKernel>(shared_bytes); error != cudaSuccess) return error;
+  }
+  return launching::start<kKernel>(grid, block, shared_bytes, stream, std::forward<Arguments>(arguments)...);
+}
+template <auto kKernel, class... Arguments>
+int launch(dim3 grid, dim3 block, void* stream, Arguments&&... arguments) {
+  return launch_with_shared<kKernel>(grid, block, 0, stream, std::forward<Arguments>(arguments)...);
+}
+
+}  // namespace fulcrum::kernels

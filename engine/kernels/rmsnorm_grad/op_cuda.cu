@@ -5,7 +5,7 @@ namespace fulcrum::kernels::cuda {
 namespace {
 
 // The gradients of the weights that a block adds up stay in its shared memory where they fit.
-constexpr size_t kMostShared = 48 << 10;
+constexpr size_t kMostShared = 48 << 10;  // besides what block_sums() has
 
 // A block takes kNormGradientRows rows, one after another; a thread has the same columns in each, so that
 // its sums of the weights' gradients are its own.

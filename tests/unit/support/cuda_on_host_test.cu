@@ -10,6 +10,9 @@
 namespace fulcrum::cuda_on_host {
 namespace {
 
+using kernels::launch;
+using kernels::launch_with_shared;
+
 constexpr unsigned kAll = 0xFFFFFFFFu;
 
 struct CudaOnHost : ::testing::Test {
@@ -189,6 +192,20 @@ TEST_F(CudaOnHost, RefusesWhatNoDeviceLaunches) {
   EXPECT_EQ((launch<dynamic>(1, 2048, nullptr, out.data())), kFault);
   EXPECT_EQ((launch<dynamic>({1, 70000}, 1, nullptr, out.data())), kFault);
   EXPECT_EQ(faults.seen().size(), 3u);
+}
+
+__global__ void with_much_shared(int* out) { dynamic(out); }
+
+TEST_F(CudaOnHost, GivesMuchSharedMemoryOnlyWhereItIsAskedFor) {
+  std::vector<int> out(64);
+  constexpr size_t kMuch = fulcrum::kernels::kSharedUnasked + 16;
+  {
+    const Faults faults;
+    EXPECT_EQ((start<with_much_shared>(1, 64, kMuch, nullptr, out.data())), kFault);
+    EXPECT_EQ(faults.seen().size(), 1u);
+  }
+  EXPECT_EQ((launch_with_shared<with_much_shared>(1, 64, kMuch, nullptr, out.data())), 0);
+  EXPECT_EQ(out[3], 60);
 }
 
 TEST_F(CudaOnHost, RoundsToBf16AsTheDeviceDoes) {

@@ -110,6 +110,12 @@ TEST(CudaRmsnorm, BackwardIsTheReferenceInBothTypes) {
   }
 }
 
+// All 48 KiB of dynamic shared memory, which a kernel with __shared__ variables must ask for.
+TEST(CudaRmsnorm, BackwardTakesRowsThatFillSharedMemory) {
+  check_norm_gradient({17, 12257}, 0);
+  check_norm_gradient({2, 12288}, 1);
+}
+
 // The weights' gradients of rows too long for shared memory are added up where they belong.
 TEST(CudaRmsnorm, BackwardTakesRowsLongerThanSharedMemory) {
   check_norm_gradient({17, 12289}, 0);
