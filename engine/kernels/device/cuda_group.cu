@@ -85,6 +85,7 @@ const Nccl& nccl() {
 void say(GroupText* why, const char* text) { std::snprintf(why->text, sizeof why->text, "%s", text); }
 
 GroupState cuda_failed(cudaError_t error, GroupText* why) {
+  noted(error);
   say(why, cudaGetErrorString(error));
   return GroupState::kFailed;
 }
@@ -172,9 +173,10 @@ GroupState poll(GroupMember* member, GroupText* why) {
     if (error != cudaSuccess) return cuda_failed(error, why);
     member->at = At::kOnStream;
   }
-  const cudaError_t error = cudaEventQuery(member->end);
+  // "Not ready" goes on the runtime's record, too.
+  const int error = noted(cudaEventQuery(member->end));
   if (error == cudaErrorNotReady) return GroupState::kRunning;
-  if (error != cudaSuccess) return cuda_failed(error, why);
+  if (error != cudaSuccess) return cuda_failed(static_cast<cudaError_t>(error), why);
   member->at = At::kIdle;
   return GroupState::kDone;
 }
