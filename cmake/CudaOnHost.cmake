@@ -26,6 +26,21 @@ set(shim_test ${PROJECT_SOURCE_DIR}/tests/unit/support/cuda_on_host_test.cu)
 fulcrum_cuda_on_host(${shim_test})
 fulcrum_test(unit_cuda_on_host SOURCES ${shim_test} LINK cuda_on_host LABEL unit)
 
+# NCCL's part, with a stand-in for its library, which the test has loaded when the plugin's source asks for it.
+set(fake_nccl ${PROJECT_SOURCE_DIR}/tests/support/fake_nccl)
+set(group_source ${PROJECT_SOURCE_DIR}/engine/kernels/device/cuda_group.cu)
+add_library(fake_nccl SHARED EXCLUDE_FROM_ALL ${fake_nccl}/nccl.cpp)
+target_include_directories(fake_nccl PRIVATE ${PROJECT_SOURCE_DIR})
+target_link_libraries(fake_nccl PRIVATE fulcrum_flags)
+set_target_properties(fake_nccl PROPERTIES LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests/fake_nccl
+                      OUTPUT_NAME nccl SOVERSION 2)
+fulcrum_cuda_on_host(${group_source})
+fulcrum_test(unit_cuda_group SOURCES ${PROJECT_SOURCE_DIR}/tests/unit/engine/kernels/device/cuda_group_test.cpp ${group_source}
+             LINK cuda_on_host engine_kernels LABEL unit)
+target_include_directories(unit_cuda_group BEFORE PRIVATE ${fake_nccl})
+target_link_libraries(unit_cuda_group PRIVATE fake_nccl)
+target_link_options(unit_cuda_group PRIVATE -Wl,--no-as-needed)
+
 # Plugins that must be refused, and the real one where it was built.
 set(plugin_tests ${PROJECT_SOURCE_DIR}/tests/unit/engine/kernels/device)
 foreach(fake plugin_of_another_build plugin_without_its_function)

@@ -242,7 +242,7 @@ int fault(const Launch& launch, const std::string& where, const std::string& wha
   } else {
     ADD_FAILURE() << text;
   }
-  return kFault;
+  return recorded(kFault);
 }
 
 // What no device takes.

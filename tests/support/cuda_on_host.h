@@ -333,9 +333,17 @@ inline __nv_bfloat16 __ushort_as_bfloat16(unsigned short x) { return {x}; }
 using cudaError_t = int;
 using cudaStream_t = void*;
 inline constexpr cudaError_t cudaSuccess = 0, cudaErrorInvalidValue = 1;
+// The record of what failed in this host thread, which a read clears.
 namespace fulcrum::cuda_on_host {
-inline int noted(cudaError_t error) { return error; }  // there is no record
+inline thread_local cudaError_t last_error = cudaSuccess;
+inline cudaError_t recorded(cudaError_t error) {
+  if (error != cudaSuccess) last_error = error;
+  return error;
+}
 }  // namespace fulcrum::cuda_on_host
+inline cudaError_t cudaGetLastError() {
+  return std::exchange(fulcrum::cuda_on_host::last_error, cudaSuccess);
+}
 inline const char* cudaGetErrorString(cudaError_t error) {
   return error == 0 ? "no error" : "unspecified launch failure";
 }

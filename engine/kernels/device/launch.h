@@ -9,7 +9,6 @@
 
 namespace fulcrum::kernels {
 using cuda_on_host::dynamic_shared;
-using cuda_on_host::noted;
 namespace launching = cuda_on_host;
 }  // namespace fulcrum::kernels
 
@@ -23,19 +22,11 @@ namespace launching = cuda_on_host;
 
 namespace fulcrum::kernels {
 
-// What failed is taken off the runtime's record of this thread. LibTorch has the same runtime: its next
-// launch would report what is left there as its own failure.
-inline int noted(cudaError_t error) {
-  if (error != cudaSuccess) static_cast<void>(cudaGetLastError());
-  return error;
-}
-
 namespace launching {
 
 template <auto kKernel>
 int allow_shared(size_t bytes) {
-  return noted(
-      cudaFuncSetAttribute(kKernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes)));
+  return cudaFuncSetAttribute(kKernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes));
 }
 
 template <class... Parameters, class... Arguments>
@@ -46,8 +37,7 @@ int start(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared_by
   config.blockDim = block;
   config.dynamicSmemBytes = shared_bytes;
   config.stream = static_cast<cudaStream_t>(stream);
-  return noted(
-      cudaLaunchKernelEx(&config, kernel, static_cast<Parameters>(std::forward<Arguments>(arguments))...));
+  return cudaLaunchKernelEx(&config, kernel, static_cast<Parameters>(std::forward<Arguments>(arguments))...);
 }
 template <auto kKernel, class... Arguments>
 int start(dim3 grid, dim3 block, size_t shared_bytes, void* stream, Arguments&&... arguments) {
@@ -69,6 +59,13 @@ __device__ __forceinline__ T* dynamic_shared() {
 
 namespace fulcrum::kernels {
 
+// What failed is taken off the runtime's record of this thread. LibTorch has the same runtime: its next
+// launch would report what is left there as its own failure.
+inline int noted(int error) {
+  if (error != cudaSuccess) static_cast<void>(cudaGetLastError());
+  return error;
+}
+
 // Of the 48 KiB that a block has unasked; the kernel's own __shared__ variables are in the rest.
 inline constexpr size_t kSharedUnasked = 47 << 10;
 
@@ -78,9 +75,11 @@ template <auto kKernel, class... Arguments>
 int launch_with_shared(dim3 grid, dim3 block, size_t shared_bytes, void* stream, Arguments&&... arguments) {
   if (grid.x == 0 || grid.y == 0 || grid.z == 0) return cudaSuccess;
   if (shared_bytes > kSharedUnasked) {
-    if (const int error = launching::allow_shared<kKernel>(shared_bytes); error != cudaSuccess) return error;
+    const int error = noted(launching::allow_shared<kKernel>(shared_bytes));
+    if (error != cudaSuccess) return error;
   }
-  return launching::start<kKernel>(grid, block, shared_bytes, stream, std::forward<Arguments>(arguments)...);
+  return noted(
+      launching::start<kKernel>(grid, block, shared_bytes, stream, std::forward<Arguments>(arguments)...));
 }
 template <auto kKernel, class... Arguments>
 int launch(dim3 grid, dim3 block, void* stream, Arguments&&... arguments) {

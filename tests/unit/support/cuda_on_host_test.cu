@@ -192,6 +192,7 @@ TEST_F(CudaOnHost, RefusesWhatNoDeviceLaunches) {
   EXPECT_EQ((launch<dynamic>(1, 2048, nullptr, out.data())), kFault);
   EXPECT_EQ((launch<dynamic>({1, 70000}, 1, nullptr, out.data())), kFault);
   EXPECT_EQ(faults.seen().size(), 3u);
+  EXPECT_EQ(cudaGetLastError(), cudaSuccess) << "LibTorch's next launch would report it";
 }
 
 __global__ void with_much_shared(int* out) { dynamic(out); }
@@ -203,6 +204,7 @@ TEST_F(CudaOnHost, GivesMuchSharedMemoryOnlyWhereItIsAskedFor) {
     const Faults faults;
     EXPECT_EQ((start<with_much_shared>(1, 64, kMuch, nullptr, out.data())), kFault);
     EXPECT_EQ(faults.seen().size(), 1u);
+    EXPECT_EQ(cudaGetLastError(), kFault);
   }
   EXPECT_EQ((launch_with_shared<with_much_shared>(1, 64, kMuch, nullptr, out.data())), 0);
   EXPECT_EQ(out[3], 60);
