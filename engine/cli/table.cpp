@@ -7,16 +7,16 @@
 namespace fulcrum::cli {
 namespace {
 
-std::string cell_text(const Json& row, const std::string& column) {
+std::string cell_text(const Json& row, const std::string& column, size_t longest) {
   const auto it = row.find(column);
   if (it == row.end() || it->is_null()) return "";
-  if (it->is_string()) return printable(it->get<std::string>(), 120);
+  if (it->is_string()) return printable(it->get<std::string>(), longest);
   if (it->is_number_float()) {
     char text[32];
     std::snprintf(text, sizeof text, "%.4g", it->get<double>());
     return text;
   }
-  return printable(dump_json(*it), 120);
+  return printable(dump_json(*it), longest);
 }
 
 // Columns a terminal shows: continuation bytes of UTF-8 take no room.
@@ -36,7 +36,7 @@ std::string as_columns(const Table& table) {
   for (const std::string& column : table.columns) {
     size_t widest = width(column);
     for (size_t r = 0; r < table.rows.size(); ++r) {
-      cells[r].push_back(cell_text(table.rows[r], column));
+      cells[r].push_back(cell_text(table.rows[r], column, table.longest));
       widest = std::max(widest, width(cells[r].back()));
     }
     widths.push_back(widest);

@@ -12,6 +12,7 @@ namespace fulcrum::cli {
 struct Table {
   std::vector<std::string> columns;
   std::vector<Json> rows;  // objects; missing members are blank cells
+  size_t longest = 120;    // characters of a cell; a longer one is cut, not in JSON
 };
 
 // "table": aligned columns, numbers to the right; "json": one array; "jsonl": one object a line.

@@ -28,6 +28,14 @@ TEST(Table, EscapesCellsThatCouldDriveATerminal) {
   EXPECT_EQ(render(t, "table"), "name\na\\x1B[2J\\nb\n[\"x\\u007fy\"]\n");
 }
 
+TEST(Table, CutsACellThatIsLongerThanItMayBe) {
+  Table t{{"why"}, {}};
+  t.rows.push_back({{"why", std::string(200, 'a') + ": build them together"}});
+  EXPECT_EQ(render(t, "table").find("together"), std::string::npos);
+  t.longest = 1000;
+  EXPECT_NE(render(t, "table").find("build them together"), std::string::npos);
+}
+
 TEST(Table, ShowsFourDigitsOfANumberAndNothingForNull) {
   Table t{{"mean"}, {}};
   t.rows.push_back({{"mean", 0.123456}});
