@@ -35,6 +35,16 @@ TEST(CudaPlugin, ALibraryThatIsNoneIsRefused) {
   EXPECT_THAT(refusal(fake("plugin_without_its_function")), HasSubstr("no function fulcrum_cuda_plugin"));
 }
 
+// dlopen() of it dies of SIGBUS.
+TEST(CudaPlugin, ALibraryThatIsCutShortIsRefused) {
+  const std::string whole = read_file(fake("plugin_of_another_build")).value();
+  const Path path = Path(::testing::TempDir()) / "cut_short.so";
+  for (const size_t size : {whole.size() - 1, whole.size() / 2, size_t{4097}, size_t{64}}) {
+    ASSERT_TRUE(write_file_atomic(path, whole.substr(0, size)).ok());
+    EXPECT_THAT(refusal(path), HasSubstr("is cut short: build or copy it again")) << size;
+  }
+}
+
 TEST(CudaPlugin, AFileThatIsNoLibraryIsRefused) {
   const Path path = Path(::testing::TempDir()) / "no_library.so";
   ASSERT_TRUE(write_file_atomic(path, "this is no library").ok());
