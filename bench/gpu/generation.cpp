@@ -71,19 +71,23 @@ Logps logps_of(const Family& family, const Groups& groups) {
   return {at::tensor(reported), target_logps(*policy, batch, kTemperature, 64)};
 }
 
-// The part of the completions that differ in a token.
-double differing(const Groups& a, const Groups& b) {
+// The part of the completions that are not `same`.
+template <class Same>
+double differing(const Groups& a, const Groups& b, const Same& same) {
   TORCH_CHECK(a.size() == b.size(), "there are ", a.size(), " groups, not ", b.size());
   double all = 0, differ = 0;
   for (size_t g = 0; g < a.size(); ++g) {
     TORCH_CHECK(a[g].completions.size() == b[g].completions.size(), "a group has another size");
     for (size_t i = 0; i < a[g].completions.size(); ++i) {
       ++all;
-      if (a[g].completions[i].ids != b[g].completions[i].ids) ++differ;
+      if (!same(a[g].completions[i], b[g].completions[i])) ++differ;
     }
   }
   return differ / all;
 }
+
+bool same_tokens(const Completion& a, const Completion& b) { return a.ids == b.ids; }
+bool same_numbers(const Completion& a, const Completion& b) { return a.ids == b.ids && a.logps == b.logps; }
 
 void check_family(const Family& family, const CheckOptions& options, Checks& checks) {
   const auto wanted = requests(family.spec, options.small);
@@ -106,13 +110,23 @@ void check_family(const Family& family, const CheckOptions& options, Checks& che
                  });
   }
   // Where rounding decides a draw, the completion goes another way from there.
-  checks.check(
-      "generation, " + family.name + " in fp32: completions that are not the CPU's", 0.15, [&](Worst& worst) {
-        worst.add(
-            differing(generate(family, wanted, {.device = options.generation}), generate(family, wanted, {})),
-            "the part of them");
-      });
+  checks.check("generation, " + family.name + " in fp32: completions that are not the CPU's", 0.15,
+               [&](Worst& worst) {
+                 worst.add(differing(generate(family, wanted, {.device = options.generation}),
+                                     generate(family, wanted, {}), same_tokens),
+                           "the part of them");
+               });
   for (const DType dtype : {DType::kF32, DType::kBF16}) {
+    checks.check("generation, " + family.name + (dtype == DType::kF32 ? " in fp32" : " in bf16") +
+                     ": what replayed steps give and the same kernels one by one do not",
+                 0, [&](Worst& worst) {
+                   DeviceOptions plainly = options.generation;
+                   plainly.recorded = false;
+                   worst.add(
+                       differing(generate(family, wanted, {.dtype = dtype, .device = options.generation}),
+                                 generate(family, wanted, {.dtype = dtype, .device = plainly}), same_numbers),
+                       "the part of the completions");
+                 });
     checks.check("generation, " + family.name + (dtype == DType::kF32 ? " in fp32" : " in bf16") +
                      ": completions that hang on their batch",
                  0, [&](Worst& worst) {
@@ -120,7 +134,7 @@ void check_family(const Family& family, const CheckOptions& options, Checks& che
                        generate(family, wanted, {.dtype = dtype, .device = options.generation});
                    const Groups few = generate(
                        family, wanted, {.dtype = dtype, .max_batch = 3, .device = options.generation});
-                   worst.add(differing(all, few), "the part of them");
+                   worst.add(differing(all, few, same_tokens), "the part of them");
                  });
   }
 }

@@ -189,7 +189,7 @@ Status DeviceDecoder::set_table(int32_t table, std::span<const int32_t> pages) {
 
 Status DeviceDecoder::begin(int64_t count) {
   in_use_ = count;
-  TRY_DO(record(recorded_rows(count)));
+  if (options_.recorded) TRY_DO(record(recorded_rows(count)));
   for (int64_t i = count; i < places_room_; ++i) host_rows_[i].live = 0;
   return look(model_->kernels().upload(device_->rows, host_rows_, device_->state_bytes, work_->stream()),
               "the batch cannot be sent");
@@ -365,9 +365,10 @@ Status DeviceDecoder::keep_logits(int32_t prompt) {
 // save the microseconds between two of them.
 Status DeviceDecoder::run_steps() {
   const kernels::DecodeKernels& k = model_->kernels();
-  const kernels::DeviceGraph graph = graphs_.at(recorded_rows(in_use_)).get();
+  const int64_t rows = recorded_rows(in_use_);
   FirstError error;
-  for (int64_t i = 0; i < options_.steps; ++i) error(k.launch(graph, work_->stream()));
+  for (int64_t i = 0; i < options_.steps; ++i)
+    error(options_.recorded ? k.launch(graphs_.at(rows).get(), work_->stream()) : step(rows));
   error(k.download(host_rows_, device_->rows, device_->state_bytes, work_->stream()));
   error(k.synchronise(work_->stream()));
   return look(error.get(), "a step cannot run");

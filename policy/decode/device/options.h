@@ -14,6 +14,9 @@ struct DeviceOptions {
   // Tokens a sequence draws between two looks of the host, below kernels::kSlotDraws: the host does not wait
   // for each token, and sees a stop text that many tokens late at most.
   int64_t steps = 8;
+  // A step is recorded once and replayed; otherwise each is put on the stream kernel by kernel, which is
+  // slower and gives the same bits. For tests.
+  bool recorded = true;
   // Of products (kernels::Product): a completion is then the same whatever the batch.
   bool fixed_order = true;
 };

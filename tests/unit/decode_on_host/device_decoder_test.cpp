@@ -207,6 +207,35 @@ TEST(DeviceDecoder, RecordsAStepOnceForABatchOfASize) {
   EXPECT_EQ(testing::host_device().synchronisations, 0);
 }
 
+// graph = eager: what a replayed step leaves behind is bit for bit what its kernels, called one by one,
+// leave.
+TEST(DeviceDecoder, AReplayedStepIsThePlainOne) {
+  const Model model = lively_model(qwen2_spec(), 7);
+  for (const DType dtype : {DType::kF32, DType::kBF16}) {
+    std::vector<float> logits[2];
+    std::vector<TokenId> ids[2];
+    for (const bool recorded : {false, true}) {
+      const auto decoder = decoder_of(model, dtype, {5, 60, 20}, {.steps = 4, .recorded = recorded});
+      PageList pages(decoder->pages());
+      pages.take(4);
+      kernels::DeviceSlot& slot = decoder->slot(0);
+      slot.remaining = 100;
+      std::fill(std::begin(slot.uniforms), std::end(slot.uniforms), 0.37);
+      std::fill(std::begin(slot.endings), std::end(slot.endings), -1);
+      after_prompt(*decoder, random_ids(21, model.spec.vocab_size, 1), pages);
+      const FirstDraw draw{0, 0};
+      ASSERT_TRUE(decoder->draw_first({&draw, 1}).ok());
+      ASSERT_TRUE(decoder->run_steps().ok());
+      ids[recorded].assign(slot.ids, slot.ids + slot.drawn);
+      logits[recorded].resize(static_cast<size_t>(model.spec.vocab_size));
+      ASSERT_TRUE(decoder->read_logits(0, logits[recorded]).ok());
+    }
+    EXPECT_EQ(ids[0].size(), 5u);
+    EXPECT_EQ(ids[0], ids[1]);
+    EXPECT_EQ(std::memcmp(logits[0].data(), logits[1].data(), logits[0].size() * sizeof(float)), 0);
+  }
+}
+
 TEST(DeviceDecoder, SaysWhenMemoryDoesNotSuffice) {
   const Model model = lively_model(llama_spec(), 7);
   auto on_device = DeviceModel::create(model.spec, model.tensors, DType::kF32, host_decode_kernels()).value();

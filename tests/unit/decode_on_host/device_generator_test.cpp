@@ -127,6 +127,29 @@ TEST_F(DeviceGeneratorTest, GivesTheSameBitsWithAnyBatchSizeAndStepsALaunch) {
   for (const size_t i : {2, 3}) EXPECT_TRUE(same_bits(on_the_device({&requests[i], 1}), {expected[i]})) << i;
 }
 
+// What a recorded step replays is what its kernels do one by one, batch after batch, in both types.
+TEST_F(DeviceGeneratorTest, GivesTheSameBitsWhetherStepsAreRecordedOrNot) {
+  const std::vector<RolloutRequest> requests = mixed_requests();
+  const ModelSpec spec = testing::small_spec();
+  const TensorMap weights = testing::small_weights(spec, 1);
+  for (const DType dtype : {DType::kF32, DType::kBF16}) {
+    const auto model = DeviceModel::create(spec, weights, dtype, host_decode_kernels()).value();
+    for (const auto& [batch, fixed] : {std::pair<int64_t, bool>{3, true}, {64, true}, {9, false}}) {
+      const auto drawn = [&, size = batch, order = fixed](bool recorded) {
+        DeviceGenerator generator(
+            model, std::make_shared<PairTokenizer>(),
+            {.max_batch = size, .device = {.recorded = recorded, .fixed_order = order}});
+        return generator.generate(requests, kVersion, {}).value();
+      };
+      new_host_device();
+      const std::vector<RolloutGroup> plainly = drawn(false);
+      EXPECT_EQ(host_device().launches + host_device().graphs, 0);
+      EXPECT_TRUE(same_bits(drawn(true), plainly)) << "max_batch " << batch;
+      EXPECT_GT(host_device().launches, 0);
+    }
+  }
+}
+
 TEST_F(DeviceGeneratorTest, GivesInBfloat16TheSameBitsWithAnyBatchSize) {
   const ModelSpec spec = testing::small_spec();
   const auto model =
