@@ -19,6 +19,12 @@ LocalRollout::LocalRollout(std::shared_ptr<const Tokenizer> tokenizer, const Gen
       dtype_(dtype) {}
 
 Status LocalRollout::publish(std::shared_ptr<const WeightSet> weights) {
+  // A device may not have room for two. What generates holds its model itself; should the new one fail, there
+  // is none, and nothing generates any more.
+  if (options_.device.kernels != nullptr && kept_versions_ == 1) {
+    const std::lock_guard lock(mutex_);
+    models_.clear();
+  }
   auto model = make_generating_model(weights->spec, weights->tensors, dtype_, options_);
   if (!model.ok()) return model.status().with_context("version " + name_of(weights->version));
   const std::lock_guard lock(mutex_);

@@ -17,7 +17,8 @@ namespace fulcrum {
 class LocalRollout final : public RolloutClient, public WeightPublisher {
  public:
   // Keeps the last `kept_versions` published versions: max_staleness + 1, at least 1. `dtype`: that of
-  // DecodeModel. With options.device.kernels an accelerator generates, and holds the versions.
+  // DecodeModel. With options.device.kernels an accelerator generates, and holds the versions; where it keeps
+  // one, the old one goes before the new one comes, and a publish() that fails leaves none.
   LocalRollout(std::shared_ptr<const Tokenizer> tokenizer, const GeneratorOptions& options,
                int64_t kept_versions = 2, DType dtype = DType::kF32);
 

@@ -8,10 +8,16 @@ namespace fulcrum {
 namespace {
 
 // Learner and generator take turns on one GPU: what the learner's allocator keeps in reserve is given back
-// before completions are generated, or it would be missing for keys and values.
-class MakesRoom final : public RolloutClient {
+// before the new weights are put there and before completions are generated, or it would be missing for them
+// and for keys and values.
+class MakesRoom final : public RolloutClient, public WeightPublisher {
  public:
-  explicit MakesRoom(std::shared_ptr<RolloutClient> rollouts) : rollouts_(std::move(rollouts)) {}
+  explicit MakesRoom(std::shared_ptr<LocalRollout> rollouts) : rollouts_(std::move(rollouts)) {}
+
+  Status publish(std::shared_ptr<const WeightSet> weights) override {
+    give_back_reserve();
+    return rollouts_->publish(std::move(weights));
+  }
 
   Result<std::vector<RolloutGroup>> generate(std::span<const RolloutRequest> requests, PolicyVersion version,
                                              std::stop_token stop) override {
@@ -20,7 +26,7 @@ class MakesRoom final : public RolloutClient {
   }
 
  private:
-  std::shared_ptr<RolloutClient> rollouts_;
+  std::shared_ptr<LocalRollout> rollouts_;
 };
 
 }  // namespace
@@ -37,9 +43,14 @@ Result<RolloutBackend> local_rollouts(const JobConfig& config, const ModelSpec&,
       .device = device};
   auto local = std::make_shared<LocalRollout>(std::move(tokenizer), options, config.max_staleness + 1,
                                               decode_dtype(config.sampling.rollout_dtype));
-  if (device.kernels == nullptr || learner.is_cpu() || config.max_staleness > 0)
-    return RolloutBackend{.rollouts = local, .publisher = local};
-  return RolloutBackend{.rollouts = std::make_shared<MakesRoom>(local), .publisher = local};
+  const bool on_device = device.kernels != nullptr;
+  if (!on_device || learner.is_cpu())
+    return RolloutBackend{.rollouts = local, .publisher = local, .on_device = on_device};
+  auto with_room = std::make_shared<MakesRoom>(local);
+  // With staleness the learner works while completions are generated, and wants its reserve itself.
+  const std::shared_ptr<RolloutClient> rollouts =
+      config.max_staleness > 0 ? std::shared_ptr<RolloutClient>(local) : with_room;
+  return RolloutBackend{.rollouts = rollouts, .publisher = with_room, .on_device = true};
 }
 
 }  // namespace fulcrum

@@ -20,6 +20,7 @@ namespace fulcrum {
 struct RolloutBackend {
   std::shared_ptr<RolloutClient> rollouts;
   std::shared_ptr<WeightPublisher> publisher;
+  bool on_device = false;  // a GPU of this process generates
 };
 
 // What a job is handed: in one process or over gRPC, the job does not know.

@@ -394,5 +394,26 @@ TEST_F(DeviceGeneratorTest, IsWhatLocalRolloutUsesWhereThereIsADevice) {
   EXPECT_EQ(device.generate(requests, {0, 2}, {}).status().code(), Code::kFailedPrecondition);
 }
 
+TEST_F(DeviceGeneratorTest, OfOneVersionThatIsKeptTheOldGoesBeforeTheNewComes) {
+  const ModelSpec spec = testing::small_spec();
+  const auto weights = [&](int64_t step) {
+    return std::make_shared<WeightSet>(WeightSet{{0, step}, spec, testing::small_weights(spec, 1)});
+  };
+  LocalRollout device(std::make_shared<PairTokenizer>(), {.device = {.kernels = &host_decode_kernels()}}, 1);
+  ASSERT_TRUE(device.publish(weights(0)).ok());
+  const int64_t model = host_device().allocated;
+  host_device().memory = model + model / 2;
+  const Status second = device.publish(weights(1));
+  EXPECT_TRUE(second.ok()) << second.message();
+  EXPECT_EQ(host_device().allocated, model);
+
+  host_device().memory = model / 2;
+  const Status third = device.publish(weights(2));
+  EXPECT_EQ(third.code(), Code::kResourceExhausted) << third.message();
+  const std::vector<RolloutRequest> requests{request(0, 4, 3)};
+  for (const int64_t step : {0, 1, 2})
+    EXPECT_EQ(device.generate(requests, {0, step}, {}).status().code(), Code::kFailedPrecondition) << step;
+}
+
 }  // namespace
 }  // namespace fulcrum
