@@ -64,7 +64,8 @@ Status attach_rollouts(BuiltJob& job, const Backends& backends) {
       RewardPoolOptions{.threads = static_cast<int>(job.config.reward_threads), .deadline = deadline});
   TRY(backend, backends.rollouts(job.config, job.learner->spec(), job.tokenizer));
   job.backend = {.rollouts = std::make_shared<OneAtATime>(std::move(backend.rollouts)),
-                 .publisher = std::move(backend.publisher)};
+                 .publisher = std::move(backend.publisher),
+                 .on_device = backend.on_device};
   return ok_status();
 }
 

@@ -14,6 +14,7 @@
 #include "engine/pipeline/plan/time.h"
 #include "policy/nn/device.h"
 #include "policy/text/model_tokenizer.h"
+#include "rollout/generation_device.h"
 
 namespace fulcrum::cli {
 namespace {
@@ -50,9 +51,11 @@ Result<Plan> make_plan(const Options& o) {
   const int64_t length =
       o.completion_length > 0 ? o.completion_length : config.sampling.max_completion_length;
   TRY(device, open_device(config.learner.device));
+  TRY(generation, generation_device(config.online() ? config.sampling.rollout_device : "cpu"));
   const auto work_of = [&](const std::vector<const DataRow*>& rows, int64_t completion) {
     Workload work = workload_of(config, model.spec, needs, rows, completion);
     work.on_device = !device.is_cpu();
+    work.generates_on_device = generation.kernels != nullptr;
     return work;
   };
   const Workload first = work_of(data.step_rows(0, config.data.prompts_per_step), length);

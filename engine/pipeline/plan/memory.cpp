@@ -46,11 +46,15 @@ class Planner {
   void add(std::string name, int64_t bytes, unsigned phases, std::string keys = {}) {
     if (bytes > 0) parts_.push_back({std::move(name), bytes, phases, std::move(keys)});
   }
-  // What lies where the learner's models do.
-  void add_there(std::string name, int64_t bytes, unsigned phases, std::string keys = {}) {
+  void add_on_device(std::string name, int64_t bytes, unsigned phases, std::string keys = {}) {
     const size_t before = parts_.size();
     add(std::move(name), bytes, phases, std::move(keys));
-    if (w_.on_device && parts_.size() > before) parts_.back().place = Place::kDevice;
+    if (parts_.size() > before) parts_.back().place = Place::kDevice;
+  }
+  // What lies where the learner's models do.
+  void add_there(std::string name, int64_t bytes, unsigned phases, std::string keys = {}) {
+    if (w_.on_device) return add_on_device(std::move(name), bytes, phases, std::move(keys));
+    add(std::move(name), bytes, phases, std::move(keys));
   }
   int64_t trained() const { return w_.separate_critic ? 2 : 1; }  // models
 
@@ -67,21 +71,31 @@ class Planner {
               w_.config.objective.trainer == "dpo" ? "precompute_ref_log_probs" : "");
   }
 
-  // Versions of the weights that generation may ask for, as tensors and packed; one more of each while the
-  // next one is published.
+  // Versions of the weights that generation may ask for, as tensors and as the decoder has them; one more of
+  // each while the next one is published. Where one version is on a GPU it goes before the next comes.
   void add_rollouts() {
-    const int64_t versions = w_.config.max_staleness + 1,
-                  model = decode_model_bytes(w_.spec, decode_dtype(w_.config.sampling.rollout_dtype));
-    const int64_t embedding = kFloat * w_.spec.vocab_size * w_.spec.hidden_size;
+    const int64_t versions = w_.config.max_staleness + 1;
     const unsigned running = kAlways & ~at(Phase::kStart);
-    const std::string staleness = versions > 1 ? "max_staleness" : "";
-    add("published weights", versions * weights_, running, staleness);
-    add("decode model", versions * model, running, staleness);
-    add("next version", std::max(weights_, model + embedding), at(Phase::kPublish));
+    const std::string staleness = versions > 1 ? "max_staleness" : "",
+                      longer = "rollout_max_batch, max_completion_length";
     const int64_t at_a_time = std::min(w_.config.sampling.rollout_max_batch, w_.sequences);
     unsigned generating = at(Phase::kGenerate);
     if (versions > 1) generating |= at(Phase::kBackward) | at(Phase::kUpdate) | at(Phase::kCheckpoint);
-    add("KV cache", cache_bytes(w_, at_a_time), generating, "rollout_max_batch, max_completion_length");
+    add("published weights", versions * weights_, running, staleness);
+    if (w_.generates_on_device) {
+      const DeviceGeneration gpu = device_generation_bytes(w_, at_a_time);
+      add("next weights", weights_, at(Phase::kPublish));
+      add_on_device("decode model", versions * gpu.model, running, staleness);
+      if (versions > 1) add_on_device("next version", gpu.model, at(Phase::kPublish), staleness);
+      add_on_device("KV cache", gpu.cache, generating, longer);
+      add_on_device("decoder buffers", gpu.buffers, generating, longer);
+      return;
+    }
+    const int64_t model = decode_model_bytes(w_.spec, decode_dtype(w_.config.sampling.rollout_dtype));
+    const int64_t embedding = kFloat * w_.spec.vocab_size * w_.spec.hidden_size;
+    add("decode model", versions * model, running, staleness);
+    add("next version", std::max(weights_, model + embedding), at(Phase::kPublish));
+    add("KV cache", cache_bytes(w_, at_a_time), generating, longer);
     add("decoder buffers", decoder_buffer_bytes(w_, at_a_time), generating, "rollout_max_batch");
   }
 

@@ -5,6 +5,7 @@
 #include "engine/kernels/attention/op.h"
 #include "engine/kernels/matmul/op.h"
 #include "policy/decode/decoder.h"
+#include "policy/decode/device/device_decoder.h"
 
 namespace fulcrum {
 namespace {
@@ -74,6 +75,23 @@ int64_t decoder_buffer_bytes(const Workload& w, int64_t at_a_time) {
                        (2 * x.hidden + x.qkv + x.query + 3 * x.inner);
   const int64_t logits = w.spec.vocab_size * (2 * at_a_time + 4 * w.config.sampling.rollout_threads);
   return kFloat * (rows + logits);
+}
+
+DeviceGeneration device_generation_bytes(const Workload& w, int64_t at_a_time) {
+  const SamplingConfig& sampling = w.config.sampling;
+  const DType dtype = decode_dtype(sampling.rollout_dtype);
+  const auto pages_of = [](int64_t positions) {
+    return (positions + kernels::kPagePositions - 1) / kernels::kPagePositions;
+  };
+  const int64_t prompt = w.mean_prompt(), room = std::clamp<int64_t>(w.spec.max_position_embeddings - prompt,
+                                                                     1, sampling.max_completion_length);
+  DeviceDecoder::Size size{.places = std::clamp<int64_t>(at_a_time, 1, DeviceDecoder::kMostPlaces),
+                           .longest = prompt + room - 1};
+  DeviceGeneration out{.model = DeviceModel::bytes(w.spec, dtype),
+                       .buffers = DeviceDecoder::bytes(w.spec, dtype, size)};
+  size.pages = size.places * pages_of(size.longest) + pages_of(prompt);
+  out.cache = DeviceDecoder::bytes(w.spec, dtype, size) - out.buffers;
+  return out;
 }
 
 Activations activations_of(const Workload& w) {

@@ -24,6 +24,13 @@ int64_t cache_bytes(const Workload& w, int64_t at_a_time);
 // The decoder's rows and logits, and each group's logits after its prompt.
 int64_t decoder_buffer_bytes(const Workload& w, int64_t at_a_time);
 
+// A GPU's generator (policy/decode/device): pages for as many of the longest completions as run at a time and
+// a prompt beside them, fewer where memory is short, and what there must be besides.
+struct DeviceGeneration {
+  int64_t model = 0, cache = 0, buffers = 0;
+};
+DeviceGeneration device_generation_bytes(const Workload& w, int64_t at_a_time);
+
 // `logits` are buffers that the learner keeps from step to step on the CPU; on a device the allocator gives
 // their room to the backward pass of the layers, whose `temporary` comes after them.
 struct Activations {

@@ -23,9 +23,10 @@ struct Workload {
   ModelSpec spec;
   Needs needs;
   // Models beside the policy that the learner holds.
-  bool reference_model = false;  // a reference whose log-probs are not read from a file
-  bool separate_critic = false;  // of the policy's shape, unless value_model names another one
-  bool on_device = false;        // the learner's models lie in a GPU's memory
+  bool reference_model = false;      // a reference whose log-probs are not read from a file
+  bool separate_critic = false;      // of the policy's shape, unless value_model names another one
+  bool on_device = false;            // the learner's models lie in a GPU's memory
+  bool generates_on_device = false;  // this process generates there
 
   int64_t prompts = 0, sequences = 0;                // that a step generates
   int64_t prompt_tokens = 0, completion_tokens = 0;  // of all of them

@@ -81,6 +81,14 @@ Result<std::unique_ptr<DeviceDecoder>> DeviceDecoder::create(std::shared_ptr<con
   return decoder;
 }
 
+int64_t DeviceDecoder::bytes(const ModelSpec& spec, DType dtype, const Size& size) {
+  DeviceDecoder decoder(DeviceModel::shape(spec, dtype), {}, size);
+  decoder.pages_ = std::make_unique<DevicePages>(size.pages);
+  int64_t out = 0;
+  decoder.place(nullptr, &out);
+  return out;
+}
+
 // Points the arrays into `memory`, which may be null to learn how many bytes they and pages_->count() pages
 // take.
 void DeviceDecoder::place(const void* memory, int64_t* bytes) {

@@ -49,6 +49,8 @@ class DeviceDecoder {
   static Result<std::unique_ptr<DeviceDecoder>> create(std::shared_ptr<const DeviceModel> model,
                                                        const DeviceOptions& options, const Size& size);
   ~DeviceDecoder();
+  // What create() takes on the device where memory is not short.
+  static int64_t bytes(const ModelSpec& spec, DType dtype, const Size& size);
 
   const DeviceModel& model() const { return *model_; }
   DevicePages& pages() { return *pages_; }

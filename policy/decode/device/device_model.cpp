@@ -39,6 +39,23 @@ Result<std::shared_ptr<const DeviceModel>> DeviceModel::create(const ModelSpec& 
   return std::shared_ptr<const DeviceModel>(std::move(model));
 }
 
+namespace {
+
+constexpr kernels::DecodeKernels kNoKernels{};
+
+}  // namespace
+
+std::shared_ptr<const DeviceModel> DeviceModel::shape(const ModelSpec& spec, DType dtype) {
+  return std::shared_ptr<const DeviceModel>(new DeviceModel(spec, dtype, kNoKernels, 0));
+}
+
+int64_t DeviceModel::bytes(const ModelSpec& spec, DType dtype) {
+  DeviceModel model(spec, dtype, kNoKernels, 0);
+  int64_t out = 0;
+  model.place(nullptr, &out);
+  return out;
+}
+
 // Points the members into `memory`, which may be null to learn how many bytes that takes, and says what comes
 // where.
 std::vector<DeviceModel::Piece> DeviceModel::place(const void* memory, int64_t* bytes) {

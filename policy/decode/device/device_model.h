@@ -34,6 +34,10 @@ class DeviceModel {
                                                            DType dtype, const kernels::DecodeKernels& kernels,
                                                            int32_t device = 0);
 
+  // One without weights, for what takes sizes from it; and the bytes that its weights would take.
+  static std::shared_ptr<const DeviceModel> shape(const ModelSpec& spec, DType dtype);
+  static int64_t bytes(const ModelSpec& spec, DType dtype);
+
   const kernels::DecodeKernels& kernels() const { return kernels_; }
   int32_t device() const { return device_; }
   const ModelSpec& spec() const { return spec_; }

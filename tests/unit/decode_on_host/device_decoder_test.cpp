@@ -265,6 +265,22 @@ TEST(DeviceDecoder, SaysWhenMemoryDoesNotSuffice) {
   testing::new_host_device();
 }
 
+// By which `fulcrum plan` knows what generation will take.
+TEST(DeviceDecoder, TakesAsManyBytesAsItSays) {
+  for (const ModelSpec& spec : {llama_spec(), qwen2_spec()}) {
+    const Model model = lively_model(spec, 7);
+    for (const DType dtype : {DType::kF32, DType::kBF16}) {
+      const int64_t before = testing::new_host_device().allocated;
+      auto on_device = DeviceModel::create(spec, model.tensors, dtype, host_decode_kernels()).value();
+      const int64_t with_model = testing::host_device().allocated;
+      EXPECT_EQ(with_model - before, DeviceModel::bytes(spec, dtype));
+      const DeviceDecoder::Size size{.places = 5, .longest = 100, .pages = 30};
+      const auto decoder = DeviceDecoder::create(on_device, {}, size).value();
+      EXPECT_EQ(testing::host_device().allocated - with_model, DeviceDecoder::bytes(spec, dtype, size));
+    }
+  }
+}
+
 TEST(DeviceModel, RefusesWhatTheDecodeModelRefusesInTheSameWords) {
   Model model = lively_model(llama_spec(), 7);
   const auto both = [&](const ModelSpec& spec, const TensorMap& tensors, DType dtype) {

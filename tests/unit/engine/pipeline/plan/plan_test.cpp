@@ -234,5 +234,63 @@ TEST_F(Plan, OnAGpuTheLearnersMemoryIsTheGpus) {
   EXPECT_THAT(memory_advice(there, Place::kHost), ::testing::Not(::testing::HasSubstr("logits_chunk")));
 }
 
+// What a GPU generates with is the GPU's: the model in its type, pages and buffers; the host keeps tensors.
+TEST_F(Plan, WhereAGpuGeneratesTheDecoderIsThere) {
+  const std::vector<std::string> names = {"decode model", "KV cache", "decoder buffers"};
+  const auto of_phase = [](const MemoryPlan& plan, Place place, Phase phase) {
+    int64_t sum = 0;
+    for (const MemoryPart& part : plan.parts)
+      sum += part.place == place && (part.phases & static_cast<unsigned>(phase)) != 0 ? part.bytes : 0;
+    return sum;
+  };
+  Workload w = work();
+  const MemoryPlan here = plan_memory(w, {});
+  w.on_device = true;
+  const MemoryPlan learns_there = plan_memory(w, {});
+  w.generates_on_device = true;
+  const MemoryPlan there = plan_memory(w, {});
+  int64_t generator = 0;
+  for (const MemoryPart& part : there.parts) {
+    const bool is_generators = std::find(names.begin(), names.end(), part.name) != names.end();
+    if (is_generators) {
+      generator += part.bytes;
+      EXPECT_EQ(part.place, Place::kDevice) << part.name;
+    }
+    EXPECT_NE(part.name, "next version") << "the old one goes first";
+  }
+  EXPECT_EQ(of_phase(there, Place::kDevice, Phase::kGenerate),
+            of_phase(learns_there, Place::kDevice, Phase::kGenerate) + generator);
+  EXPECT_EQ(bytes(there, "published weights"), bytes(here, "published weights"));
+
+  // Matrices of 4 or 2 bytes a weight, norms of 4; 60 positions are 4 pages of 16, and so much for 32.
+  const int64_t weights = parameter_count(small_spec());
+  EXPECT_NEAR(static_cast<double>(bytes(there, "decode model")), 4.0 * static_cast<double>(weights), 4096);
+  const int64_t page = 3 * 2 * 2 * 16 * 16;
+  EXPECT_EQ(bytes(there, "KV cache"), 4 * page * (32 * 4 + 1));
+  EXPECT_GT(bytes(there, "decoder buffers"), 4 * 33 * 128) << "logits of each";
+  w.config.sampling.rollout_dtype = "bfloat16";
+  const MemoryPlan bf16 = plan_memory(w, {});
+  EXPECT_NEAR(static_cast<double>(bytes(bf16, "decode model")), 2.0 * static_cast<double>(weights), 4096);
+  EXPECT_EQ(bytes(bf16, "KV cache"), 2 * page * (32 * 4 + 1));
+
+  // With staleness several are there, one more while the next is published, and all while the learner works.
+  w.config.max_staleness = 1;
+  const MemoryPlan stale = plan_memory(w, {});
+  EXPECT_EQ(bytes(stale, "decode model"), 2 * bytes(bf16, "decode model"));
+  EXPECT_EQ(bytes(stale, "next version"), bytes(bf16, "decode model"));
+  EXPECT_GT(of_phase(stale, Place::kDevice, Phase::kBackward),
+            of_phase(bf16, Place::kDevice, Phase::kBackward) + bytes(stale, "KV cache"));
+}
+
+TEST_F(Plan, AGpuMayGenerateForALearnerOnTheCpu) {
+  Workload w = work();
+  w.generates_on_device = true;
+  const MemoryPlan plan = plan_memory(w, {});
+  EXPECT_EQ(plan.device.phase, Phase::kGenerate);
+  EXPECT_EQ(plan.device.bytes,
+            bytes(plan, "decode model") + bytes(plan, "KV cache") + bytes(plan, "decoder buffers"));
+  EXPECT_THAT(memory_advice(plan, Place::kDevice), ::testing::HasSubstr("rollout_max_batch"));
+}
+
 }  // namespace
 }  // namespace fulcrum
