@@ -248,9 +248,10 @@ void DeviceGenerator::Batch::leave_places() {
 Status DeviceGenerator::Batch::short_of_memory() const {
   const size_t group = book_.waiting();
   const int64_t pages = own_pages(group) + static_cast<int64_t>(prompt_pages_.pages().size());
-  return resource_exhausted("not enough memory for a completion of " + std::to_string(positions(group)) +
-                            " tokens with its prompt: it takes " + std::to_string(pages) +
-                            " pages of keys and values, and " + std::to_string(decoder_->pages().count()) +
+  return resource_exhausted("the accelerator's memory is not enough for a completion of " +
+                            std::to_string(positions(group)) + " tokens with its prompt: it takes " +
+                            std::to_string(pages) + " pages of keys and values, and " +
+                            std::to_string(decoder_->pages().count()) +
                             " are there; lower rollout_max_batch or max_completion_length");
 }
 

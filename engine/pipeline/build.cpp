@@ -2,16 +2,12 @@
 #include <utility>
 
 #include "engine/core/log.h"
-#include "engine/core/memory.h"
 #include "engine/core/text.h"
 #include "engine/learner/leading_learner.h"
 #include "engine/pipeline/job.h"
 #include "engine/pipeline/make_learner.h"
 #include "engine/pipeline/one_at_a_time.h"
-#include "engine/pipeline/plan/memory.h"
-#include "engine/pipeline/plan/workload.h"
 #include "engine/reference/ingredient.h"
-#include "policy/nn/device.h"
 #include "policy/text/model_tokenizer.h"
 #include "reward/model/model_reward.h"
 
@@ -122,31 +118,6 @@ Status BuiltJob::publish(int64_t step) {
 Status BuiltJob::republish() {
   for (const auto& weights : history.versions()) TRY_DO(backend.publisher->publish(weights));
   return ok_status();
-}
-
-namespace {
-
-// "the plan of this job has 7.10 GiB ...: change ..."; empty where no plan can be made.
-std::string plan_of(const BuiltJob& job) {
-  const Result<at::Device> device = open_device(job.config.learner.device);
-  const Result<std::unique_ptr<Objective>> objective = make_objective(job.config.objective);
-  if (!device.ok() || !objective.ok()) return {};
-  Workload work = workload_of(job.config, job.learner->spec(), (*objective)->needs(),
-                              largest_step(job.config, job.train), job.config.sampling.max_completion_length);
-  work.on_device = !device->is_cpu();
-  const Place place = work.on_device ? Place::kDevice : Place::kHost;
-  const ProcessMemory now = process_memory();
-  const MemoryPlan plan = plan_memory(work, {.process = now.files, .data = 0, .model_file = 0});
-  return "; the plan of this job has " + size_text(plan.peak(place).bytes) + " " +
-         phase_name(plan.peak(place).phase) + ": " + memory_advice(plan, place);
-}
-
-}  // namespace
-
-Result<Metrics> BuiltJob::learn(TrainBatch batch) const {
-  Result<Metrics> out = learner->step(std::move(batch), stop());
-  if (out.status().code() != Code::kResourceExhausted) return out;
-  return resource_exhausted(out.status().message() + plan_of(*this));
 }
 
 RolloutRequest BuiltJob::request(const Prompt& prompt, int64_t step, int64_t index) const {

@@ -45,9 +45,6 @@ struct BuiltJob {
   Status publish(int64_t step);
   // Hands them the older versions that a checkpoint brought back.
   Status republish();
-  // One step of the learner. Where memory is not enough for it, the message says what the plan of the job is
-  // and which keys make it smaller.
-  Result<Metrics> learn(TrainBatch batch) const;
   // Requests that continue `prompts` in step `step`, all under the job's sampling keys.
   RolloutRequest request(const Prompt& prompt, int64_t step, int64_t index) const;
 };

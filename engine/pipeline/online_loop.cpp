@@ -62,7 +62,7 @@ Status online_loop(BuiltJob& job) {
     TRY_DO(job.control.point([&] { return save_point(job, s); }));  // pause and cancel take effect here
     TRY(made, generation.take(s, job.stop()));
     warn_unscored(s, made, unscored_said);
-    TRY(metrics, job.learn(pack_step(job, s, made)));
+    TRY(metrics, job.learner->step(pack_step(job, s, made), job.stop()));
     add_timing(metrics, made);
     add_publishing(metrics, *job.backend.publisher, bytes_sent);
     if (job.config.dynamic_sampling != "off") add_sampling(metrics, made);

@@ -10,6 +10,7 @@
 #include "engine/pipeline/evaluate.h"
 #include "engine/pipeline/job.h"
 #include "engine/pipeline/job_warnings.h"
+#include "engine/pipeline/memory_message.h"
 
 namespace fulcrum {
 namespace {
@@ -110,7 +111,9 @@ Status run_job(const JobConfig& asked, const Path& run_folder, const Backends& b
   // Before anything notes the key: the number decides bits, and what is resumed must have run with the same
   // one.
   config.learner.threads = within_cores(config.learner.threads, "'threads'");
-  TRY(job, build_job(config, run_folder, backends, control));
+  auto built = build_job(config, run_folder, backends, control);
+  if (!built.ok()) return with_plan(built.status(), config, nullptr);
+  const std::unique_ptr<BuiltJob> job = std::move(built).value();
   warnings.attach(*job->journal);
   TRY_DO(control.progress(job->first_step, config.max_steps));
   Status status = ok_status();
@@ -118,7 +121,7 @@ Status run_job(const JobConfig& asked, const Path& run_folder, const Backends& b
   if (status.ok() && job->cached_reference != nullptr) status = precompute_reference(*job);
   if (status.ok() && config.objective.trainer == "f_dpg") status = fit_target(*job);
   if (status.ok()) status = config.online() ? online_loop(*job) : offline_loop(*job);
-  return status.ok() ? status : end_early(*job, std::move(status));
+  return status.ok() ? status : end_early(*job, with_plan(std::move(status), config, job.get()));
 }
 
 Path final_checkpoint(const Path& run_folder, const JobConfig& config) {

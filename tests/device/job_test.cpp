@@ -85,6 +85,59 @@ TEST(DeviceJob, MemoryThatIsNotEnoughIsSaidWithThePlan) {
                                ::testing::Not(::testing::HasSubstr("reserved"))));
 }
 
+// The same of the job's other parts: whoever lacks memory says it, run_job() adds the plan.
+class NoMemory final : public RolloutClient, public WeightPublisher {
+ public:
+  NoMemory(RolloutBackend inner, Status publishing, Status generating)
+      : inner_(std::move(inner)), publishing_(std::move(publishing)), generating_(std::move(generating)) {}
+  Status publish(std::shared_ptr<const WeightSet> weights) override {
+    return publishing_.ok() ? inner_.publisher->publish(std::move(weights)) : publishing_;
+  }
+  Result<std::vector<RolloutGroup>> generate(std::span<const RolloutRequest>, PolicyVersion,
+                                             std::stop_token) override {
+    return generating_;
+  }
+
+ private:
+  RolloutBackend inner_;
+  Status publishing_, generating_;
+};
+
+TEST(DeviceJob, PublishingGeneratingAndMakingTheLearnerSayThePlanToo) {
+  const Lab lab;
+  JobConfig job = lab.job("grpo", {{"max_steps", 2}});
+  job.learner.device = far_device().str();
+  const auto message = [&](const Status& publishing, const Status& generating, bool on_device) {
+    static int runs = 0;
+    Disturbance how;
+    how.rollouts = [&](RolloutBackend inner, LocalJobControl&) {
+      auto broken = std::make_shared<NoMemory>(std::move(inner), publishing, generating);
+      return RolloutBackend{.rollouts = broken, .publisher = broken, .on_device = on_device};
+    };
+    const Status status = lab.run(job, "short" + std::to_string(++runs), how);
+    EXPECT_EQ(status.code(), Code::kResourceExhausted);
+    return status.message();
+  };
+  const Status device = resource_exhausted("the accelerator: no 3 MiB of its memory: out of memory"),
+               host = resource_exhausted("not enough memory for 12 sequences");
+  using ::testing::AllOf, ::testing::HasSubstr, ::testing::Not;
+  const auto plan = HasSubstr("the plan of this job has");
+  const std::string publish = message(device, ok_status(), true),
+                    generate = message(ok_status(), device, true),
+                    on_host = message(ok_status(), host, false);
+  EXPECT_THAT(publish, AllOf(HasSubstr(device.message()), plan, HasSubstr("change ")));
+  EXPECT_THAT(generate, AllOf(HasSubstr(device.message()), plan, HasSubstr("change ")));
+  EXPECT_THAT(on_host, AllOf(HasSubstr(host.message()), plan));
+  EXPECT_NE(generate.substr(generate.find("the plan")), on_host.substr(on_host.find("the plan")))
+      << "the one is the device's, the other the host's";
+  EXPECT_THAT(message(ok_status(), resource_exhausted("the judge is busy"), false), Not(plan));
+
+  const FarLimit limit(1000);
+  const Status making = lab.run(job, "unmade");
+  EXPECT_EQ(making.code(), Code::kResourceExhausted);
+  EXPECT_THAT(making.message(), AllOf(HasSubstr("the device's memory is not enough"), plan));
+}
+
 // What the plan counts on the device is what is there; nothing else keeps memory in a tiny model.
 TEST(DeviceJob, ThePlanKnowsTheDevicesMemory) {
   const Lab lab;
