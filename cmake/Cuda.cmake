@@ -5,20 +5,12 @@ option(FULCRUM_CUDA "build the CUDA plugin where nvcc is (./dev setup fetches it
 set(FULCRUM_NCCL_INCLUDE "${FULCRUM_DEPS}/nccl-2.28.9/nvidia/nccl/include" CACHE PATH "where nccl.h is; nothing of NCCL is linked")
 set(FULCRUM_CUDA_ROOT "${FULCRUM_DEPS}/cuda-13.0/nvidia/cu13" CACHE PATH "CUDA 13.0: bin/nvcc, include, lib")
 
-# What program and plugin have in common; another hash of it is another build (engine/kernels/device/plugin.h).
-set(plugin_interface
-    engine/kernels/device/table.h engine/kernels/device/decode_table.h engine/kernels/device/group_table.h
-    engine/kernels/device/plugin.h engine/kernels/adamw/op.h engine/kernels/weight_changes/op.h engine/kernels/attention/op.h engine/kernels/softmax/op.h
-    engine/divergence/generators/options.h engine/divergence/generators/divergences.def)
-set(interface_hashes)
-foreach(header IN LISTS plugin_interface)
-  file(SHA256 ${PROJECT_SOURCE_DIR}/${header} hash)
-  string(APPEND interface_hashes ${hash})
-  set_property(DIRECTORY ${PROJECT_SOURCE_DIR} APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/${header})
-endforeach()
-string(SHA256 interface_hash "${interface_hashes}")
-string(SUBSTRING ${interface_hash} 0 12 interface_hash)
-set(FULCRUM_PLUGIN_BUILD "${PROJECT_VERSION}-${interface_hash}")
+# The build that program and plugin agree on (engine/kernels/device/plugin.h), and that workers on GPUs compare.
+include(cmake/PluginBuild.cmake)
+file(GLOB kernel_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/engine/kernels/*/*.cu)
+fulcrum_plugin_build(${PROJECT_SOURCE_DIR} plugin_sources sources_hash ${kernel_sources} ${CMAKE_CURRENT_LIST_FILE})
+set_property(DIRECTORY ${PROJECT_SOURCE_DIR} APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${plugin_sources})
+set(FULCRUM_PLUGIN_BUILD "${PROJECT_VERSION}-${sources_hash}")
 set_source_files_properties(${PROJECT_SOURCE_DIR}/engine/kernels/device/plugin.cpp PROPERTIES
                             COMPILE_DEFINITIONS "FULCRUM_PLUGIN_BUILD=\"${FULCRUM_PLUGIN_BUILD}\"")
 
@@ -43,17 +35,20 @@ set(nvcc_flags
     -ccbin ${CMAKE_CXX_COMPILER} -Xcompiler -fPIC,-fvisibility=hidden,-Wall,-Wextra
     -gencode arch=compute_80,code=sm_80 -gencode arch=compute_90a,code=sm_90a -gencode arch=compute_100,code=sm_100
     -gencode arch=compute_80,code=compute_80
-    "-DFULCRUM_PLUGIN_BUILD=\"${FULCRUM_PLUGIN_BUILD}\"" -I ${PROJECT_SOURCE_DIR} -isystem ${FULCRUM_NCCL_INCLUDE})
-file(GLOB kernel_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/engine/kernels/*/*.cu)
+    -I ${PROJECT_SOURCE_DIR} -isystem ${FULCRUM_NCCL_INCLUDE})
 set(objects)
 foreach(source IN LISTS kernel_sources)
   file(RELATIVE_PATH name ${PROJECT_SOURCE_DIR}/engine/kernels ${source})
   set(object ${CMAKE_BINARY_DIR}/cuda/${name}.o)
   get_filename_component(folder ${object} DIRECTORY)
   file(MAKE_DIRECTORY ${folder})
+  set(defines)
+  if(name STREQUAL "device/cuda_plugin.cu")  # alone: or each kernel would be compiled anew whenever one changes
+    set(defines "-DFULCRUM_PLUGIN_BUILD=\"${FULCRUM_PLUGIN_BUILD}\"")
+  endif()
   add_custom_command(
     OUTPUT ${object}
-    COMMAND ${FULCRUM_CCACHE} ${FULCRUM_NVCC} ${nvcc_flags} -MD -MF ${object}.d -c ${source} -o ${object}
+    COMMAND ${FULCRUM_CCACHE} ${FULCRUM_NVCC} ${nvcc_flags} ${defines} -MD -MF ${object}.d -c ${source} -o ${object}
     DEPENDS ${source} ${FULCRUM_NVCC}
     DEPFILE ${object}.d
     COMMENT "Building CUDA object ${name}.o"

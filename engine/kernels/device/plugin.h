@@ -21,7 +21,7 @@ struct CudaPlugin {
   const DeviceGroup* group = nullptr;      // for ranks that learn together
 };
 
-// The build this program belongs to: version, and a hash of what the two have in common.
+// The build this program belongs to: version, and a hash of all sources of the plugin.
 const char* plugin_build();
 
 // Where the plugin belongs: beside the running program.
