@@ -8,10 +8,13 @@ namespace fulcrum {
 namespace {
 
 Result<DeviceOptions> open_gpu() {
-  TRY(gpus, kernels::usable_gpus());
-  TRY(index, kernels::own_gpu(gpus.size()));
+  TRY(own, kernels::own_gpu());
   TRY(plugin, kernels::open_plugin(kernels::plugin_path()));
-  return DeviceOptions{.kernels = plugin->decode, .device = static_cast<int32_t>(index)};
+  const DeviceOptions out{.kernels = plugin->decode, .device = static_cast<int32_t>(own.index)};
+  // The runtime may refuse what the driver shows.
+  if (const auto work = DeviceWork::make(*out.kernels, out.device, false); !work.ok())
+    return failed_precondition(work.status().message());
+  return out;
 }
 
 }  // namespace
@@ -26,8 +29,9 @@ Result<DeviceOptions> generation_device(const std::string& name) {
 }
 
 std::string device_fingerprint(const DeviceOptions& device, const std::string& dtype) {
-  const auto gpus = kernels::usable_gpus();
-  const std::string name = gpus.ok() ? (*gpus)[static_cast<size_t>(device.device)].name : "unknown";
+  const auto driver = kernels::read_driver();
+  const auto index = static_cast<size_t>(device.device);
+  const std::string name = driver.ok() && index < driver->gpus.size() ? driver->gpus[index].name : "unknown";
   return "cuda " + name + ", " + kernels::plugin_build() + ", " + dtype;
 }
 

@@ -76,9 +76,8 @@ void add_gpu_checks(std::vector<Check>& checks) {
                           kernels::capability_text(gpu.capability) +
                           (gpu.usable() ? "" : ": this build needs 8.0")});
   }
-  const Result<std::vector<kernels::Gpu>> usable = kernels::usable_gpus();
-  if (!usable.ok()) {
-    checks.push_back({"gpu", "warning", usable.status().message() + "; models learn on the CPU"});
+  if (const Result<kernels::OwnGpu> own = kernels::own_gpu(); !own.ok()) {
+    checks.push_back({"gpu", "warning", own.status().message() + "; models learn on the CPU"});
     return;
   }
   const Result<const kernels::CudaPlugin*> plugin = kernels::open_plugin(kernels::plugin_path());

@@ -30,13 +30,12 @@ void ask_for_determinism() {
 }
 
 Result<at::Device> open_cuda() {
-  TRY(gpus, kernels::usable_gpus());
-  TRY(index, kernels::own_gpu(gpus.size()));
+  TRY(own, kernels::own_gpu());
   TRY_DO(load_torch_cuda());
-  const at::Device device(at::kCUDA, static_cast<c10::DeviceIndex>(index));
+  const at::Device device(at::kCUDA, static_cast<c10::DeviceIndex>(own.index));
   return catch_torch("the GPU cannot be used", [&]() -> Result<at::Device> {
     if (c10::impl::VirtualGuardImpl(at::kCUDA).deviceCount() <= device.index())
-      return failed_precondition("LibTorch finds no GPU, though the driver does: " + gpus[0].name);
+      return failed_precondition("LibTorch finds no GPU, though the driver does: " + own.gpu.name);
     c10::impl::VirtualGuardImpl(at::kCUDA).setDevice(device);
     ask_for_determinism();
     if (const auto plugin = kernels::open_plugin(kernels::plugin_path()); plugin.ok()) {
@@ -46,8 +45,7 @@ Result<at::Device> open_cuda() {
       log_warn("the GPU is used without Fulcrum's kernels, several times slower: " +
                plugin.status().message());
     }
-    log_info("learning on GPU " + std::to_string(index) + ": " +
-             printable(gpus[static_cast<size_t>(index)].name));
+    log_info("learning on GPU " + std::to_string(own.index) + ": " + own.gpu.name);
     return device;
   });
 }

@@ -13,9 +13,9 @@ class DataParallelOnGpus : public Services {
  protected:
   void SetUp() override {
     Services::SetUp();
-    const auto gpus = kernels::usable_gpus();
-    if (!gpus.ok()) GTEST_SKIP() << "needs two GPUs: " << gpus.status().message();
-    if (gpus->size() < 2) GTEST_SKIP() << "needs two GPUs, this machine has one";
+    const auto own = kernels::own_gpu();
+    if (!own.ok()) GTEST_SKIP() << "needs two GPUs: " << own.status().message();
+    if (kernels::read_driver()->gpus.size() < 2) GTEST_SKIP() << "needs two GPUs, this machine has one";
   }
   Ranks run_on(int size, const std::string& job, const std::string& folder) const {
     return start_ranks(size,

@@ -14,8 +14,8 @@ using ::testing::Not;
 class Device : public Tools {
  protected:
   ~Device() override {
-    for (const char* name :
-         {"LD_LIBRARY_PATH", "FAKE_GPUS", "FAKE_CAPABILITY", "FAKE_CUDA", "FAKE_ERROR", "LOCAL_RANK"})
+    for (const char* name : {"LD_LIBRARY_PATH", "FAKE_GPUS", "FAKE_CAPABILITY", "FAKE_CUDA", "FAKE_ERROR",
+                             "LOCAL_RANK", "CUDA_VISIBLE_DEVICES"})
       ::unsetenv(name);
   }
   // Programs that start from now on find a driver.
@@ -120,6 +120,31 @@ TEST_F(Device, AGpuThatFitsIsTriedAndARankBeyondTheGpusIsRefused) {
                                           HasSubstr("LibTorch finds no GPU")));
   with_driver({{"LOCAL_RANK", "3"}});
   EXPECT_THAT(learn("cuda").err, HasSubstr("LOCAL_RANK is 3, but this machine has 1 GPU"));
+  with_driver({{"CUDA_VISIBLE_DEVICES", "3"}});
+  EXPECT_THAT(learn("cuda").err, Not(HasSubstr("LOCAL_RANK"))) << "the one that its launcher left it";
+}
+
+// The driver shows a GPU, and neither LibTorch nor the plugin's runtime can use it: a job that may choose
+// learns and generates on the CPU, and says both.
+TEST_F(Device, AGpuThatFitsAndCannotBeUsedIsLeftAlone) {
+  if (has_gpu()) GTEST_SKIP() << "this machine has a GPU";
+  with_driver();
+  const Finished automatic = learn("auto");
+  EXPECT_EQ(automatic.code, 0) << automatic.err;
+  EXPECT_THAT(automatic.err, AllOf(HasSubstr("the CPU is used, not the GPU"),
+                                   HasSubstr("completions are generated on the CPU, not on the GPU")));
+  const Finished generated = fulcrum(
+      {"generate", "1+1=", "-m", small_model(), "--greedy", "--max-new-tokens", "4", "--device", "auto"});
+  EXPECT_EQ(generated.code, 0) << generated.err;
+}
+
+// Of two GPUs each rank's own must fit, not the first.
+TEST_F(Device, ARankLooksAtItsOwnGpu) {
+  if (has_gpu()) GTEST_SKIP() << "this machine has a GPU";
+  with_driver({{"FAKE_GPUS", "2"}, {"FAKE_CAPABILITY", "90,75"}, {"LOCAL_RANK", "1"}});
+  EXPECT_THAT(learn("cuda").err, HasSubstr("(number 1) has compute capability 7.5, this build needs 8.0"));
+  with_driver({{"FAKE_CAPABILITY", "75,90"}});
+  EXPECT_THAT(learn("cuda").err, Not(HasSubstr("compute capability")));
 }
 
 }  // namespace

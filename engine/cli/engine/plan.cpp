@@ -61,9 +61,9 @@ Result<Plan> make_plan(const Options& o) {
   const Workload first = work_of(data.step_rows(0, config.data.prompts_per_step), length);
   TRY(speeds, calibrate(first, *objective));
   Plan out{.time = plan_time(first, speeds), .free = free_memory()};
-  if (device.is_cuda()) {
-    TRY(gpus, kernels::usable_gpus());
-    out.gpu_memory = gpus[static_cast<size_t>(device.index())].memory;
+  if (device.is_cuda() || generation.kernels != nullptr) {
+    TRY(own, kernels::own_gpu());
+    out.gpu_memory = own.gpu.memory;
   }
   // Pages of the program and its libraries are those that the calibration has touched.
   const MemoryBase base{

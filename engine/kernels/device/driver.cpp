@@ -81,34 +81,47 @@ Result<Driver> read_driver() {
   return out;
 }
 
-Result<std::vector<Gpu>> usable_gpus() {
+namespace {
+
+// A launcher that hides the other ranks' GPUs leaves each rank number 0. A machine that has one GPU for
+// several ranks is another matter.
+bool is_left_alone(size_t gpus) {
+  const char* visible = std::getenv("CUDA_VISIBLE_DEVICES");
+  return gpus == 1 && visible != nullptr && *visible != 0;
+}
+
+Result<size_t> own_index(size_t gpus) {
+  const char* variable = std::getenv("LOCAL_RANK");
+  if (variable == nullptr) return size_t{0};
+  const std::string_view text = variable;
+  int64_t index = -1;
+  const auto [end, error] = std::from_chars(text.begin(), text.end(), index);
+  if (error != std::errc() || end != text.end() || index < 0)
+    return invalid_argument("LOCAL_RANK is " + in_quotes(variable) + ", it must be a whole number");
+  if (is_left_alone(gpus)) return size_t{0};
+  if (static_cast<size_t>(index) < gpus) return static_cast<size_t>(index);
+  return failed_precondition("LOCAL_RANK is " + std::to_string(index) + ", but this machine has " +
+                             std::to_string(gpus) + (gpus == 1 ? " GPU" : " GPUs") +
+                             ": start fewer ranks, or give --device cpu");
+}
+
+}  // namespace
+
+Result<OwnGpu> own_gpu() {
   TRY(driver, read_driver());
   if (driver.gpus.empty()) return failed_precondition("NVIDIA's driver shows no GPU to this process");
   if (driver.version < kLeastDriver) {
     return failed_precondition("NVIDIA's driver supports CUDA " + version_text(driver.version) +
                                ", this build needs " + version_text(kLeastDriver) + ": update the driver");
   }
-  const Gpu& first = driver.gpus[0];
-  if (!first.usable()) {
-    return failed_precondition("the GPU " + in_quotes(first.name) + " has compute capability " +
-                               capability_text(first.capability) + ", this build needs " +
-                               capability_text(kLeastCapability));
+  TRY(index, own_index(driver.gpus.size()));
+  const Gpu& gpu = driver.gpus[index];
+  if (!gpu.usable()) {
+    return failed_precondition("the GPU " + in_quotes(gpu.name) + " (number " + std::to_string(index) +
+                               ") has compute capability " + capability_text(gpu.capability) +
+                               ", this build needs " + capability_text(kLeastCapability));
   }
-  return driver.gpus;
-}
-
-Result<int64_t> own_gpu(size_t gpus) {
-  const char* variable = std::getenv("LOCAL_RANK");
-  if (variable == nullptr) return int64_t{0};
-  const std::string_view text = variable;
-  int64_t index = -1;
-  const auto [end, error] = std::from_chars(text.begin(), text.end(), index);
-  if (error != std::errc() || end != text.end() || index < 0)
-    return invalid_argument("LOCAL_RANK is " + in_quotes(variable) + ", it must be a whole number");
-  if (static_cast<size_t>(index) < gpus) return index;
-  return failed_precondition("LOCAL_RANK is " + std::to_string(index) + ", but this machine has " +
-                             std::to_string(gpus) + (gpus == 1 ? " GPU" : " GPUs") +
-                             ": start fewer ranks, or give --device cpu");
+  return OwnGpu{static_cast<int64_t>(index), gpu};
 }
 
 std::string version_text(int version) {

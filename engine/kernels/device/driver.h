@@ -32,12 +32,14 @@ struct Driver {
 };
 Result<Driver> read_driver();
 
-// All GPUs, if the first of them can be used. kFailedPrecondition naming what is missing.
-Result<std::vector<Gpu>> usable_gpus();
-
-// Which of `gpus` GPUs this process takes: number LOCAL_RANK, else the first. kInvalidArgument,
-// kFailedPrecondition: it is no number of one.
-Result<int64_t> own_gpu(size_t gpus);
+// The GPU this process takes, if it can be used: number LOCAL_RANK, else the first; the one that
+// CUDA_VISIBLE_DEVICES leaves, whatever LOCAL_RANK is. kInvalidArgument: LOCAL_RANK is no number.
+// kFailedPrecondition naming what is missing.
+struct OwnGpu {
+  int64_t index = 0;  // among those that this process sees
+  Gpu gpu;
+};
+Result<OwnGpu> own_gpu();
 
 std::string version_text(int version);        // "13.0"
 std::string capability_text(int capability);  // "9.0"

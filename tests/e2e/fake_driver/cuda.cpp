@@ -1,6 +1,6 @@
 // A stand-in for NVIDIA's driver (libcuda.so.1) with as much of its interface as
-// engine/kernels/device/driver.cpp asks for. FAKE_GPUS: how many; FAKE_CAPABILITY: 90 is 9.0; FAKE_CUDA:
-// 13000 is 13.0; FAKE_ERROR: what cuInit gives.
+// engine/kernels/device/driver.cpp asks for. FAKE_GPUS: how many; FAKE_CAPABILITY: 90 is 9.0, "75,90" of two;
+// FAKE_CUDA: 13000 is 13.0; FAKE_ERROR: what cuInit gives.
 #include <cstdlib>
 #include <cstring>
 
@@ -35,8 +35,11 @@ __attribute__((visibility("default"))) int cuDeviceTotalMem_v2(size_t* bytes, in
   *bytes = size_t{80} << 30;
   return 0;
 }
-__attribute__((visibility("default"))) int cuDeviceGetAttribute(int* value, int attribute, int) {
-  const int capability = number("FAKE_CAPABILITY", 90);
+__attribute__((visibility("default"))) int cuDeviceGetAttribute(int* value, int attribute, int device) {
+  const char* text = std::getenv("FAKE_CAPABILITY");
+  for (; text != nullptr && device > 0; --device)
+    text = std::strchr(text, ',') != nullptr ? std::strchr(text, ',') + 1 : text;
+  const int capability = text == nullptr ? 90 : std::atoi(text);
   *value = attribute == 75 ? capability / 10 : capability % 10;
   return 0;
 }
