@@ -3,6 +3,7 @@
 #include "engine/core/log.h"
 #include "engine/kernels/device/driver.h"
 #include "engine/kernels/device/plugin.h"
+#include "policy/decode/device/stream.h"
 
 namespace fulcrum {
 namespace {

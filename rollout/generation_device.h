@@ -11,7 +11,8 @@ namespace fulcrum {
 
 // "cpu"; "cuda": this rank's GPU (LOCAL_RANK, else the first); "auto": a GPU if one can be used, else the
 // CPU, with a warning where there is one that cannot. Any other name, of a device that only LibTorch knows:
-// the CPU. kFailedPrecondition: there is no GPU, or no plugin of this build.
+// the CPU. kFailedPrecondition: there is no GPU, no plugin of this build, or the runtime refuses the GPU,
+// which is tried.
 Result<DeviceOptions> generation_device(const std::string& name);
 
 // Two workers with the same text draw the same tokens (rollout/fingerprint.h). Of a GPU.
