@@ -1,5 +1,5 @@
-// How the ranks of a data-parallel run were started: torchrun's environment variables, which Slurm and
-// Kubernetes launchers set too. Called by the programs' verbs. Pure.
+// How the ranks of a data-parallel run were started: torchrun's environment variables, and those of no
+// other launcher (docs/data_parallel.md has the line for Slurm). Called by the programs' verbs. Pure.
 #pragma once
 
 #include <cstdint>
