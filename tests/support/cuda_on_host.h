@@ -148,9 +148,9 @@ int launch_as(void (*)(Parameters...), const Launch& launch, Arguments&&... argu
   return run(filled);
 }
 
-// Dynamic shared memory that a launch of the kernel may have: what a device gives unasked, less 1 KiB for the
+// Dynamic shared memory that a launch of the kernel may have: what a device gives unasked, less 4 KiB for the
 // kernel's own __shared__ variables, whose bytes nothing here knows; or what allow_shared() has asked for.
-inline constexpr size_t kSharedAtFirst = 47 << 10;
+inline constexpr size_t kSharedAtFirst = 44 << 10;
 template <auto kKernel>
 inline thread_local size_t shared_allowed = kSharedAtFirst;
 template <auto kKernel>
