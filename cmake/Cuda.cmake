@@ -8,7 +8,8 @@ set(FULCRUM_CUDA_ROOT "${FULCRUM_DEPS}/cuda-13.0/nvidia/cu13" CACHE PATH "CUDA 1
 # What program and plugin have in common; another hash of it is another build (engine/kernels/device/plugin.h).
 set(plugin_interface
     engine/kernels/device/table.h engine/kernels/device/decode_table.h engine/kernels/device/group_table.h
-    engine/kernels/device/plugin.h engine/kernels/adamw/op.h engine/kernels/weight_changes/op.h engine/kernels/attention/op.h engine/kernels/softmax/op.h
+    engine/kernels/device/plugin.h engine/kernels/adamw/op.h engine/kernels/weight_changes/op.h
+    engine/kernels/piece_hashes/op.h engine/kernels/attention/op.h engine/kernels/softmax/op.h
     engine/divergence/generators/options.h engine/divergence/generators/divergences.def)
 set(interface_hashes)
 foreach(header IN LISTS plugin_interface)

@@ -13,6 +13,7 @@ constexpr std::array kGroups = {
     CheckGroup{"divergences", check_divergences},
     CheckGroup{"optimizer_kernels", check_optimizer_kernels},
     CheckGroup{"weight_changes", check_weight_changes},
+    CheckGroup{"piece_hashes", check_piece_hashes},
     CheckGroup{"attention", check_attention},
     CheckGroup{"heads", check_heads},
     CheckGroup{"policies", check_policies},

@@ -11,6 +11,7 @@ void check_token_losses(const CheckOptions& options, Checks& checks);
 void check_divergences(const CheckOptions& options, Checks& checks);
 void check_optimizer_kernels(const CheckOptions& options, Checks& checks);
 void check_weight_changes(const CheckOptions& options, Checks& checks);
+void check_piece_hashes(const CheckOptions& options, Checks& checks);
 void check_attention(const CheckOptions& options, Checks& checks);
 void check_heads(const CheckOptions& options, Checks& checks);
 void check_policies(const CheckOptions& options, Checks& checks);
