@@ -18,6 +18,7 @@ constexpr std::array kGroups = {
     CheckGroup{"heads", check_heads},
     CheckGroup{"policies", check_policies},
     CheckGroup{"updates", check_updates},
+    CheckGroup{"published_weights", check_published_weights},
     CheckGroup{"decode_kernels", check_decode_kernels},
     CheckGroup{"paged_attention", check_paged_attention},
     CheckGroup{"draws", check_draws},

@@ -19,6 +19,7 @@ void check_decode_kernels(const CheckOptions& options, Checks& checks);
 void check_paged_attention(const CheckOptions& options, Checks& checks);
 void check_draws(const CheckOptions& options, Checks& checks);
 void check_generation(const CheckOptions& options, Checks& checks);
+void check_published_weights(const CheckOptions& options, Checks& checks);
 void check_updates(const CheckOptions& options, Checks& checks);
 void check_device_sums(const CheckOptions& options, Checks& checks);
 

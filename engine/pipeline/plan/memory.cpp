@@ -75,9 +75,15 @@ class Planner {
     const int64_t embedding = kFloat * w_.spec.vocab_size * w_.spec.hidden_size;
     const unsigned running = kAlways & ~at(Phase::kStart);
     const std::string staleness = versions > 1 ? "max_staleness" : "";
-    add("published weights", versions * weights_, running, staleness);
+    const bool rounded = decode_dtype(w_.config.sampling.rollout_dtype) == DType::kBF16;
+    const int64_t set = rounded ? weights_ / 2 : weights_;
+    add("published weights", versions * set, running, staleness);
+    if (rounded && w_.on_device) {  // the last version, and changes from it to the next
+      add_there("last version, rounded", set, running);
+      add_there("changed weights", set / 4, at(Phase::kPublish));
+    }
     add("decode model", versions * model, running, staleness);
-    add("next version", std::max(weights_, model + embedding), at(Phase::kPublish));
+    add("next version", std::max(set, model + embedding), at(Phase::kPublish));
     const int64_t at_a_time = std::min(w_.config.sampling.rollout_max_batch, w_.sequences);
     unsigned generating = at(Phase::kGenerate);
     if (versions > 1) generating |= at(Phase::kBackward) | at(Phase::kUpdate) | at(Phase::kCheckpoint);
