@@ -60,7 +60,7 @@ fulcrum_library(engine/reference LAYER 2 DEPENDS policy/nn)
 
 # Layer 3: who learns, and who judges with a model.
 fulcrum_library(reward/model LAYER 3 DEPENDS reward policy/nn)
-fulcrum_library(engine/learner LAYER 3 DEPENDS engine/objective engine/reference engine/collective)
+fulcrum_library(engine/learner LAYER 3 DEPENDS engine/objective engine/reference engine/collective engine/publish)
 
 # Layer 4: the wiring.
 fulcrum_library(engine/pipeline LAYER 4 DEPENDS engine/pipeline/config engine/pipeline/plan engine/learner engine/jobs rollout reward/model)

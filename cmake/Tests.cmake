@@ -33,7 +33,7 @@ if(FULCRUM_TORCH)
                LINK tests_far_device fulcrum_torch LABEL unit)
   # The learner where nothing of it lies on the CPU.
   file(GLOB device_tests CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/tests/device/*.cpp)
-  fulcrum_test(device_learner SOURCES ${device_tests} LINK engine_pipeline bench_gpu decode_on_host engine_kernels_on_host tests_far_device
+  fulcrum_test(device_learner SOURCES ${device_tests} LINK engine_pipeline rollout_rpc bench_gpu decode_on_host engine_kernels_on_host tests_far_device
                LABEL parity)
   fulcrum_test(laws_divergence SOURCES ${PROJECT_SOURCE_DIR}/tests/laws/divergence_laws_test.cpp
                LINK engine_divergence LABEL laws)

@@ -1,6 +1,6 @@
 #include "bench/ours/op.h"
-#include "engine/core/hash.h"
 #include "engine/publish/delta.h"
+#include "engine/publish/flat_weights.h"
 #include "policy/weights/safetensors.h"
 
 namespace fulcrum::bench {
@@ -16,8 +16,6 @@ Result<Weights> bf16(const Safetensors& file, const std::string& name) {
   std::memcpy(out.data(), found->second.bytes.data(), found->second.bytes.size());
   return out;
 }
-
-uint64_t hash_of(const Weights& weights) { return hash64(std::as_bytes(std::span(weights))); }
 
 }  // namespace
 
@@ -35,12 +33,12 @@ Status publish(const Json& options, const Serve& serve) {
     });
   }
   // There and back again, each time with the hash that a worker checks.
-  const uint64_t hashes[] = {hash_of(base), hash_of(next)};
+  const uint64_t hashes[] = {flat_hash(base), flat_hash(next)};
   bool at_next = false;
   return serve([&]() -> Result<Json> {
     TRY_DO(apply_delta(at_next ? *back : *there, base));
     at_next = !at_next;
-    return Json{{"bytes", bytes}, {"right", hash_of(base) == hashes[at_next ? 1 : 0]}};
+    return Json{{"bytes", bytes}, {"right", flat_hash(base) == hashes[at_next ? 1 : 0]}};
   });
 }
 

@@ -6,6 +6,8 @@
 #include <array>
 #include <cstring>
 
+#include "engine/core/hash_step.h"
+
 namespace fulcrum {
 
 struct Sha256::State {
@@ -78,13 +80,6 @@ uint64_t word_at(const void* bytes) {
   return word;
 }
 
-// One step of a lane of hash64: an invertible function of the lane for every word, so that two inputs that
-// differ in one word never meet.
-uint64_t mixed(uint64_t lane, uint64_t word) {
-  lane = (lane ^ word) * 0x9E3779B97F4A7C15u;
-  return lane ^ lane >> 32;
-}
-
 }  // namespace
 
 uint32_t crc32c(std::string_view bytes) {
@@ -103,15 +98,16 @@ uint32_t crc32c(std::string_view bytes) {
 // one, and the length.
 uint64_t hash64(std::span<const std::byte> bytes) {
   const uint64_t length = bytes.size();
-  std::array<uint64_t, 8> lanes{};
-  for (size_t i = 0; i < 8; ++i) lanes[i] = mixed(0, i + 1);
+  std::array<uint64_t, kHash64Lanes> lanes{};
+  for (size_t i = 0; i < lanes.size(); ++i) lanes[i] = hash64_step(0, i + 1);
   for (; bytes.size() >= 64; bytes = bytes.subspan(64)) {
-    for (size_t i = 0; i < 8; ++i) lanes[i] = mixed(lanes[i], word_at(bytes.data() + 8 * i));
+    for (size_t i = 0; i < lanes.size(); ++i) lanes[i] = hash64_step(lanes[i], word_at(bytes.data() + 8 * i));
   }
   std::array<std::byte, 64> last{};
   std::copy(bytes.begin(), bytes.end(), last.begin());
-  uint64_t hash = mixed(0, length);
-  for (size_t i = 0; i < 8; ++i) hash = mixed(hash, mixed(lanes[i], word_at(last.data() + 8 * i)));
+  uint64_t hash = hash64_step(0, length);
+  for (size_t i = 0; i < lanes.size(); ++i)
+    hash = hash64_step(hash, hash64_step(lanes[i], word_at(last.data() + 8 * i)));
   return hash;
 }
 

@@ -27,6 +27,7 @@ class LeadingLearner final : public Learner {
 
   int64_t steps_done() const override { return mine_->steps_done(); }
   TensorMap weights() const override { return mine_->weights(); }
+  Result<std::shared_ptr<const FlatWeights>> rounded_weights() override { return mine_->rounded_weights(); }
   const ModelSpec& spec() const override { return mine_->spec(); }
   const Reference* reference() const override { return mine_->reference(); }
   LearnerState save() const override { return mine_->save(); }

@@ -13,6 +13,7 @@
 #include "engine/core/status.h"
 #include "engine/learner/learner_config.h"
 #include "engine/objective/objective.h"
+#include "engine/publish/flat_weights.h"
 #include "engine/reference/reference.h"
 #include "engine/types/train_batch.h"
 #include "policy/weights/model_spec.h"
@@ -61,6 +62,9 @@ class Learner {
   virtual int64_t steps_done() const = 0;
   // The fp32 weights as they are now (a copy).
   virtual TensorMap weights() const = 0;
+  // The same rounded to bf16, for those who generate in it. From a device they come as what has changed since
+  // the last call (published_weights.h). kDataLoss: they are not what the device has.
+  virtual Result<std::shared_ptr<const FlatWeights>> rounded_weights() = 0;
   virtual const ModelSpec& spec() const = 0;
   // What the policy is held to; null where the objective needs nothing of the kind.
   virtual const Reference* reference() const = 0;

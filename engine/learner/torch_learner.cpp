@@ -5,13 +5,13 @@
 
 #include <cmath>
 #include <optional>
+#include <utility>
 
 #include "engine/core/log.h"
 #include "engine/core/rng.h"
 #include "engine/core/stopwatch.h"
 #include "engine/data/mini_batches.h"
 #include "engine/data/slice.h"
-#include "engine/kernels/device/fallbacks.h"
 #include "engine/learner/first_pass.h"
 #include "engine/learner/guards.h"
 #include "engine/learner/old_outputs.h"
@@ -28,13 +28,19 @@ namespace {
 
 constexpr double kSameNorm = 1e-5;  // relative: fp32 sums in any order
 
-// perf/fallback/*, of the step alone.
-void add_fallbacks(const kernels::FallbackCounts& before, Metrics& metrics) {
-  const kernels::FallbackCounts now = kernels::fallback_counts();
-  for (size_t i = 0; i < now.size(); ++i) {
-    if (now[i] > before[i])
+kernels::FallbackCounts fallbacks_since(const kernels::FallbackCounts& before) {
+  kernels::FallbackCounts out = kernels::fallback_counts();
+  for (size_t i = 0; i < out.size(); ++i) out[i] -= before[i];
+  return out;
+}
+
+// perf/fallback/*, of the step and of publishing the weights before it.
+void add_fallbacks(const kernels::FallbackCounts& step, const kernels::FallbackCounts& publishing,
+                   Metrics& metrics) {
+  for (size_t i = 0; i < step.size(); ++i) {
+    if (const int64_t count = step[i] + publishing[i]; count > 0)
       add_metric(metrics, std::string("perf/fallback/") + kernels::kFallbackNames[i],
-                 static_cast<double>(now[i] - before[i]));
+                 static_cast<double>(count));
   }
 }
 
@@ -50,7 +56,7 @@ Result<Metrics> TorchLearner::step(TrainBatch batch, std::stop_token stop) {
   Result<Metrics> out = catch_torch("learner step", [&] { return train(batch, stop); });
   trained_.clear_gradients();
   if (out.ok()) {
-    add_fallbacks(before, *out);
+    add_fallbacks(fallbacks_since(before), std::exchange(publishing_, {}), *out);
     add_metric(*out, "timing_s/update_actor", watch.lap() - reference_seconds_);
     if (reference_seconds_ > 0) add_metric(*out, "timing_s/ref", reference_seconds_);
   }
@@ -86,6 +92,15 @@ Result<std::vector<float>> TorchLearner::reference_logps(const TrainBatch& batch
 }
 
 TensorMap TorchLearner::weights() const { return copy_parameters(trained_.policy()); }
+
+Result<std::shared_ptr<const FlatWeights>> TorchLearner::rounded_weights() {
+  at::set_num_threads(static_cast<int>(options_.config.threads));
+  const kernels::FallbackCounts before = kernels::fallback_counts();
+  auto out =
+      catch_torch("publishing the weights", [&] { return published_.next(trained_.policy().parameters()); });
+  publishing_ = fallbacks_since(before);
+  return out;
+}
 
 LossPass TorchLearner::pass(bool old_is_current) {
   Models models = trained_.models();

@@ -7,10 +7,12 @@
 #include <string>
 #include <vector>
 
+#include "engine/kernels/device/fallbacks.h"
 #include "engine/learner/accumulate.h"
 #include "engine/learner/agreement.h"
 #include "engine/learner/host_state.h"
 #include "engine/learner/learner.h"
+#include "engine/learner/published_weights.h"
 #include "engine/learner/step_notes.h"
 #include "engine/learner/trained_models.h"
 
@@ -35,6 +37,7 @@ class TorchLearner final : public Learner {
   const Reference* reference() const override { return reference_.get(); }
 
   TensorMap weights() const override;
+  Result<std::shared_ptr<const FlatWeights>> rounded_weights() override;
   void put_objective_values(const std::string& name, std::vector<double> values) override {
     host_.objective.values[name] = std::move(values);
   }
@@ -69,6 +72,8 @@ class TorchLearner final : public Learner {
   HostState host_;
   StepNotes notes_;
   double reference_seconds_ = 0;  // of the step, in the reference's own passes
+  PublishedWeights published_;
+  kernels::FallbackCounts publishing_{};  // of the last rounded_weights(), for the next step to tell
 };
 
 }  // namespace fulcrum

@@ -110,7 +110,14 @@ Result<std::unique_ptr<BuiltJob>> build_job(const JobConfig& config, const Path&
 
 Status BuiltJob::publish(int64_t step) {
   auto weights = std::make_shared<WeightSet>();
-  *weights = {.version = version(step), .spec = learner->spec(), .tensors = learner->weights()};
+  *weights = {.version = version(step), .spec = learner->spec(), .tensors = {}};
+  if (decode_dtype(config.sampling.rollout_dtype) == DType::kBF16) {
+    TRY(flat, learner->rounded_weights());
+    weights->tensors = flat->tensors;
+    weights->flat = std::move(flat);
+  } else {
+    weights->tensors = learner->weights();
+  }
   history.add(weights);
   return backend.publisher->publish(std::move(weights));
 }

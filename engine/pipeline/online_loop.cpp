@@ -45,6 +45,12 @@ void add_publishing(Metrics& metrics, const WeightPublisher& publisher, int64_t&
   before = *now;
 }
 
+// What came from the learner's device for the version that was published last.
+void add_reading(Metrics& metrics, const WeightSet& published) {
+  if (published.flat != nullptr && published.flat->read_bytes > 0)
+    add_metric(metrics, "perf/weights_read_bytes", static_cast<double>(published.flat->read_bytes));
+}
+
 }  // namespace
 
 Status online_loop(BuiltJob& job) {
@@ -70,6 +76,7 @@ Status online_loop(BuiltJob& job) {
     Stopwatch watch;
     TRY_DO(job.publish(s + 1));
     add_metric(*job.unrecorded, "timing_s/update_weights", watch.lap());
+    add_reading(*job.unrecorded, *job.history.versions().back());
     generation.published(s + 1);
     TRY_DO(job.journal->completions(s + 1, made.groups, made.verdicts));
     TRY_DO(finish_step(job, s + 1));

@@ -21,7 +21,8 @@ Status check_shapes(const TensorMap& tensors, const ModelSpec& spec) {
   for (const auto& [name, shape] : expected) {
     const auto at = tensors.find(name);
     if (at == tensors.end()) return data_loss("tensor " + in_quotes(name) + " is missing");
-    if (at->second.dtype != DType::kF32 || at->second.shape != shape)
+    const DType dtype = at->second.dtype;  // as it was published
+    if ((dtype != DType::kF32 && dtype != DType::kBF16) || at->second.shape != shape)
       return data_loss("tensor " + in_quotes(name) + " is of another model");
   }
   return tensors.size() == expected.size() ? ok_status()

@@ -8,7 +8,7 @@
 
 #include "engine/core/files.h"
 #include "engine/core/status.h"
-#include "policy/weights/model_spec.h"
+#include "engine/publish/weight_set.h"
 
 namespace fulcrum {
 

@@ -1,8 +1,9 @@
 // The difference between two versions of bf16 weights as bytes: at the learning rates of reinforcement
 // learning some weights in a hundred change in a step, most of them by one unit in the last place. A changed
 // weight costs about 1.6 bytes: where one in a hundred changes, a version is 125 times smaller than the
-// weights. Encoded by the learner's fleet (rollout/rpc), applied by workers. Pure, thread-safe. The bytes are
-// foreign to the worker: whatever they are, apply_delta stays inside the weights.
+// weights. Encoded by the learner where a device finds what has changed (engine/learner), else by its fleet
+// (rollout/rpc); applied by workers. Pure, thread-safe. The bytes are foreign to the worker: whatever they
+// are, apply_delta stays inside the weights.
 #pragma once
 
 #include <cstdint>

@@ -5,7 +5,7 @@
 #include <optional>
 
 #include "engine/core/status.h"
-#include "policy/weights/model_spec.h"
+#include "engine/publish/weight_set.h"
 
 namespace fulcrum {
 

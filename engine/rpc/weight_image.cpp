@@ -19,7 +19,7 @@ namespace {
 
 using kernels::round_up;
 
-constexpr int64_t kAlignment = 64;  // of tensors: whole cache lines, any SIMD width
+static_assert(kFlatMultiple == kWeightChunkBytes);  // the tokenizer begins a chunk
 constexpr int64_t kMaxImageBytes = int64_t{1} << 42;
 constexpr int64_t kMaxTokenizerBytes = int64_t{256} << 20;
 
@@ -46,7 +46,7 @@ WeightImage::WeightImage(int64_t weights_id, std::shared_ptr<const WeightSet> we
     entry.set_name(name);
     entry.set_dtype(std::string(dtype_name(tensor.dtype)));
     entry.mutable_shape()->Add(tensor.shape.begin(), tensor.shape.end());
-    entry.set_offset(add(tensor.bytes, round_up(size_, kAlignment)));
+    entry.set_offset(add(tensor.bytes, round_up(size_, kFlatAlignment)));
     entry.set_bytes(static_cast<int64_t>(tensor.bytes.size()));
   }
   size_ = round_up(size_, kWeightChunkBytes);
@@ -66,10 +66,15 @@ WeightImage::WeightImage(int64_t weights_id, std::shared_ptr<const WeightSet> we
 
 Result<std::shared_ptr<const WeightImage>> WeightImage::in_bf16(
     int64_t weights_id, const WeightSet& weights, std::shared_ptr<const TokenizerFiles> tokenizer) {
-  TRY(flat, flatten_to_bf16(weights, {.alignment = kAlignment, .multiple = kWeightChunkBytes}));
-  auto image = std::make_shared<WeightImage>(weights_id, std::move(flat.weights), std::move(tokenizer));
-  image->values_ = *flat.values;
-  image->manifest_.set_tensors_hash(hash64(std::as_bytes(image->values_)));
+  auto rounded = std::make_shared<WeightSet>(WeightSet{weights.version, weights.spec, {}, weights.flat});
+  if (rounded->flat == nullptr) {
+    TRY(flat, flatten_to_bf16(weights.tensors));
+    rounded->flat = std::make_shared<const FlatWeights>(std::move(flat));
+  }
+  rounded->tensors = rounded->flat->tensors;
+  const uint64_t hash = rounded->flat->hash;
+  auto image = std::make_shared<WeightImage>(weights_id, std::move(rounded), std::move(tokenizer));
+  image->manifest_.set_tensors_hash(hash);
   return std::shared_ptr<const WeightImage>(std::move(image));
 }
 
@@ -151,7 +156,7 @@ Status WeightAssembler::check_layout() const {
       if (n < 0 || (n > 0 && bytes > kMaxImageBytes / n)) return broken;
       bytes *= n;
     }
-    if (bytes != entry.bytes() || entry.offset() % kAlignment != 0 ||
+    if (bytes != entry.bytes() || entry.offset() % kFlatAlignment != 0 ||
         !fits(entry.offset(), bytes, 0, tokenizer_chunk * kWeightChunkBytes)) {
       return broken;
     }
@@ -185,7 +190,11 @@ size_t WeightAssembler::tensors_bytes() const {
   return static_cast<size_t>(manifest_.tokenizer_chunk() * kWeightChunkBytes);
 }
 
-uint64_t WeightAssembler::tensors_hash() const { return hash64(std::span(*bytes_).first(tensors_bytes())); }
+std::span<uint16_t> WeightAssembler::values() const {
+  return {reinterpret_cast<uint16_t*>(bytes_->data()), tensors_bytes() / sizeof(uint16_t)};
+}
+
+uint64_t WeightAssembler::tensors_hash() const { return flat_hash(values()); }
 
 Status WeightAssembler::check_hash() const {
   if (!in_bf16() || tensors_hash() == manifest_.tensors_hash()) return ok_status();
@@ -203,8 +212,7 @@ Status WeightAssembler::advance(v1::Manifest next, std::span<const std::string_v
                     });
   if (!same || !in_bf16()) return data_loss("the new weights are of another layout");
   if (bytes_.use_count() > 1) bytes_ = std::make_shared<std::vector<std::byte>>(*bytes_);
-  const std::span values(reinterpret_cast<uint16_t*>(bytes_->data()), tensors_bytes() / sizeof(uint16_t));
-  for (const std::string_view delta : deltas) TRY_DO(apply_delta(delta, values));
+  for (const std::string_view delta : deltas) TRY_DO(apply_delta(delta, values()));
   manifest_.set_weights_id(next.weights_id());
   *manifest_.mutable_version() = next.version();
   manifest_.set_tensors_hash(next.tensors_hash());

@@ -9,9 +9,9 @@
 #include <vector>
 
 #include "engine/core/status.h"
+#include "engine/publish/weight_set.h"
 #include "engine/rpc/tokenizer_files.h"
 #include "fulcrum/v1/weights.pb.h"
-#include "policy/weights/model_spec.h"
 
 namespace fulcrum {
 
@@ -20,13 +20,16 @@ class WeightImage {
  public:
   WeightImage(int64_t weights_id, std::shared_ptr<const WeightSet> weights,
               std::shared_ptr<const TokenizerFiles> tokenizer);
-  // The same weights rounded to bf16, side by side in one buffer, which is what deltas are made of.
+  // The same weights rounded to bf16, side by side in one buffer, which is what deltas are made of: the set's
+  // own where it has them so.
   static Result<std::shared_ptr<const WeightImage>> in_bf16(int64_t weights_id, const WeightSet& weights,
                                                             std::shared_ptr<const TokenizerFiles> tokenizer);
 
   const v1::Manifest& manifest() const { return manifest_; }
   // All tensors, 0 between them, up to the tokenizer's chunk; empty unless made by in_bf16().
-  std::span<const uint16_t> values() const { return values_; }
+  std::span<const uint16_t> values() const {
+    return weights_->flat ? std::span<const uint16_t>(*weights_->flat->values) : std::span<const uint16_t>();
+  }
   // kOutOfRange beyond the last.
   Result<v1::Chunk> chunk(int64_t index) const;
 
@@ -42,7 +45,6 @@ class WeightImage {
   v1::Manifest manifest_;
   std::vector<Piece> pieces_;  // in the order of their offsets
   int64_t size_ = 0;
-  std::span<const uint16_t> values_;  // the weights own them
 };
 
 // Collects chunks. The manifest is untrusted: names, shapes and offsets are checked before any memory is
@@ -78,6 +80,7 @@ class WeightAssembler {
   explicit WeightAssembler(v1::Manifest manifest) : manifest_(std::move(manifest)) {}
   Status check_layout() const;
   size_t tensors_bytes() const;
+  std::span<uint16_t> values() const;  // of bf16 weights
 
   v1::Manifest manifest_;
   ModelSpec spec_;

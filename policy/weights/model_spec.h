@@ -80,11 +80,4 @@ Model random_model(const ModelSpec& spec, uint64_t seed);
 // follows from the second step on.
 Model as_score_model(Model model);
 
-// One version of the policy's weights on its way to those who generate.
-struct WeightSet {
-  PolicyVersion version;
-  ModelSpec spec;
-  TensorMap tensors;  // fp32
-};
-
 }  // namespace fulcrum

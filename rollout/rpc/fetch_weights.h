@@ -6,6 +6,7 @@
 #include <stop_token>
 #include <string>
 
+#include "engine/publish/weight_set.h"
 #include "engine/rpc/client.h"
 #include "engine/rpc/weight_image.h"
 

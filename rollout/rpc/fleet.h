@@ -103,7 +103,7 @@ class Fleet final : public WorkerHub, public WeightSource {
   };
 
   Status publish(const std::shared_ptr<Job>& job, std::shared_ptr<const WeightSet> weights);
-  static void note_change(Job& job, const WeightImage& image, std::optional<std::string> delta);
+  static void note_change(Job& job, const WeightImage& image, std::shared_ptr<const std::string> delta);
   Result<std::vector<RolloutGroup>> generate(const std::shared_ptr<Job>& job,
                                              std::span<const RolloutRequest> requests, PolicyVersion version,
                                              std::stop_token stop);

@@ -23,6 +23,17 @@ constexpr const char* kThen =
 
 std::string name_of(PolicyVersion v) { return std::to_string(v.epoch) + "." + std::to_string(v.step); }
 
+// From `before` to `next`, which was made of `weights`: what came with them, or found by comparing all of
+// them. Null: they are better sent whole.
+std::shared_ptr<const std::string> delta_of(const WeightImage& before, const WeightSet& weights,
+                                            const WeightImage& next) {
+  const FlatWeights* flat = weights.flat.get();
+  if (flat != nullptr && flat->change && flat->change->base_hash == before.manifest().tensors_hash())
+    return flat->change->delta;
+  auto found = encode_delta(before.values(), next.values());
+  return found ? std::make_shared<const std::string>(*std::move(found)) : nullptr;
+}
+
 }  // namespace
 
 Result<std::shared_ptr<GrpcRollout>> Fleet::begin_job(FleetJobOptions options) {
@@ -61,10 +72,10 @@ Status Fleet::publish(const std::shared_ptr<Job>& job, std::shared_ptr<const Wei
   const auto before = job->published.empty() ? nullptr : job->published.back().image;
   lock.unlock();
   std::shared_ptr<const WeightImage> image;
-  std::optional<std::string> delta;
+  std::shared_ptr<const std::string> delta;
   if (job->options.dtype == DType::kBF16) {
     TRY(rounded, WeightImage::in_bf16(id, *weights, job->options.tokenizer));
-    if (before) delta = encode_delta(before->values(), rounded->values());
+    if (before) delta = delta_of(*before, *weights, *rounded);
     image = std::move(rounded);
   } else {
     image = std::make_shared<const WeightImage>(id, std::move(weights), job->options.tokenizer);
@@ -79,7 +90,7 @@ Status Fleet::publish(const std::shared_ptr<Job>& job, std::shared_ptr<const Wei
 }
 
 // Before `image` joins the published ones. Without a delta there is no way to it from any older weights.
-void Fleet::note_change(Job& job, const WeightImage& image, std::optional<std::string> delta) {
+void Fleet::note_change(Job& job, const WeightImage& image, std::shared_ptr<const std::string> delta) {
   if (!delta) {
     job.changes.clear();
     return;
@@ -88,7 +99,7 @@ void Fleet::note_change(Job& job, const WeightImage& image, std::optional<std::s
   job.changes.push_back({.from = before.weights_id(),
                          .to = image.manifest().weights_id(),
                          .from_hash = before.tensors_hash(),
-                         .delta = std::make_shared<const std::string>(*std::move(delta))});
+                         .delta = std::move(delta)});
   // update() sends no chain of more than half the weights: what cannot be part of one is not kept.
   const auto bytes = [&] {
     size_t sum = 0;

@@ -8,9 +8,9 @@
 #include <stop_token>
 
 #include "engine/core/status.h"
+#include "engine/publish/weight_set.h"
 #include "engine/rpc/weight_image.h"
 #include "engine/types/rollout.h"
-#include "policy/weights/model_spec.h"
 #include "rollout/completion_generator.h"
 
 namespace fulcrum {

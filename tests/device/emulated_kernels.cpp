@@ -38,7 +38,8 @@ const DeviceKernels kOpened = {kernels::cuda_kernels().error_text,
                                OPEN(divergence_gradients),
                                OPEN(norm),
                                OPEN(adamw),
-                               OPEN(weight_changes)};
+                               OPEN(weight_changes),
+                               OPEN(piece_hashes)};
 
 // The same of a decode step's.
 template <auto kFunction>

@@ -130,6 +130,13 @@ int misplaced_change(const kernels::TrainedList& list, const kernels::ChangedWei
   if (const int64_t count = out.begins[list.pieces]; count > 0) out.changes[count - 1] ^= 1;
   return error;
 }
+// A hash of something else.
+int wrong_hashes(const uint16_t* values, int64_t pieces, uint64_t* hashes, kernels::DeviceStream stream) {
+  const int error = real->piece_hashes(values, pieces, hashes, stream);
+  const testing::FarAccess access;
+  if (pieces > 0) hashes[pieces - 1] ^= 1;
+  return error;
+}
 // Another sum each time.
 int restless_losses(const kernels::LossRows& in, float* logps, double* lse, float* entropies,
                     kernels::DeviceStream stream) {
@@ -150,6 +157,7 @@ TEST(GpuCheck, NamesTheKernelsThatAreWrong) {
   table.adamw = long_adamw;
   table.norm = short_norm;
   table.weight_changes = misplaced_change;
+  table.piece_hashes = wrong_hashes;
   table.token_losses = restless_losses;
   const Replaced replaced(table);
   const auto failures = [](const std::string& group) {
@@ -159,6 +167,7 @@ TEST(GpuCheck, NamesTheKernelsThatAreWrong) {
   EXPECT_EQ(failures("optimizer_kernels"),
             (std::set<std::string>{"adamw", "adamw without a finite norm", "norm"}));
   EXPECT_EQ(failures("weight_changes"), std::set<std::string>{"weight_changes"});
+  EXPECT_EQ(failures("piece_hashes"), std::set<std::string>{"piece_hashes"});
   EXPECT_TRUE(failures("token_losses").contains("token_losses: log-probs and log sums"));
   for (const Line& line : lines_of(group_named("divergences"), far_device())) {
     EXPECT_EQ(line.state == State::kFailed, line.name.starts_with("its gradient")) << line.name;

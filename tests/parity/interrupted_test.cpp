@@ -5,6 +5,7 @@
 #include <mutex>
 
 #include "engine/pipeline/weight_history.h"
+#include "policy/weights/safetensors.h"
 #include "tests/parity/parity_testing.h"
 
 namespace fulcrum::testing {
@@ -92,6 +93,24 @@ TEST(Interrupted, AGenerationThatWasStoppedIsDoneAgain) {
     ASSERT_EQ(lab.run(job, "stopped", stop_where([](const auto& r) { return !r.evaluation && r.step == 4; }))
                   .code(),
               Code::kUnavailable);
+    lab.run_whole(job, "stopped");
+    lab.expect_same_runs(job, "straight", "stopped");
+  }
+}
+
+// The older versions that a step of the resumed run asks for are those that were published, rounded.
+TEST(Interrupted, ABf16JobGoesOnWithTheVersionsItPublished) {
+  for (const int64_t staleness : {0, 2}) {
+    Lab lab;
+    const JobConfig job =
+        lab.job("grpo", {{"max_staleness", staleness}, {"rollout_dtype", "bfloat16"}, {"save_steps", 2}});
+    lab.run_whole(job, "straight");
+    ASSERT_EQ(lab.run(job, "stopped", {.stop_after = 4}).code(), Code::kUnavailable);
+    if (staleness > 0) {
+      const auto kept = read_safetensors(lab.checkpoint("stopped", 4) / "stale" / "version-3.safetensors");
+      ASSERT_TRUE(kept.ok()) << kept.status().message();
+      for (const auto& [name, tensor] : kept->tensors) EXPECT_EQ(tensor.dtype, DType::kBF16) << name;
+    }
     lab.run_whole(job, "stopped");
     lab.expect_same_runs(job, "straight", "stopped");
   }

@@ -131,7 +131,7 @@ class TensorAccess {
   void* block_;
 };
 
-std::atomic<int64_t> operations = 0;
+std::atomic<int64_t> operations = 0, bytes_read = 0;
 
 // The same memory as a tensor of the CPU; for use while it is open.
 at::Tensor as_host(const at::Tensor& x) {
@@ -148,6 +148,7 @@ at::Tensor as_host(const at::Tensor& x) {
 
 at::Tensor copy_from(const at::Tensor& from, const at::Tensor& to, bool) {
   ++operations;
+  if (!from.is_cpu() && to.is_cpu()) bytes_read += static_cast<int64_t>(from.nbytes());
   const TensorAccess read(from), write(to);
   as_host(to).copy_(as_host(from));
   return to;
@@ -291,6 +292,7 @@ FarAccess::FarAccess() { FarMemory::instance().open_all(); }
 FarAccess::~FarAccess() { FarMemory::instance().close_all(); }
 
 int64_t far_operations() { return operations; }
+int64_t far_bytes_read() { return bytes_read; }
 
 int64_t take_far_peak() { return FarMemory::instance().take_peak(); }
 FarLimit::FarLimit(int64_t bytes) { FarMemory::instance().set_limit(bytes); }

@@ -21,6 +21,8 @@ class FarAccess {
 
 // Operations on far tensors so far, in this process.
 int64_t far_operations();
+// Bytes that went from there to the host so far.
+int64_t far_bytes_read();
 
 // Bytes of all tensors there at their peak, since the last call.
 int64_t take_far_peak();

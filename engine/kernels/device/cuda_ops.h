@@ -26,6 +26,7 @@ int divergence_gradients(const DivergenceRows& in, const float* d_logps, const f
 int norm(const TrainedList& list, double* sums, double* norm, DeviceStream stream);
 int adamw(const TrainedList& list, const AdamwStep& step, const Clip& clip, DeviceStream stream);
 int weight_changes(const TrainedList& list, const ChangedWeights& out, DeviceStream stream);
+int piece_hashes(const uint16_t* values, int64_t pieces, uint64_t* hashes, DeviceStream stream);
 
 }  // namespace cuda
 

@@ -20,6 +20,7 @@ constexpr DeviceKernels kKernels = {
     .norm = cuda::norm,
     .adamw = cuda::adamw,
     .weight_changes = cuda::weight_changes,
+    .piece_hashes = cuda::piece_hashes,
 };
 
 }  // namespace

@@ -8,9 +8,17 @@
 
 namespace fulcrum::kernels {
 
-enum class Fallback : size_t { kRmsNorm, kSwiglu, kAttention, kTokenLoss, kDivergence, kAdamw };
-inline constexpr std::array kFallbackNames = {"rmsnorm",    "swiglu",     "attention",
-                                              "token_loss", "divergence", "adamw"};
+enum class Fallback : size_t {
+  kRmsNorm,
+  kSwiglu,
+  kAttention,
+  kTokenLoss,
+  kDivergence,
+  kAdamw,
+  kWeightChanges
+};
+inline constexpr std::array kFallbackNames = {"rmsnorm",    "swiglu", "attention",     "token_loss",
+                                              "divergence", "adamw",  "weight_changes"};
 
 using FallbackCounts = std::array<int64_t, kFallbackNames.size()>;
 

@@ -13,6 +13,7 @@
 
 #include "engine/divergence/generators/options.h"
 #include "engine/kernels/adamw/op.h"
+#include "engine/kernels/piece_hashes/op.h"
 #include "engine/kernels/weight_changes/op.h"
 
 namespace fulcrum::kernels {
@@ -138,6 +139,8 @@ struct DeviceKernels {
   // weight_changes() of engine/kernels/weight_changes on every piece of the list: `weights` against
   // `rounded`, in bf16, which gets all of them, there being room for the changes or not.
   int (*weight_changes)(const TrainedList& list, const ChangedWeights& out, DeviceStream stream);
+  // piece_hashes() of engine/kernels/piece_hashes of whole pieces; `values` at a multiple of 8 bytes.
+  int (*piece_hashes)(const uint16_t* values, int64_t pieces, uint64_t* hashes, DeviceStream stream);
 };
 
 // Those of this process; null: there are none. Set once, before any other thread computes.

@@ -78,13 +78,19 @@ class Planner {
     const unsigned running = kAlways & ~at(Phase::kStart);
     const std::string staleness = versions > 1 ? "max_staleness" : "",
                       longer = "rollout_max_batch, max_completion_length";
+    const bool rounded = decode_dtype(w_.config.sampling.rollout_dtype) == DType::kBF16;
+    const int64_t set = rounded ? weights_ / 2 : weights_;
     const int64_t at_a_time = std::min(w_.config.sampling.rollout_max_batch, w_.sequences);
     unsigned generating = at(Phase::kGenerate);
     if (versions > 1) generating |= at(Phase::kBackward) | at(Phase::kUpdate) | at(Phase::kCheckpoint);
-    add("published weights", versions * weights_, running, staleness);
+    add("published weights", versions * set, running, staleness);
+    if (rounded && w_.on_device) {  // the last version, and changes from it to the next
+      add_on_device("last version, rounded", set, running);
+      add_on_device("changed weights", set / 4, at(Phase::kPublish));
+    }
     if (w_.generates_on_device) {
       const DeviceGeneration gpu = device_generation_bytes(w_, at_a_time);
-      add("next weights", weights_, at(Phase::kPublish));
+      add("next weights", set, at(Phase::kPublish));
       add_on_device("decode model", versions * gpu.model, running, staleness);
       if (versions > 1) add_on_device("next version", gpu.model, at(Phase::kPublish), staleness);
       add_on_device("KV cache", gpu.cache, generating, longer);
@@ -94,7 +100,7 @@ class Planner {
     const int64_t model = decode_model_bytes(w_.spec, decode_dtype(w_.config.sampling.rollout_dtype));
     const int64_t embedding = kFloat * w_.spec.vocab_size * w_.spec.hidden_size;
     add("decode model", versions * model, running, staleness);
-    add("next version", std::max(weights_, model + embedding), at(Phase::kPublish));
+    add("next version", std::max(set, model + embedding), at(Phase::kPublish));
     add("KV cache", cache_bytes(w_, at_a_time), generating, longer);
     add("decoder buffers", decoder_buffer_bytes(w_, at_a_time), generating, "rollout_max_batch");
   }

@@ -108,6 +108,43 @@ TEST(FleetWeights, ThatChangedEverywhereAreFetchedWhole) {
   EXPECT_LT(generate_with(2, 2), 2 * kTensors + kTokenizer + 100) << "and the next is a change again";
 }
 
+// The weights of a step as a learner gives them that has found what changed since the step before.
+std::shared_ptr<WeightSet> known_weights_of_step(int64_t step, int64_t base) {
+  auto set = std::make_shared<WeightSet>(*weights_of_step(step));
+  FlatWeights flat = flatten_to_bf16(set->tensors).value();
+  const FlatWeights before = flatten_to_bf16(weights_of_step(base)->tensors).value();
+  flat.change = FlatChange{before.hash,
+                           std::make_shared<const std::string>(*encode_delta(*before.values, *flat.values))};
+  set->tensors = flat.tensors;
+  set->flat = std::make_shared<const FlatWeights>(std::move(flat));
+  return set;
+}
+
+TEST(FleetWeights, WhoseChangeIsKnownAreSentByItWhereItStartsFromTheVersionBefore) {
+  Learner learner;
+  FakeModels models;
+  const auto job = learner.fleet.begin_job(bf16_options()).value();
+  RunningWorker worker(models, worker_options(learner.server->address()));
+  const auto sent_for = [&](int64_t step, std::shared_ptr<const WeightSet> weights) {
+    const int64_t before = job->bytes_sent().value();
+    EXPECT_TRUE(job->publish(std::move(weights)).ok());
+    expect_generation(job, step);
+    EXPECT_EQ(models.weights_hash, hash_of_step(step));
+    return job->bytes_sent().value() - before;
+  };
+  EXPECT_EQ(sent_for(0, weights_of_step(0)), kWholeBytes);
+  const auto known = known_weights_of_step(1, 0);
+  EXPECT_EQ(sent_for(1, known), static_cast<int64_t>(known->flat->change->delta->size()));
+  EXPECT_LT(sent_for(2, known_weights_of_step(2, 0)), 2000) << "of another base: found by comparing";
+  // A change that is not one: it was taken as it is, and the worker finds out.
+  auto spoilt = known_weights_of_step(3, 2);
+  FlatWeights flat = *spoilt->flat;
+  flat.change->delta = std::make_shared<const std::string>(
+      *encode_delta(*known->flat->values, *known_weights_of_step(4, 3)->flat->values));
+  spoilt->flat = std::make_shared<const FlatWeights>(std::move(flat));
+  EXPECT_GE(sent_for(3, spoilt), kWholeBytes / 2) << "whole but for the tokenizer";
+}
+
 TEST(FleetWeights, OfAnFp32JobTravelAsTheyAre) {
   Learner learner;
   FakeModels models;

@@ -104,6 +104,19 @@ TEST_F(Plan, WeightsGradientsAndMomentsAreWhatTheyMustBe) {
   EXPECT_EQ(bytes("weights to go back to"), 12 * weights);
 }
 
+TEST_F(Plan, VersionsInBf16AreHalfAndTheLastOneLiesOnTheDeviceToo) {
+  const int64_t weights = parameter_count(small_spec());
+  config_.sampling.rollout_dtype = "bfloat16";
+  config_.max_staleness = 1;
+  EXPECT_EQ(bytes("published weights"), 2 * 2 * weights);
+  EXPECT_EQ(bytes("last version, rounded"), 0) << "on the CPU";
+  Workload there = work();
+  there.on_device = true;
+  EXPECT_EQ(bytes(plan_memory(there, {}), "last version, rounded"), 2 * weights);
+  there.config.sampling.rollout_dtype = "float32";
+  EXPECT_EQ(bytes(plan_memory(there, {}), "last version, rounded"), 0);
+}
+
 // Of a token in a layer: 2 D, q k v, the attention's output, a log-sum-exp a head, 2 F.
 TEST_F(Plan, ActivationsAreWhatAutogradKeeps) {
   const int64_t layer = 4 * (2 * 64 + 128 + 64 + 4 + 2 * 192);
