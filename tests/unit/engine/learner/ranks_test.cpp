@@ -46,8 +46,10 @@ TEST(LearnerOnRanks, EveryRankHasTheSameBitsAfterStepsOfManyUpdates) {
     expect_same_metrics(ranks[0].metrics, ranks[1].metrics);
     EXPECT_LT(relative_error(numbers_of(ranks[0].state, "param/"), numbers_of(alone.state, "param/")), 1e-6);
     EXPECT_EQ(ranks[0].metrics.size(), alone.metrics.size());
-    for (const auto& [name, m] : alone.metrics)
+    for (const auto& [name, m] : alone.metrics) {
+      if (name.starts_with("timing_s/")) continue;
       EXPECT_NEAR(ranks[0].metrics.at(name).mean(), m.mean(), 1e-5 * std::abs(m.mean()) + 1e-6) << name;
+    }
   }
 }
 
