@@ -91,7 +91,8 @@ TEST_F(GpuPack, RunsWithItsOwnLibrariesAndTorchAlone) {
     EXPECT_NE(check.at("state"), "FAIL") << check;
     if (check.at("state") == "ok") groups.insert(check.at("group"));
   }
-  EXPECT_EQ(groups, (std::set<std::string>{"attention", "heads", "policies", "updates"}));
+  EXPECT_EQ(groups,
+            (std::set<std::string>{"attention", "heads", "policies", "published_weights", "updates"}));
   const Json& jobs = ran.report.at("parts").at("jobs").at("jobs");
   EXPECT_EQ(jobs.size(), 4U);  // two trainers in two types
   for (const Json& job : jobs) {
